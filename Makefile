@@ -1,0 +1,66 @@
+# `make help` lists the targets. tools/setup.sh puts what they need into ./.venv; PYTHON=... chooses the interpreter.
+
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench docs wheel clean setup setup-dev test-rust test-python check-python check-rust check-shell
+
+BIN := .venv/bin
+# rustup's folder comes last: a toolchain that is already on PATH goes first.
+export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
+# pyo3 would ask whichever python3 stands first on PATH.
+CARGO := PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo
+LOCKED := $(if $(CI),--locked)
+BENCHES := $(if $(NAME),$(NAME:%=bench/%.py),$(filter-out bench/harness.py,$(wildcard bench/*.py)))
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+demo: setup ## set everything up in ./.venv, then open every socket type of this machine
+	@$(BIN)/socketkit tour
+
+test: test-rust test-python ## set everything up, then run all tests (pytest's arguments in ARGS)
+
+check: check-python check-rust check-shell ## formats, lints, types, and the stub of the compiled module
+
+bench: setup-dev ## run the benches, or one: make bench NAME=echo
+	@for bench in $(BENCHES); do echo "== $$bench" && $(BIN)/python $$bench || exit 1; done
+
+docs: setup-dev ## check the pages: links resolve, examples run, commands exist
+	@$(BIN)/python -m pytest tests/test_docs.py --quiet
+
+wheel: setup ## build the wheel (abi3: one for every Python from 3.11 on) into dist/
+	@$(BIN)/maturin build --release $(LOCKED) --quiet --out dist && ls dist/*.whl
+
+clean: ## remove everything that was built, .venv too
+	rm -rf .venv target build dist bench/build .hypothesis .mypy_cache .pytest_cache .ruff_cache python/socketkit/_core*.so
+	find python tests bench -name __pycache__ -prune -exec rm -rf {} +
+
+setup:
+	@PYTHON="$(PYTHON)" tools/setup.sh run
+
+setup-dev:
+	@PYTHON="$(PYTHON)" tools/setup.sh dev
+
+# Rust first: pytest's summary is the last thing that a person reads.
+.NOTPARALLEL:
+
+test-rust: setup-dev
+	$(CARGO) test --workspace $(LOCKED) --quiet
+
+test-python: setup-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+check-python: setup-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/stubtest socketkit._core --mypy-config-file pyproject.toml
+
+check-rust: setup-dev
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets $(LOCKED) --quiet -- -D warnings
+
+check-shell:
+	@if command -v shellcheck >/dev/null; then shellcheck tools/*.sh .ci/run; \
+	else echo "shellcheck is not here (apt install shellcheck): the shell scripts went unchecked"; fi
