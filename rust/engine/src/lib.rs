@@ -1,0 +1,18 @@
+//! I/O without Python: what the kernel and socketkit say to each other.
+//!
+//! One byte's path: the kernel's queue -> `Stream::receive` (into the caller's buffer) -> the caller; the other way
+//! `Stream::send` -> the kernel's queue, or `Outbox` while that is full, from which `Stream::flush` takes it later.
+//! `Reactor` says which socket is worth another try; nothing here calls back.
+
+#![forbid(unsafe_code)]
+
+pub mod inbox;
+pub mod linger;
+pub mod listener;
+pub mod outbox;
+pub mod reactor;
+pub mod relay;
+pub mod stream;
+pub mod timers;
+
+pub use rustix::io::Errno;

@@ -1,0 +1,633 @@
+//! One connected stream socket: what it may do now, what was read too early, what is not yet sent.
+//!
+//! Nothing here waits. An attempt that cannot go on says `Blocked`; `ready` notes what a reactor (or `poll`) said, after which the
+//! attempt is worth repeating. Bytes leave the kernel only in an attempt whose caller takes them at once, or into the inbox.
+
+use std::collections::VecDeque;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{
+    recv, recvmsg, send, sendmsg, shutdown, sockopt, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown,
+};
+
+use crate::inbox::Inbox;
+use crate::outbox::{Chunk, Outbox};
+use crate::reactor::Readiness;
+
+/// What a stream's bytes travel in: it decides how an emptied queue is recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    Tcp,
+    Unix,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received {
+    Data(usize),
+    End,
+    Blocked,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// All of it: in the kernel, or in the outbox.
+    Taken,
+    /// Nothing of it: the outbox is above the high-water mark.
+    Blocked,
+}
+
+/// Whether this side has said that it will send no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SendEnd {
+    Open,
+    Wanted,
+    Sent,
+}
+
+/// How much may wait in the outbox before `send` blocks, and how little it must fall to before it goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteMarks {
+    pub high_bytes: usize,
+    pub low_bytes: usize,
+}
+
+pub struct Stream {
+    fd: Arc<OwnedFd>,
+    carrier: Carrier,
+    readable: bool,
+    writable: bool,
+    to_the_end: bool,
+    received_end: bool,
+    over_high: bool,
+    send_end: SendEnd,
+    send_failure: Option<Errno>,
+    receive_failure: Option<Errno>,
+    marks: WriteMarks,
+    inbox: Inbox,
+    outbox: Outbox,
+    descriptors: VecDeque<OwnedFd>,
+    received_bytes: u64,
+    sent_bytes: u64,
+}
+
+impl Stream {
+    /// Takes a connected (or connecting) non-blocking socket. It counts as ready for everything until the kernel denies it.
+    pub fn new(fd: OwnedFd, carrier: Carrier, marks: WriteMarks) -> Self {
+        Self {
+            fd: Arc::new(fd),
+            carrier,
+            readable: true,
+            writable: true,
+            to_the_end: false,
+            received_end: false,
+            over_high: false,
+            send_end: SendEnd::Open,
+            send_failure: None,
+            receive_failure: None,
+            marks,
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            descriptors: VecDeque::new(),
+            received_bytes: 0,
+            sent_bytes: 0,
+        }
+    }
+
+    /// Notes what the kernel said of the socket.
+    pub fn ready(&mut self, news: Readiness) {
+        self.readable |= news.readable;
+        self.writable |= news.writable;
+        self.to_the_end |= news.to_the_end;
+    }
+
+    /// Notes that a connection attempt has begun: it is writable when it has ended.
+    pub fn connecting(&mut self) {
+        self.writable = false;
+        self.readable = false;
+    }
+
+    /// Whether the attempt has ended well; None while it goes on (man 2 connect, EINPROGRESS).
+    pub fn connected(&mut self) -> Result<Option<()>, Errno> {
+        if !self.writable {
+            return Ok(None);
+        }
+        sockopt::socket_error(&self.fd)??;
+        self.readable = true;
+        Ok(Some(()))
+    }
+
+    /// Moves what has arrived into `into` (not empty): first what was read before, else one system call's worth.
+    pub fn receive(&mut self, into: &mut [u8]) -> Result<Received, Errno> {
+        if !self.inbox.is_empty() {
+            let count = self.inbox.len().min(into.len());
+            into[..count].copy_from_slice(&self.inbox.bytes()[..count]);
+            self.inbox.consume(count);
+            return Ok(Received::Data(count));
+        }
+        let got = self.receive_from_kernel(into)?;
+        if !self.descriptors.is_empty() {
+            // They belonged to bytes that are gone now; nobody asked for them.
+            self.descriptors.clear();
+        }
+        Ok(got)
+    }
+
+    /// Reads what has arrived, up to `scratch`, behind what the inbox holds. Descriptors that come along are kept (up to a bound).
+    pub fn fill(&mut self, scratch: &mut [u8]) -> Result<Received, Errno> {
+        let got = match self.carrier {
+            Carrier::Tcp => self.receive_from_kernel(scratch)?,
+            Carrier::Unix => self.receive_with_descriptors(scratch)?,
+        };
+        if let Received::Data(count) = got {
+            self.inbox.push(&scratch[..count]);
+        }
+        Ok(got)
+    }
+
+    /// Bytes and the descriptors that came with them (man 7 unix, SCM_RIGHTS); the descriptors are close-on-exec.
+    pub fn receive_descriptors(&mut self, into: &mut [u8]) -> Result<(Received, Vec<OwnedFd>), Errno> {
+        let got = if self.inbox.is_empty() {
+            self.receive_with_descriptors(into)?
+        } else {
+            self.receive(into)?
+        };
+        Ok((got, self.descriptors.drain(..).collect()))
+    }
+
+    /// Takes all of `data`, or nothing. What the kernel has no room for goes to the outbox: `keep` makes the chunk that owns it.
+    pub fn send(&mut self, data: &[u8], keep: impl FnOnce() -> Chunk) -> Result<Sent, Errno> {
+        if let Some(failure) = self.send_failure {
+            return Err(failure);
+        }
+        if self.over_high {
+            return Ok(Sent::Blocked);
+        }
+        let mut count = 0;
+        if self.outbox.is_empty() {
+            while self.writable && count < data.len() {
+                match send(&self.fd, &data[count..], SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                    Ok(sent) => count += sent,
+                    Err(Errno::INTR) => {}
+                    Err(Errno::AGAIN) => self.writable = false,
+                    Err(failure) if count == 0 => return Err(self.fail_sending(failure)),
+                    // Part of it is gone: the message was taken, and the failure belongs to the next one.
+                    Err(failure) => {
+                        self.fail_sending(failure);
+                        break;
+                    }
+                }
+            }
+            self.sent_bytes += count as u64;
+        }
+        if count < data.len() && self.send_failure.is_none() {
+            self.outbox.push(keep(), count);
+            self.over_high = self.outbox.bytes() > self.marks.high_bytes;
+        }
+        Ok(Sent::Taken)
+    }
+
+    /// Sends `data` (at least a byte) with `descriptors`, all or nothing; blocked while anything is queued before it.
+    pub fn send_descriptors(
+        &mut self,
+        data: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+        keep: impl FnOnce() -> Chunk,
+    ) -> Result<Sent, Errno> {
+        if let Some(failure) = self.send_failure {
+            return Err(failure);
+        }
+        if !self.outbox.is_empty() || !self.writable {
+            return Ok(Sent::Blocked);
+        }
+        let mut space = vec![MaybeUninit::uninit(); SendAncillaryMessage::ScmRights(descriptors).size()];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(descriptors));
+        let slices = [std::io::IoSlice::new(data)];
+        loop {
+            match sendmsg(&self.fd, &slices, &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Ok(sent) => {
+                    self.sent_bytes += sent as u64;
+                    self.outbox.push(keep(), sent);
+                    return Ok(Sent::Taken);
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    self.writable = false;
+                    return Ok(Sent::Blocked);
+                }
+                // Too many descriptors, or a bad one: the caller's fault, the connection is as good as before.
+                Err(failure @ (Errno::INVAL | Errno::BADF | Errno::TOOMANYREFS)) => return Err(failure),
+                Err(failure) => return Err(self.fail_sending(failure)),
+            }
+        }
+    }
+
+    /// Gives the kernel what it takes of the outbox, and the end of the stream once that is empty. Says what chunks are done with.
+    pub fn flush(&mut self) -> Vec<Chunk> {
+        let mut done = Vec::new();
+        while self.writable && !self.outbox.is_empty() {
+            let slices: Vec<_> = self.outbox.slices().collect();
+            let mut control = SendAncillaryBuffer::default();
+            match sendmsg(&self.fd, &slices, &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Ok(sent) => {
+                    self.sent_bytes += sent as u64;
+                    done.extend(self.outbox.advance(sent));
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.writable = false,
+                Err(failure) => {
+                    self.fail_sending(failure);
+                    done.extend(self.outbox.clear());
+                }
+            }
+        }
+        if self.outbox.bytes() <= self.marks.low_bytes {
+            self.over_high = false;
+        }
+        if self.send_end == SendEnd::Wanted && self.outbox.is_empty() {
+            self.send_end = SendEnd::Sent;
+            if self.send_failure.is_none() {
+                // ENOTCONN: the peer reset it meanwhile, which the next receive tells.
+                let _ = shutdown(&self.fd, Shutdown::Write);
+            }
+        }
+        done
+    }
+
+    /// Nothing more will be sent after what is queued: a FIN goes out behind it (at once if nothing is queued).
+    pub fn finish_sending(&mut self) {
+        if self.send_end == SendEnd::Open {
+            self.send_end = SendEnd::Wanted;
+            self.flush();
+        }
+    }
+
+    /// Ends the connection at once: the peer sees a reset (RFC 9293 §3.10.5), what is queued is dropped.
+    pub fn reset(&mut self) -> VecDeque<Chunk> {
+        if self.carrier == Carrier::Tcp {
+            let _ = sockopt::set_socket_linger(&self.fd, Some(Duration::ZERO));
+        }
+        self.send_failure.get_or_insert(Errno::PIPE);
+        self.outbox.clear()
+    }
+
+    /// The last thing before the descriptor is closed in good order: closing a socket with unread input sends a reset, and that
+    /// destroys what the peer has not read yet (RFC 1122 §4.2.2.13), so what has arrived is thrown away first, a bounded part of it.
+    pub fn drain_before_close(&mut self, scratch: &mut [u8]) {
+        if self.received_end || self.send_failure.is_some() || !self.readable {
+            return;
+        }
+        if self.send_end != SendEnd::Sent {
+            let _ = shutdown(&self.fd, Shutdown::Write);
+            self.send_end = SendEnd::Sent;
+        }
+        for _ in 0..DRAIN_READS {
+            if !matches!(self.receive_from_kernel(scratch), Ok(Received::Data(_))) {
+                break;
+            }
+        }
+    }
+
+    /// Wakes whoever waits in another thread's `poll` to receive; the peer is told nothing.
+    pub fn shut_receiving(&self) {
+        let _ = shutdown(&self.fd, Shutdown::Read);
+    }
+
+    /// Before it is dropped after everything was sent: another thread in `poll` holds the descriptor, and must be woken.
+    pub fn shut_for_others(&self) {
+        if Arc::strong_count(&self.fd) > 1 {
+            let _ = shutdown(&self.fd, Shutdown::Both);
+        }
+    }
+
+    /// Before it is dropped after `reset`: as `shut_for_others`. A FIN would hide the reset from the peer, so none is sent: dissolving
+    /// the association resets it at once (man 2 connect, AF_UNSPEC).
+    pub fn cut_for_others(&self) {
+        if Arc::strong_count(&self.fd) > 1 {
+            let _ = match self.carrier {
+                Carrier::Tcp => rustix::net::connect_unspec(&self.fd),
+                Carrier::Unix => shutdown(&self.fd, Shutdown::Both),
+            };
+        }
+    }
+
+    /// Hands everything to the relay: (read and not consumed, taken and not sent).
+    pub fn take_queues(&mut self) -> (Vec<u8>, Vec<u8>) {
+        self.over_high = false;
+        (self.inbox.drain(), self.outbox.drain())
+    }
+
+    /// Notes that the relay found the connection broken: so will whoever uses it next.
+    pub fn broken(&mut self, failure: Errno) {
+        self.receive_failure.get_or_insert(failure);
+        self.fail_sending(failure);
+    }
+
+    /// What the relay gives back.
+    pub fn restore(&mut self, unsent: Vec<u8>, received_end: bool, finished_sending: bool, received: u64, sent: u64) {
+        self.readable = true;
+        self.writable = true;
+        self.received_end |= received_end;
+        if finished_sending {
+            self.send_end = SendEnd::Sent;
+        }
+        self.received_bytes += received;
+        self.sent_bytes += sent;
+        self.outbox.push(Box::new(unsent), 0);
+        self.over_high = self.outbox.bytes() > self.marks.high_bytes;
+        self.flush();
+    }
+
+    pub fn inbox(&mut self) -> &mut Inbox {
+        &mut self.inbox
+    }
+
+    pub fn fd(&self) -> &Arc<OwnedFd> {
+        &self.fd
+    }
+
+    /// The descriptor, if nobody else (a relay, a thread in `poll`) holds it.
+    pub fn into_fd(self) -> Option<OwnedFd> {
+        Arc::into_inner(self.fd)
+    }
+
+    pub fn carrier(&self) -> Carrier {
+        self.carrier
+    }
+
+    /// Whether a receive is worth a try.
+    pub fn readable(&self) -> bool {
+        self.readable || !self.inbox.is_empty() || self.received_end || self.receive_failure.is_some()
+    }
+
+    /// Whether `send` would take something now (or fail at once).
+    pub fn has_room(&self) -> bool {
+        !self.over_high || self.send_failure.is_some()
+    }
+
+    /// Whether the kernel has everything that was taken.
+    pub fn flushed(&self) -> bool {
+        self.outbox.is_empty()
+    }
+
+    pub fn wants_to_write(&self) -> bool {
+        !self.outbox.is_empty() || !self.writable
+    }
+
+    pub fn received_end(&self) -> bool {
+        self.received_end
+    }
+
+    pub fn finished_sending(&self) -> bool {
+        self.send_end != SendEnd::Open
+    }
+
+    pub fn send_failure(&self) -> Option<Errno> {
+        self.send_failure
+    }
+
+    pub fn receive_failure(&self) -> Option<Errno> {
+        self.receive_failure
+    }
+
+    pub fn received_bytes(&self) -> u64 {
+        self.received_bytes
+    }
+
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
+    }
+
+    fn receive_from_kernel(&mut self, into: &mut [u8]) -> Result<Received, Errno> {
+        match self.carrier {
+            Carrier::Tcp => self.attempt(into, |fd, into| Ok((recv(fd, into, RecvFlags::DONTWAIT)?.1, false))),
+            Carrier::Unix => self.attempt(into, |fd, into| {
+                let mut none = RecvAncillaryBuffer::default();
+                let mut slices = [IoSliceMut::new(into)];
+                let got = recvmsg(fd, &mut slices, &mut none, RecvFlags::DONTWAIT)?;
+                Ok((got.bytes, got.flags.contains(ReturnFlags::CTRUNC)))
+            }),
+        }
+    }
+
+    fn receive_with_descriptors(&mut self, into: &mut [u8]) -> Result<Received, Errno> {
+        let mut arrived = Vec::new();
+        let got = self.attempt(into, |fd, into| {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let mut slices = [IoSliceMut::new(into)];
+            let got = recvmsg(fd, &mut slices, &mut control, RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC)?;
+            for message in control.drain() {
+                if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                    arrived.extend(descriptors);
+                }
+            }
+            Ok((got.bytes, !arrived.is_empty()))
+        })?;
+        self.descriptors.extend(arrived);
+        // More than one message's worth that nobody fetched is closed, oldest last kept: no queue without a bound.
+        self.descriptors.truncate(MAX_DESCRIPTORS);
+        Ok(got)
+    }
+
+    /// One read. `call` says how many bytes came, and whether it may have stopped short of what the kernel holds: a Unix socket never
+    /// reads past a message that carries descriptors.
+    fn attempt(
+        &mut self,
+        into: &mut [u8],
+        mut call: impl FnMut(&OwnedFd, &mut [u8]) -> Result<(usize, bool), Errno>,
+    ) -> Result<Received, Errno> {
+        // The kernel tells of a reset once, and of an end ever after: whoever asked again would take a cut stream for a whole one.
+        if let Some(failure) = self.receive_failure {
+            return Err(failure);
+        }
+        if self.received_end {
+            return Ok(Received::End);
+        }
+        while self.readable {
+            match call(&self.fd, into) {
+                Ok((0, _)) => {
+                    // It may have told the sender.
+                    if let Some(failure @ (Errno::CONNRESET | Errno::TIMEDOUT)) = self.send_failure {
+                        self.receive_failure = Some(failure);
+                        return Err(failure);
+                    }
+                    self.received_end = true;
+                    return Ok(Received::End);
+                }
+                Ok((count, stopped)) => {
+                    // man 7 epoll: a short read means an emptied queue, unless an end was announced that is yet to be read.
+                    self.readable = count == into.len() || stopped || self.to_the_end;
+                    self.received_bytes += count as u64;
+                    return Ok(Received::Data(count));
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    self.readable = false;
+                    self.to_the_end = false;
+                }
+                Err(Errno::NOMEM) => return Err(Errno::NOMEM),
+                Err(failure) => {
+                    self.receive_failure = Some(failure);
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(Received::Blocked)
+    }
+
+    fn fail_sending(&mut self, failure: Errno) -> Errno {
+        self.over_high = false;
+        *self.send_failure.get_or_insert(failure)
+    }
+}
+
+/// The kernel's SCM_MAX_FD.
+const MAX_DESCRIPTORS: usize = 253;
+const DRAIN_READS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::fd::AsFd;
+
+    use rustix::net::{socketpair, AddressFamily, SocketFlags, SocketType};
+
+    const MARKS: WriteMarks = WriteMarks { high_bytes: 1000, low_bytes: 100 };
+
+    fn pair() -> (Stream, Stream) {
+        let (a, b) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
+        (Stream::new(a, Carrier::Unix, MARKS), Stream::new(b, Carrier::Unix, MARKS))
+    }
+
+    fn chunk(data: &[u8]) -> Chunk {
+        Box::new(data.to_vec())
+    }
+
+    fn all_ready() -> Readiness {
+        Readiness { readable: true, writable: true, to_the_end: false }
+    }
+
+    #[test]
+    fn a_reset_is_told_again_and_again() {
+        let (mut ours, mut theirs) = pair();
+        theirs.send(b"before", || chunk(b"before")).unwrap();
+        ours.send(b"unread", || chunk(b"unread")).unwrap();
+        drop(theirs);
+        let mut into = [0; 100];
+        assert_eq!(ours.receive(&mut into), Ok(Received::Data(6)));
+        for _ in 0..3 {
+            ours.ready(all_ready());
+            assert_eq!(ours.receive(&mut into), Err(Errno::CONNRESET));
+            assert!(ours.readable());
+        }
+    }
+
+    #[test]
+    fn send_takes_all_or_nothing() {
+        let (mut ours, mut theirs) = pair();
+        let big = vec![5_u8; 3_000_000];
+        assert_eq!(ours.send(&big, || chunk(&big)), Ok(Sent::Taken));
+        assert!(!ours.flushed());
+        assert_eq!(ours.send(b"x", || chunk(b"x")), Ok(Sent::Blocked));
+        let mut scratch = vec![0; 65536];
+        let mut received = 0;
+        while received < big.len() {
+            theirs.ready(all_ready());
+            if let Received::Data(count) = theirs.receive(&mut scratch).unwrap() {
+                received += count;
+            }
+            ours.ready(all_ready());
+            ours.flush();
+        }
+        assert!(ours.has_room() && ours.flushed());
+        assert_eq!(ours.sent_bytes(), 3_000_000);
+        assert_eq!(theirs.receive(&mut scratch), Ok(Received::Blocked));
+    }
+
+    #[test]
+    fn a_short_read_blocks_until_news() {
+        let (mut ours, mut theirs) = pair();
+        let mut scratch = [0; 100];
+        ours.send(b"one", || chunk(b"one")).unwrap();
+        assert_eq!(theirs.receive(&mut scratch), Ok(Received::Data(3)));
+        ours.send(b"two", || chunk(b"two")).unwrap();
+        assert_eq!(theirs.receive(&mut scratch), Ok(Received::Blocked));
+        theirs.ready(all_ready());
+        assert_eq!(theirs.receive(&mut scratch), Ok(Received::Data(3)));
+    }
+
+    #[test]
+    fn the_end_comes_behind_what_is_queued() {
+        let (mut ours, mut theirs) = pair();
+        let big = vec![5_u8; 1_000_000];
+        ours.send(&big, || chunk(&big)).unwrap();
+        ours.finish_sending();
+        let mut scratch = vec![0; 65536];
+        let mut received = 0;
+        loop {
+            theirs.ready(all_ready());
+            match theirs.receive(&mut scratch).unwrap() {
+                Received::Data(count) => received += count,
+                Received::End => break,
+                Received::Blocked => {
+                    ours.ready(all_ready());
+                    ours.flush();
+                }
+            }
+        }
+        assert_eq!(received, big.len());
+        assert_eq!(theirs.receive(&mut scratch), Ok(Received::End));
+    }
+
+    #[test]
+    fn an_end_announced_with_data_is_not_missed() {
+        let (mut ours, mut theirs) = pair();
+        ours.send(b"last", || chunk(b"last")).unwrap();
+        drop(ours);
+        theirs.ready(Readiness { readable: true, writable: true, to_the_end: true });
+        let mut scratch = [0; 100];
+        assert_eq!(theirs.receive(&mut scratch), Ok(Received::Data(4)));
+        assert_eq!(theirs.receive(&mut scratch), Ok(Received::End));
+    }
+
+    #[test]
+    fn bytes_behind_descriptors_are_not_missed() {
+        let (mut ours, mut theirs) = pair();
+        let extra = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
+        ours.send_descriptors(b"with", &[extra.as_fd()], || chunk(b"with")).unwrap();
+        ours.send(b"more", || chunk(b"more")).unwrap();
+        let mut scratch = [0; 100];
+        let (got, descriptors) = theirs.receive_descriptors(&mut scratch).unwrap();
+        assert_eq!((got, descriptors.len()), (Received::Data(4), 1));
+        assert_eq!(theirs.receive(&mut scratch), Ok(Received::Data(4)));
+    }
+
+    #[test]
+    fn descriptors_survive_being_read_into_the_inbox() {
+        let (mut ours, mut theirs) = pair();
+        let extra = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
+        ours.send_descriptors(b"with", &[extra.as_fd()], || chunk(b"with")).unwrap();
+        let mut scratch = [0; 100];
+        assert_eq!(theirs.fill(&mut scratch), Ok(Received::Data(4)));
+        let (got, descriptors) = theirs.receive_descriptors(&mut scratch).unwrap();
+        assert_eq!((got, descriptors.len()), (Received::Data(4), 1));
+    }
+
+    #[test]
+    fn a_vanished_peer_fails_the_send_and_keeps_what_came() {
+        let (mut ours, mut theirs) = pair();
+        theirs.send(b"bye", || chunk(b"bye")).unwrap();
+        drop(theirs);
+        assert_eq!(ours.send(b"x", || chunk(b"x")), Err(Errno::PIPE));
+        let mut scratch = [0; 100];
+        assert_eq!(ours.receive(&mut scratch), Ok(Received::Data(3)));
+    }
+}
