@@ -1,0 +1,52 @@
+//! Exceptions. Their classes and their words are Python's (`socketkit.connection.failure`); here is only what happened.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use socketkit_engine::Errno;
+
+/// What went wrong in an operation, before it has words.
+pub enum Failure {
+    /// The stream ended; how many of the wanted bytes are there.
+    End { have: usize },
+    /// This side closed it, or its sending half.
+    Closed,
+    /// Another task receives, or the engine relays.
+    Busy,
+    /// The delimiter did not come within this many bytes.
+    TooLong { max_bytes: usize },
+    Os(Errno),
+    /// `async for` is over.
+    StopIteration,
+}
+
+impl Failure {
+    /// The exception to raise for `operation` on `subject` (a stream or a listener).
+    pub fn into_exception(self, subject: &Bound<'_, PyAny>, operation: &str) -> PyErr {
+        let (kind, detail) = match self {
+            Failure::StopIteration => return pyo3::exceptions::PyStopAsyncIteration::new_err(()),
+            Failure::End { have } => ("end", have as i64),
+            Failure::Closed => ("closed", 0),
+            Failure::Busy => ("busy", 0),
+            Failure::TooLong { max_bytes } => ("too long", max_bytes as i64),
+            Failure::Os(number) => ("os", i64::from(number.raw_os_error())),
+        };
+        match words(subject.py()).and_then(|words| words.call1((kind, subject, operation, detail))) {
+            Ok(exception) => PyErr::from_value(exception),
+            Err(instead) => instead,
+        }
+    }
+}
+
+/// A bare OSError with the kernel's number, which `std::io::Error` would lose on its way to Python.
+pub fn os_error(number: Errno) -> PyErr {
+    pyo3::exceptions::PyOSError::new_err((number.raw_os_error(), std::io::Error::from(number).to_string()))
+}
+
+fn words(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static WORDS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let words = WORDS.get_or_try_init(py, || {
+        py.import("socketkit.connection")?.getattr(intern!(py, "failure")).map(Bound::unbind)
+    })?;
+    Ok(words.bind(py))
+}

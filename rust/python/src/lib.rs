@@ -1,0 +1,38 @@
+//! `socketkit._core`: the engine behind Python's calling convention.
+//!
+//! Python code awaits an `Operation`. Each operation is an attempt that is repeated whenever the reactor has news of its socket;
+//! what it gives is made at the moment the waiting task runs, never before, so a cancelled wait holds nothing that could be lost.
+
+mod action;
+mod blocking;
+mod budget;
+mod direct;
+mod entering;
+mod failure;
+mod forward;
+mod listener;
+mod operation;
+mod reactor;
+mod registry;
+mod relay;
+mod slots;
+mod stream;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("Operation", operation::python_type(module.py())?)?;
+    module.add("Direct", direct::python_type(module.py())?)?;
+    module.add_function(wrap_pyfunction!(direct::direct, module)?)?;
+    module.add_class::<reactor::Reactor>()?;
+    module.add_class::<stream::Stream>()?;
+    module.add_class::<listener::Listener>()?;
+    module.add_class::<listener::MemoryPort>()?;
+    module.add_class::<relay::Relay>()?;
+    module.add_class::<forward::Forward>()?;
+    module.add_function(wrap_pyfunction!(blocking::block, module)?)?;
+    module.add_function(wrap_pyfunction!(blocking::wait, module)?)?;
+    Ok(())
+}

@@ -1,0 +1,280 @@
+//! The engine's reactor as a guest in a host loop: one callback a turn, which resumes the tasks whose sockets have news.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
+use socketkit_engine::linger::Linger;
+use socketkit_engine::reactor::{self as engine, Event, Interest, Token};
+use socketkit_engine::Errno;
+
+use crate::failure::os_error;
+use crate::forward::ForwardShared;
+use crate::listener::ListenerShared;
+use crate::operation::OperationRef;
+use crate::registry::Registry;
+use crate::relay::RelayShared;
+use crate::slots::RESUMING;
+use crate::stream::StreamShared;
+
+/// What a token stands for.
+#[derive(Clone)]
+pub enum Tenant {
+    Stream(Arc<StreamShared>),
+    Listener(Arc<ListenerShared>),
+}
+
+/// What the relay thread does for tasks of this loop.
+#[derive(Clone)]
+pub enum Remote {
+    Relay(Arc<RelayShared>),
+    Forward(Arc<ForwardShared>),
+}
+
+/// One per event loop. `fileno()` is readable when `poll()` has work: `loop.add_reader(reactor.fileno(), reactor.poll)`.
+#[pyclass(frozen, module = "socketkit._core")]
+pub struct Reactor {
+    /// Weak: the loop holds the reactor (by its reader callback), not the other way round.
+    host: Py<PyWeakrefReference>,
+    turn: AtomicU64,
+    /// Whether `_resume_pending` is on the host's list already.
+    scheduled: AtomicBool,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    engine: engine::Reactor,
+    tenants: Registry<Tenant>,
+    remotes: Vec<Remote>,
+    events: Vec<Event>,
+    linger: Linger,
+    /// Operations to resume in the next turn.
+    pending: Vec<OperationRef>,
+}
+
+#[pymethods]
+impl Reactor {
+    #[new]
+    fn new(host: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let inner = Inner {
+            engine: engine::Reactor::new().map_err(os_error)?,
+            tenants: Registry::default(),
+            remotes: Vec::new(),
+            events: Vec::new(),
+            linger: Linger::default(),
+            pending: Vec::new(),
+        };
+        Ok(Self {
+            host: PyWeakrefReference::new(host)?.unbind(),
+            turn: AtomicU64::new(1),
+            scheduled: AtomicBool::new(false),
+            inner: Mutex::new(inner),
+        })
+    }
+
+    /// The descriptor to wait on (an epoll of its own).
+    fn fileno(&self) -> i32 {
+        self.inner().engine.as_raw_fd()
+    }
+
+    /// Takes the news of one turn and resumes the tasks that waited for it; looks again while that pays (`Linger`), within bounds, so that
+    /// the host's other callbacks have their turn. Only the host loop may call it.
+    fn poll(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let begun = Instant::now();
+        slf.get().turn.fetch_add(1, Ordering::Relaxed);
+        let mut resumed = Self::take_news(slf, Duration::ZERO)?;
+        for _ in 1..LOOKS {
+            if !resumed || begun.elapsed() > POLL_TIME {
+                break;
+            }
+            let patience = slf.get().inner().linger.patience();
+            resumed = Self::take_news(slf, patience)?;
+            if patience > Duration::ZERO {
+                slf.get().inner().linger.note(resumed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Resumes the tasks whose turn was put off. Not part of `poll`: each call of that would see to it that there is one more in the
+    /// next turn, and every turn would be longer than the one before.
+    fn _resume_pending(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        this.scheduled.store(false, Ordering::Relaxed);
+        this.turn.fetch_add(1, Ordering::Relaxed);
+        let pending = std::mem::take(&mut this.inner().pending);
+        Self::resume_all(slf, pending)
+    }
+}
+
+impl Reactor {
+    pub fn turn(&self) -> u64 {
+        self.turn.load(Ordering::Relaxed)
+    }
+
+    /// The host loop, or an error if it is gone.
+    pub fn host<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.host.bind(py).upgrade().ok_or_else(|| PyRuntimeError::new_err("the event loop of this connection is gone"))
+    }
+
+    /// Takes what news there is, looking for it for at most `patience`; whether there was any for a task.
+    fn take_news(slf: &Bound<'_, Self>, patience: Duration) -> PyResult<bool> {
+        let this = slf.get();
+        let (mut woken, (news, notified)) = (Vec::new(), this.collect(patience)?);
+        if notified {
+            this.look_at_remotes(slf.py(), &mut woken);
+        }
+        for (tenant, event) in news {
+            match (tenant, event) {
+                (Tenant::Stream(stream), Event::Socket(_, news)) => stream.on_ready(slf.py(), news, &mut woken),
+                (Tenant::Stream(stream), _) => stream.on_timer(&mut woken),
+                (Tenant::Listener(listener), Event::Socket(token, _)) => listener.on_ready(token, &mut woken),
+                (Tenant::Listener(listener), _) => listener.on_timer(&mut woken),
+            }
+        }
+        let any = !woken.is_empty();
+        Self::resume_all(slf, woken)?;
+        Ok(any)
+    }
+
+    fn resume_all(slf: &Bound<'_, Self>, woken: Vec<OperationRef>) -> PyResult<()> {
+        let mut woken = woken.into_iter();
+        while let Some(operation) = woken.next() {
+            RESUMING.store(true, Ordering::Relaxed);
+            let resumed = operation.resume(slf.py());
+            RESUMING.store(false, Ordering::Relaxed);
+            if let Err(stop) = resumed {
+                // KeyboardInterrupt or SystemExit: the loop stops here, but the others' news must not be lost.
+                slf.get().inner().pending.extend(woken);
+                slf.get().schedule(slf);
+                return Err(stop);
+            }
+        }
+        Ok(())
+    }
+
+    /// Resumes `operation` in the next turn, which comes even if no socket has news.
+    pub fn resume_later(slf: &Bound<'_, Self>, operation: OperationRef) {
+        slf.get().inner().pending.push(operation);
+        slf.get().schedule(slf);
+    }
+
+    pub fn register(&self, tenant: Tenant, socket: std::os::fd::BorrowedFd<'_>, interest: Interest) -> Result<Token, Errno> {
+        let mut inner = self.inner();
+        let token = inner.tenants.insert(tenant);
+        match inner.engine.register(socket, token, interest) {
+            Ok(()) => Ok(token),
+            Err(failure) => {
+                inner.tenants.remove(token);
+                Err(failure)
+            }
+        }
+    }
+
+    pub fn change(&self, token: Token, socket: std::os::fd::BorrowedFd<'_>, interest: Interest) -> Result<(), Errno> {
+        self.inner().engine.change(socket, token, interest)
+    }
+
+    /// Gives the tenant back so that it is dropped outside the lock.
+    #[must_use]
+    pub fn deregister(&self, token: Token, socket: std::os::fd::BorrowedFd<'_>) -> Option<Tenant> {
+        let mut inner = self.inner();
+        inner.engine.deregister(socket);
+        inner.tenants.remove(token)
+    }
+
+    pub fn set_timer(&self, after: Duration, token: Token) -> Result<(), Errno> {
+        self.inner().engine.set_timer(Instant::now() + after, token)
+    }
+
+    /// What other threads write 1 (eight bytes) to when a remote has news.
+    pub fn notifier(&self) -> Arc<OwnedFd> {
+        self.inner().engine.notifier()
+    }
+
+    /// Asks `remote` for its news whenever the notifier says so, until it is over.
+    pub fn watch_remote(&self, remote: Remote) {
+        self.inner().remotes.push(remote);
+    }
+
+    fn look_at_remotes(&self, py: Python<'_>, woken: &mut Vec<OperationRef>) {
+        let mut remotes = std::mem::take(&mut self.inner().remotes);
+        remotes.retain(|remote| match remote {
+            Remote::Relay(relay) => !relay.on_news(py, woken),
+            Remote::Forward(forward) => !forward.on_news(py, woken),
+        });
+        // Others may have come meanwhile.
+        self.inner().remotes.append(&mut remotes);
+    }
+
+    /// The sockets' news, and whether the notifier spoke.
+    fn collect(&self, patience: Duration) -> PyResult<(Vec<(Tenant, Event)>, bool)> {
+        let begun = Instant::now();
+        let mut inner = self.inner();
+        let inner = &mut *inner;
+        inner.events.clear();
+        loop {
+            inner.engine.wait(Some(Duration::ZERO), &mut inner.events).map_err(os_error)?;
+            if !inner.events.is_empty() || patience == Duration::ZERO || begun.elapsed() > patience {
+                break;
+            }
+        }
+        let notified = inner.events.contains(&Event::Notified);
+        let news = inner
+            .events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Socket(token, _) | Event::Timer(token) => Some((inner.tenants.find(*token)?.clone(), *event)),
+                Event::Notified => None,
+            })
+            .collect();
+        Ok((news, notified))
+    }
+
+    fn schedule(&self, slf: &Bound<'_, Self>) {
+        if self.scheduled.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let py = slf.py();
+        let called = self
+            .host(py)
+            .and_then(|host| host.call_method1(intern!(py, "call_soon"), (slf.getattr(intern!(py, "_resume_pending"))?,)));
+        if called.is_err() {
+            // The loop is closed: nobody is left to be resumed.
+            self.scheduled.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        // Waiting operations and their tasks hold each other through the tenants; without a loop they wait for nothing.
+        let remotes = std::mem::take(&mut self.inner().remotes);
+        for remote in &remotes {
+            match remote {
+                Remote::Relay(relay) => relay.forget_waiters(),
+                Remote::Forward(forward) => forward.forget_waiters(),
+            }
+        }
+        let tenants = self.inner().tenants.drain();
+        for tenant in &tenants {
+            match tenant {
+                Tenant::Stream(stream) => stream.forget_waiters(),
+                Tenant::Listener(listener) => listener.forget_waiters(),
+            }
+        }
+    }
+}
+
+/// How often one `poll` looks for news at most, and for how long it goes on looking.
+const LOOKS: usize = 16;
+const POLL_TIME: Duration = Duration::from_millis(1);
