@@ -1,0 +1,45 @@
+"""Every kind of network socket, by one address: usable, fast and safe."""
+from __future__ import annotations
+
+from ._core import __version__
+from .connection import Credentials, Peer, Stream
+from .endpoint import Endpoint
+from .errors import (
+    BrokenConnection,
+    BusyConnection,
+    ClosedConnection,
+    ConnectError,
+    EndOfStream,
+    EndpointError,
+    ListenError,
+    PeerViolation,
+    SocketError,
+    Unsupported,
+)
+from .limits import Limits
+from .listener import Listener
+from .verbs import bind, connect, listen, serve
+
+__all__ = [
+    "BrokenConnection",
+    "BusyConnection",
+    "ClosedConnection",
+    "ConnectError",
+    "Credentials",
+    "EndOfStream",
+    "Endpoint",
+    "EndpointError",
+    "Limits",
+    "ListenError",
+    "Listener",
+    "Peer",
+    "PeerViolation",
+    "SocketError",
+    "Stream",
+    "Unsupported",
+    "__version__",
+    "bind",
+    "connect",
+    "listen",
+    "serve",
+]

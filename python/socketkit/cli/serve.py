@@ -1,0 +1,115 @@
+"""`socketkit serve`: the small standard services, to try other programs against."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from ..verbs import serve
+from .arguments import address
+from .units import amount, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ..connection import Stream
+    from ..endpoint import Endpoint
+
+EPILOG = """\b
+Services:
+  echo      sends back what it receives (RFC 862)
+  discard   receives, and sends nothing (RFC 863)
+  time      sends the date and time of day in words, then closes (daytime, RFC 867)
+
+\b
+Examples:
+  socketkit serve echo tcp://localhost:7000
+  socketkit serve discard unix:///tmp/sink.sock
+  socketkit serve time tcp://localhost:0
+  socketkit serve --json echo tcp://localhost:7000 > summary.json
+"""
+
+
+async def echo(stream: Stream) -> None:
+    async for chunk in stream:
+        await stream.send(chunk)
+
+
+async def discard(stream: Stream) -> None:
+    async for _ in stream:
+        pass
+
+
+async def daytime(stream: Stream) -> None:
+    """In the form that RFC 867 proposes; in UTC, and in English whatever the locale."""
+    from datetime import UTC, datetime
+
+    now = datetime.now(UTC)
+    text = f"{DAYS[now.weekday()]}, {MONTHS[now.month - 1]} {now.day}, {now.year} {now:%H:%M:%S}-UTC\r\n"
+    await stream.send(text.encode())
+
+
+SERVICES: dict[str, Callable[[Stream], Awaitable[None]]] = {"echo": echo, "discard": discard, "time": daytime}
+
+
+@click.command("serve", epilog=EPILOG)
+@click.argument("service", metavar="SERVICE", type=click.Choice(list(SERVICES)))
+@address("url")
+@click.option("--json", "as_json", is_flag=True, help="At the end, print the summary to stdout as JSON.")
+def command(service: str, url: Endpoint, as_json: bool) -> None:
+    """Run a small standard service: echo, discard or time.
+
+    Says on stderr where it listens, serves any number of connections until Ctrl-C, then says what it did.
+    """
+    from .running import run
+
+    run(_serve(service, url, as_json=as_json))
+
+
+async def _serve(service: str, url: Endpoint, *, as_json: bool) -> None:
+    from asyncio import get_running_loop
+
+    handler, tally = SERVICES[service], Tally()
+
+    async def counted(stream: Stream) -> None:
+        tally.connections += 1
+        try:
+            await handler(stream)
+        finally:
+            tally.received_bytes += stream.received_bytes
+            tally.sent_bytes += stream.sent_bytes
+
+    try:
+        async with serve(url, counted) as server:
+            tally.endpoint = str(server.local)
+            click.echo(f"listening on {server.local}", err=True)
+            await get_running_loop().create_future()
+    finally:
+        if tally.endpoint:
+            click.echo(json.dumps(asdict(tally)) if as_json else str(tally), err=not as_json)
+
+
+@dataclass
+class Tally:
+    """What was served."""
+
+    endpoint: str = ""
+    connections: int = 0
+    received_bytes: int = 0
+    sent_bytes: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"served {plural(self.connections, 'connection')}: "
+            f"received {amount(self.received_bytes)}, sent {amount(self.sent_bytes)}"
+        )
+
+
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip

@@ -1,0 +1,38 @@
+"""Amounts, rates and times as a person reads them: decimal units, three digits."""
+
+from __future__ import annotations
+
+
+def amount(count: float) -> str:
+    """`812 B`, `20.0 MB`."""
+    if count < 999.5:
+        return f"{count:.0f} B"
+    for factor, unit in ((1e3, "kB"), (1e6, "MB"), (1e9, "GB")):
+        if count / factor < 999.5:
+            return f"{_three_digits(count / factor)} {unit}"
+    return f"{_three_digits(count / 1e12)} TB"
+
+
+def rate(bytes_per_second: float) -> str:
+    """`812 MB/s`."""
+    return f"{amount(bytes_per_second)}/s"
+
+
+def duration(seconds: float) -> str:
+    """`43 µs`, `1.20 ms`, `12.3 s`."""
+    for factor, unit in ((1e6, "µs"), (1e3, "ms")):
+        if seconds * factor < 999.5:
+            return f"{_three_digits(seconds * factor)} {unit}"
+    return f"{_three_digits(seconds)} s"
+
+
+def plural(count: int, thing: str) -> str:
+    """`1 connection`, `2 connections`."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def _three_digits(number: float) -> str:
+    for decimals, border in ((2, 9.995), (1, 99.95)):
+        if number < border:
+            return f"{number:.{decimals}f}"
+    return f"{number:.0f}"

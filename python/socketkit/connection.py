@@ -1,0 +1,303 @@
+"""`Stream`: bytes both ways between two endpoints, and the exceptions that the engine raises about it.
+
+The engine does the work (`_core.Stream`); here are the names, the lazily made values and the words.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from . import _core
+from .endpoint import Endpoint
+from .errors import (
+    BrokenConnection,
+    BusyConnection,
+    ClosedConnection,
+    ConnectError,
+    EndOfStream,
+    PeerViolation,
+    SocketError,
+    from_errno,
+    raisable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from .drivers import Driver
+    from .limits import Limits
+
+_Connection = TypeVar("_Connection", bound="Connection")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who opened the other end of a Unix socket, as the kernel saw it then (man 7 unix, SO_PEERCRED)."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end: where it is, and what was proved of who it is (None: nothing)."""
+
+    endpoint: Endpoint
+    fingerprint: str | None = None
+    credentials: Credentials | None = None
+
+
+class Connection(_core.Stream):
+    """What `Stream` and `sync.Stream` share: everything but the waiting."""
+
+    __slots__ = ("__weakref__", "_endpoint", "_local", "_peer", "_sockaddr")
+
+    _endpoint: Endpoint
+    _local: Endpoint | None
+    _peer: Peer | None
+    _sockaddr: tuple[Any, ...] | None
+
+    @property
+    def local(self) -> Endpoint:
+        """This end."""
+        if self._local is None:
+            self._local = self._name("getsockname") or self._endpoint
+        return self._local
+
+    @property
+    def peer(self) -> Peer:
+        """The other end, as it was when the connection was made: a closed connection still knows it."""
+        if self._peer is None:
+            self._peer = self._look_at_peer()
+        return self._peer
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether nobody on the way can read it. A Unix or in-process connection has no way."""
+        return self._endpoint.carrier in ("unix", "mem")
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "open"
+        return f"<{type(self).__name__} {self.local} to {self.peer.endpoint}, {state}>"
+
+    async def _next_line(self, max_bytes: int) -> bytes | None:
+        """A line without its end; None when there is none any more."""
+        receive = super().receive
+        try:
+            line = await super().receive_until(b"\n", max_bytes=max_bytes)
+        except EndOfStream:
+            # The rest is shorter than max_bytes, yet may be more than one receive gives.
+            rest = bytearray()
+            with suppress(EndOfStream):
+                while True:
+                    rest += await receive()
+            return bytes(rest) or None
+        return line[:-2] if line.endswith(b"\r\n") else line[:-1]
+
+    def _require_unix(self, operation: str) -> None:
+        if self._endpoint.carrier not in ("unix", "mem"):
+            raise ValueError(f"{operation}: descriptors travel over Unix sockets only, this is {self._endpoint}")
+
+    def _admit(self, data: bytes, fds: list[int], max_fds: int) -> tuple[bytes, list[int]]:
+        if len(fds) > max_fds:
+            _close_all(fds)
+            raise raisable(PeerViolation)(f"the peer sent {len(fds)} descriptors where {max_fds} were allowed")
+        return data, fds
+
+    def _look_at_peer(self) -> Peer:
+        where = None
+        if self._sockaddr is not None:
+            where = Endpoint.from_sockaddr(self._endpoint.scheme, self._sockaddr)
+        where = where or self._name("getpeername") or self._endpoint
+        return Peer(where, credentials=self._credentials())
+
+    def _name(self, call: str) -> Endpoint | None:
+        if self._endpoint.carrier == "mem":
+            return self._endpoint
+        try:
+            with _Borrowed(self.fileno()) as sock:
+                return Endpoint.from_sockaddr(self._endpoint.scheme, getattr(sock, call)())
+        except (OSError, ClosedConnection):
+            return None
+
+    def _credentials(self) -> Credentials | None:
+        if self._endpoint.carrier not in ("unix", "mem"):
+            return None
+        import socket
+        import struct
+
+        try:
+            with _Borrowed(self.fileno()) as sock:
+                raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        except (OSError, ClosedConnection):
+            return None
+        return Credentials(*struct.unpack("3i", raw))
+
+
+class Stream(Connection):
+    """A connection that carries bytes without borders. Made by `connect`, `Listener.accept` and `serve`.
+
+    - `await receive(max_bytes=262144)`: at least one byte, at most `max_bytes`; EndOfStream when the peer has ended.
+    - `await receive_exactly(count)`: EndOfStream if it ends before; what has come stays for the next receive.
+    - `await receive_until(delimiter, *, max_bytes=65536)`: up to and with the delimiter; PeerViolation if it is longer.
+    - `await send(data)`: waits for room (`Limits.write_high_bytes`), then takes all of it; the kernel may still have to send it.
+    - `await send_eof()`: half-close, idempotent. Cancelled: the end is sent anyway, behind what is queued.
+    - `await aclose()`: sends what is queued, then closes; after `Limits.close_seconds` it resets. Idempotent, and so is cancelling it:
+      the closing goes on.
+    - `abort()`: resets now; the peer sees that the stream was cut, not ended.
+    - `async for chunk in stream`, `async with stream`.
+
+    A cancelled receive has taken nothing and a cancelled send has sent nothing. Any number of tasks may send; a second one that receives
+    gets BusyConnection. A reset is BrokenConnection, use after closing ClosedConnection.
+    """
+
+    __slots__ = ()
+
+    async def send_fds(self, data: bytes, fds: Sequence[int]) -> None:
+        """Send `data` (at least a byte) with open descriptors (at most 253); the caller keeps his own. Unix sockets only (man 7 unix)."""
+        self._require_unix("send_fds")
+        await self._send_descriptors(data, list(fds))
+
+    async def receive_fds(self, max_bytes: int = 65_536, max_fds: int = 16) -> tuple[bytes, list[int]]:
+        """Receive bytes and the descriptors that came with the first of them; the descriptors are the caller's to close.
+
+        Raises PeerViolation if more than `max_fds` came (all are closed then).
+        """
+        self._require_unix("receive_fds")
+        return self._admit(*await self._receive_descriptors(max_bytes), max_fds)
+
+    async def lines(self, *, max_bytes: int = 65_536) -> AsyncIterator[bytes]:
+        """The lines of the stream without their ends (LF or CRLF); the last one needs none. PeerViolation over `max_bytes`."""
+        while (line := await self._next_line(max_bytes)) is not None:
+            yield line
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """What anyio's typed attributes know of this stream (`anyio.abc.SocketAttribute`)."""
+        from anyio.abc import SocketAttribute
+
+        known: dict[Any, Callable[[], Any]] = {
+            SocketAttribute.raw_socket: lambda: _view(self.fileno()),
+            SocketAttribute.family: lambda: _view(self.fileno()).family,
+            SocketAttribute.local_address: lambda: _address(self.local),
+            SocketAttribute.remote_address: lambda: _address(self.peer.endpoint),
+        }
+        if self._endpoint.port is not None:
+            known[SocketAttribute.local_port] = lambda: self.local.port
+            known[SocketAttribute.remote_port] = lambda: self.peer.endpoint.port
+        return known
+
+    def extra(self, attribute: Any, default: Any = ...) -> Any:
+        """The value of one of anyio's typed attributes; anyio's TypedAttributeLookupError if it is unknown and has no default."""
+        found = self.extra_attributes.get(attribute)
+        if found is not None:
+            return found()
+        if default is ...:
+            from anyio import TypedAttributeLookupError
+
+            raise TypedAttributeLookupError("Attribute not found")
+        return default
+
+
+def adopt(
+    kind: type[_Connection],
+    fd: int,
+    endpoint: Endpoint,
+    driver: Driver,
+    limits: Limits,
+    *,
+    sockaddr: tuple[Any, ...] | None = None,
+    counted_by: _core.Listener | None = None,
+    connecting: bool = False,
+) -> _Connection:
+    """The connection of an open, non-blocking descriptor, which it owns from here on."""
+    stream = kind(
+        fd,
+        driver.reactor,
+        endpoint.carrier in ("unix", "mem"),
+        limits.write_high_bytes,
+        limits.write_low_bytes,
+        limits.close_seconds,
+        counted_by,
+        connecting,
+    )
+    stream._endpoint = endpoint
+    stream._local = stream._peer = None
+    stream._sockaddr = sockaddr
+    return stream
+
+
+def failure(kind: str, subject: Any, operation: str, detail: int) -> BaseException:
+    """The exception for what the engine reports; called by it when something fails."""
+    if kind == "end":
+        more = f"; {detail} bytes are left for receive()" if detail else ""
+        return raisable(EndOfStream)(f"{operation}: the stream has ended{more}")
+    if kind == "closed":
+        return raisable(ClosedConnection)(f"{operation}: this side has closed the {_noun(subject)}")
+    if kind == "busy":
+        return raisable(BusyConnection)(
+            f"{operation}: another task is receiving from this connection, or it is being relayed"
+        )
+    if kind == "too long":
+        return raisable(PeerViolation)(f"{operation}: no delimiter within {detail} bytes; they are left for receive()")
+    where = subject._endpoint if operation in ("connect", "accept") else subject.peer.endpoint
+    reason: type[SocketError] = {"connect": ConnectError, "accept": SocketError}.get(operation, BrokenConnection)
+    return from_errno(reason, operation, where, detail)
+
+
+def _noun(subject: object) -> str:
+    return "connection" if isinstance(subject, _core.Stream) else "listener"
+
+
+def _address(endpoint: Endpoint) -> tuple[str, int] | str:
+    if endpoint.host is not None and endpoint.port is not None:
+        return endpoint.host, endpoint.port
+    return endpoint.path or ""
+
+
+def _view(fd: int) -> Any:
+    """A `socket.socket` to look at a descriptor with: neither closing nor dropping it closes what the stream owns."""
+    import socket
+
+    class View(socket.socket):
+        def close(self) -> None:
+            self.detach()
+
+        __del__ = close
+
+    return View(fileno=fd)
+
+
+def _close_all(fds: Sequence[int]) -> None:
+    import os
+
+    for fd in fds:
+        os.close(fd)
+
+
+class _Borrowed:
+    """A `socket.socket` on a descriptor that somebody else owns: left, it is forgotten and not closed."""
+
+    def __init__(self, fd: int) -> None:
+        import socket
+
+        self._socket = socket.socket(fileno=fd)
+
+    def __enter__(self) -> Any:
+        return self._socket
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.detach()

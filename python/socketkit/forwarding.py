@@ -1,0 +1,322 @@
+"""`Forward`: every connection to a listener is relayed to a new one to a target.
+
+Between sockets the engine accepts, connects and relays, and no connection becomes a Python object. What exists only in this process
+(`mem://`) is accepted and connected here, and relayed by the engine pair by pair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+from . import _core
+from .connection import Stream
+from .drivers import Driver, LoopDriver
+from .errors import BrokenConnection, ClosedConnection, ConnectError, SocketError, explain, from_errno, raisable
+from .opening import connector, open_stream
+from .relaying import Relay
+from .types.race import interleave
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from .endpoint import Endpoint
+    from .limits import Limits
+    from .listener import Listener
+
+
+class Forward:
+    """Forwards when awaited, until cancelled. Made by `relay(listener, address)`. The counters may be read at any time.
+
+    The target's name is resolved once, at the start; its addresses are tried in order for each connection. A caller whose target
+    cannot be reached is reset and counted in `failed`; the log says so, at most every ten seconds. With the listener's
+    `Limits.connections` open, or out of descriptors, callers wait in the backlog.
+
+    Cancelled: nothing more is accepted, connections have the listener's `Limits.grace_seconds` to end, then they are reset; a second
+    cancellation skips the grace. The listener stays open, and is the caller's again. Closing the listener ends it in the same way,
+    with ClosedConnection.
+    """
+
+    def __init__(self, listener: Listener, target: Endpoint) -> None:
+        self._listener = listener
+        self._target = target
+        self._work: Work = NotStarted()
+
+    @property
+    def connections(self) -> int:
+        """Open now, those that are being connected to the target included."""
+        return self._work.connections
+
+    @property
+    def accepted(self) -> int:
+        """In all."""
+        return self._work.accepted
+
+    @property
+    def failed(self) -> int:
+        """Those for which the target could not be reached."""
+        return self._work.failed
+
+    @property
+    def broken(self) -> int:
+        """Those that were cut short by one of the two sides; the other one saw that too."""
+        return self._work.broken
+
+    @property
+    def a_to_b_bytes(self) -> int:
+        """From the callers to the target."""
+        return self._work.a_to_b_bytes
+
+    @property
+    def b_to_a_bytes(self) -> int:
+        """From the target to the callers."""
+        return self._work.b_to_a_bytes
+
+    @property
+    def last_error(self) -> str | None:
+        """Why the last accept or connect that failed did so."""
+        number = self._work.last_errno
+        return None if number is None else explain(number)
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._run().__await__()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._listener.local} to {self._target}, {self.connections} connections>"
+
+    async def _run(self) -> None:
+        work = await self._start(LoopDriver.current())
+        try:
+            while await work.news():
+                self._log()
+        except GeneratorExit:
+            work.halt()
+            raise
+        except BaseException:
+            await self._stop(work)
+            raise
+        self._explain_end()
+
+    def run(self, driver: Driver) -> None:
+        """The same, blocking; for `socketkit.sync`. TimeoutError at the thread's deadline."""
+        from .drivers import block, do
+
+        work = block(self._start(driver))
+        try:
+            while do(work.news()):
+                self._log()
+        finally:
+            work.halt()
+        self._explain_end()
+
+    async def _start(self, driver: Driver) -> Work:
+        if not isinstance(self._work, NotStarted):
+            raise RuntimeError("a relay is used once: call relay() again")
+        targets = await addresses_of(self._target, driver)
+        limits = self._listener._limits
+        if targets is None or self._listener.local.carrier == "mem":
+            connector(self._target)  # An address that cannot be opened is said now, not to every caller.
+            if driver.reactor is None:
+                reason = "a blocking relay cannot accept for mem:// and fd://; use socketkit.relay"
+                raise raisable(SocketError)("relay", self._target, reason)
+            self._work = Pairs(self._listener, self._target, limits)
+            return self._work
+        try:
+            self._work = _core.Forward(
+                self._listener,
+                targets,
+                limits.most_relayed(),
+                limits.connect_seconds / len(targets),
+                limits.grace_seconds,
+            )
+        except SocketError:
+            raise
+        except OSError as failure:
+            raise from_errno(ConnectError, "relay", self._target, failure.errno or 0) from failure
+        return self._work
+
+    async def _stop(self, work: Work) -> None:
+        work.stop(self._listener._limits.grace_seconds)
+        try:
+            while await work.news():
+                self._log()
+        except BaseException:
+            work.halt()
+            raise
+
+    def _explain_end(self) -> None:
+        if self._listener.closed:
+            raise raisable(ClosedConnection)(f"relay: this side has closed the listener {self._listener.local}")
+        raise from_errno(SocketError, "relay", self._listener.local, self._work.last_errno or 0)
+
+    def _log(self) -> None:
+        _logger.warning(
+            "relay %s to %s: %d of %d connections failed, the last one: %s",
+            self._listener.local,
+            self._target,
+            self.failed,
+            self.accepted,
+            self.last_error,
+        )
+
+
+async def addresses_of(target: Endpoint, driver: Driver) -> list[tuple[Any, ...] | bytes] | None:
+    """The target as the kernel knows it, best address first; None if it is not one that the engine connects to."""
+    match target.scheme:
+        case "tcp" | "tcp4" | "tcp6":
+            from .types import stream
+
+            return [sockaddr for _, sockaddr in interleave(await stream.resolve(target, driver, "connect", ConnectError))]
+        case "unix":
+            from .types import unix
+
+            return [os.fsencode(unix.sockaddr(target))]
+        case _:
+            return None
+
+
+class Work(Protocol):
+    """What does the forwarding: the engine (`_core.Forward`), or `Pairs`."""
+
+    @property
+    def connections(self) -> int: ...
+    @property
+    def accepted(self) -> int: ...
+    @property
+    def failed(self) -> int: ...
+    @property
+    def broken(self) -> int: ...
+    @property
+    def a_to_b_bytes(self) -> int: ...
+    @property
+    def b_to_a_bytes(self) -> int: ...
+    @property
+    def last_errno(self) -> int | None: ...
+
+    def news(self) -> Any:
+        """Awaitable: True when something failed, at most every ten seconds; False once it is over."""
+
+    def stop(self, grace_seconds: float) -> None: ...
+
+    def halt(self) -> None:
+        """Reset everything that is open, now."""
+
+
+class NotStarted:
+    """The counters before the start."""
+
+    connections = accepted = failed = broken = a_to_b_bytes = b_to_a_bytes = 0
+    last_errno: int | None = None
+
+    async def news(self) -> bool:
+        return False
+
+    def stop(self, grace_seconds: float) -> None:
+        pass
+
+    def halt(self) -> None:
+        pass
+
+
+class Pairs:
+    """Accepts and connects in this loop, and has the engine relay each pair."""
+
+    def __init__(self, listener: Listener, target: Endpoint, limits: Limits) -> None:
+        self.accepted = self.failed = self.broken = 0
+        self.last_errno: int | None = None
+        self._listener = listener
+        self._target = target
+        self._limits = limits
+        self._relays: dict[asyncio.Task[None], Relay | None] = {}
+        self._carried = [0, 0]
+        self._told_at = -NEWS_EVERY_SECONDS
+        self._wake = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._ending: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._accepting = self._loop.create_task(self._accept())
+        self._accepting.add_done_callback(lambda _: self._wake.set())
+
+    @property
+    def connections(self) -> int:
+        return len(self._relays)
+
+    @property
+    def a_to_b_bytes(self) -> int:
+        return self._carried[0] + sum(relay.a_to_b_bytes for relay in self._relays.values() if relay)
+
+    @property
+    def b_to_a_bytes(self) -> int:
+        return self._carried[1] + sum(relay.b_to_a_bytes for relay in self._relays.values() if relay)
+
+    async def news(self) -> bool:
+        while not (self._accepting.done() and not self._relays):
+            self._wake.clear()
+            await self._wake.wait()
+            if self._accepting.done() and self._ending is None:
+                self.stop(self._limits.grace_seconds)  # the listener was closed
+            now = time.monotonic()
+            if self.failed and self._failure is not None and now - self._told_at >= NEWS_EVERY_SECONDS:
+                self._told_at, self._failure = now, None
+                return True
+        if self._ending is not None:
+            self._ending.cancel()
+        return False
+
+    def stop(self, grace_seconds: float) -> None:
+        self._accepting.cancel()
+        if self._ending is None:
+            self._ending = self._loop.call_later(grace_seconds, self._cancel_all)
+
+    def halt(self) -> None:
+        self._accepting.cancel()
+        self._cancel_all()
+
+    def _cancel_all(self) -> None:
+        for task in self._relays:
+            task.cancel()
+
+    async def _accept(self) -> None:
+        async for caller in self._listener:
+            self.accepted += 1
+            task = self._loop.create_task(self._forward(caller))
+            self._relays[task] = None
+            task.add_done_callback(self._forwarded)
+
+    async def _forward(self, caller: Stream) -> None:
+        streams = [caller]
+        try:
+            streams.append(await open_stream(Stream, self._target, LoopDriver.current(), self._limits))
+            task = asyncio.current_task()
+            assert task is not None
+            relay = self._relays[task] = Relay(*streams)
+            await relay
+            for stream in streams:
+                await stream.aclose()
+        except OSError as failure:
+            if len(streams) == 1:
+                self.failed += 1
+                self.last_errno, self._failure = failure.errno, failure
+            else:
+                self.broken += 1
+        finally:
+            for stream in streams:
+                stream.abort()
+
+    def _forwarded(self, task: asyncio.Task[None]) -> None:
+        relay = self._relays.pop(task)
+        if relay is not None:
+            self._carried[0] += relay.a_to_b_bytes
+            self._carried[1] += relay.b_to_a_bytes
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            _logger.error("a relay's task failed", exc_info=failure)
+        self._wake.set()
+
+
+NEWS_EVERY_SECONDS = 10.0
+
+_logger = logging.getLogger("socketkit")

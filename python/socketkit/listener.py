@@ -1,0 +1,136 @@
+"""`Listener`: where connections come in, one `accept()` after the other, never more open than the limit."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from . import _core
+from .connection import Connection, Stream, adopt
+from .errors import ClosedConnection, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+    from .drivers import Driver
+    from .endpoint import Endpoint
+    from .limits import Limits
+
+_Listening = TypeVar("_Listening", bound="Listening")
+
+
+class Listening(_core.Listener):
+    """What `Listener` and `sync.Listener` share: everything but the waiting."""
+
+    __slots__ = ("__weakref__", "_driver", "_endpoint", "_kind", "_limits", "_logged_at", "_remove")
+
+    _endpoint: Endpoint
+    _driver: Driver
+    _limits: Limits
+    _kind: type[Connection]
+    _remove: Callable[[], None]
+    _logged_at: float
+
+    @property
+    def local(self) -> Endpoint:
+        """The endpoint that was taken; `connect(str(listener.local))` reaches it."""
+        return self._endpoint
+
+    @property
+    def stats(self) -> dict[str, int]:
+        """`connections` open now, `accepted` in all, `exhausted`: how often accepting paused for want of descriptors."""
+        accepted, exhausted = self._counters
+        return {"connections": self.connections, "accepted": accepted, "exhausted": exhausted}
+
+    def shut(self) -> None:
+        """Stop listening now. Connections that were accepted live on; callers still in the backlog are reset by the kernel."""
+        if not self.closed:
+            super().shut()
+            self._remove()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._endpoint}, {'closed' if self.closed else 'open'}>"
+
+    def _exhausted(self, number: int) -> None:
+        """Called by the engine when it cannot accept; says so in the log, not at every caller's pace."""
+        now = time.monotonic()
+        if now - self._logged_at >= LOG_SECONDS:
+            import logging
+
+            self._logged_at = now
+            logging.getLogger("socketkit").warning("accept %s: %s; callers wait", self._endpoint, explain(number))
+
+
+class Listener(Listening):
+    """Listening sockets under one endpoint. Made by `listen`.
+
+    `await accept()` gives the next connection; cancelled, it has taken none: the caller stays in the backlog. With
+    `Limits.connections` open, or while the process is out of descriptors, it waits and the backlog keeps the callers.
+    `async for stream in listener` accepts until the listener is closed.
+    """
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def accept(self) -> _core.Operation[Stream]: ...
+
+    async def aclose(self) -> None:
+        """Stop listening. Idempotent; tasks that wait in `accept` get ClosedConnection."""
+        self.shut()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Stream:
+        try:
+            return await self.accept()
+        except ClosedConnection:
+            raise StopAsyncIteration from None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.shut()
+
+
+def make_listener(
+    kind: type[_Listening],
+    stream_kind: type[Connection],
+    endpoint: Endpoint,
+    driver: Driver,
+    limits: Limits,
+    *,
+    fds: list[int] | None = None,
+    port: _core.MemoryPort | None = None,
+    remove: Callable[[], None] = lambda: None,
+) -> _Listening:
+    """A listener on listening descriptors, which it owns from here on, or on a port in memory."""
+    listener = kind(fds or [], port, driver.reactor, limits.most_connections(), _accepted)
+    listener._endpoint = endpoint
+    listener._driver = driver
+    listener._limits = limits
+    listener._kind = stream_kind
+    listener._remove = remove
+    listener._logged_at = -LOG_SECONDS
+    return listener
+
+
+def _accepted(listener: Listening, fd: int, sockaddr: tuple[Any, ...] | None) -> Connection:
+    return adopt(
+        listener._kind,
+        fd,
+        listener._endpoint,
+        listener._driver,
+        listener._limits,
+        sockaddr=sockaddr,
+        counted_by=listener,
+    )
+
+
+LOG_SECONDS = 10.0

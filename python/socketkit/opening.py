@@ -1,0 +1,120 @@
+"""From an address to an open socket: which module knows its scheme. Written once for both drivers."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from .drivers import TimeLimit
+from .endpoint import Endpoint
+from .errors import ConnectError, Unsupported, raisable
+from .listener import make_listener
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .drivers import Driver
+    from .limits import Limits
+    from .listener import Listening
+
+_Connection = TypeVar("_Connection", bound="Connection")
+_Listening = TypeVar("_Listening", bound="Listening")
+
+
+class Connect(Protocol):
+    async def __call__(
+        self, kind: type[_Connection], endpoint: Endpoint, driver: Driver, limits: Limits
+    ) -> _Connection: ...
+
+
+async def open_stream(kind: type[_Connection], address: str | Endpoint, driver: Driver, limits: Limits) -> _Connection:
+    """A connection of class `kind` to `address`, within `limits.connect_seconds`."""
+    endpoint = Endpoint.parse(address)
+    connect = _connector(endpoint)
+    try:
+        return await driver.within(limits.connect_seconds, connect(kind, endpoint, driver, limits))
+    except TimeLimit as late:
+        raise raisable(ConnectError)(
+            "connect", endpoint, f"no answer within {limits.connect_seconds:g} s", _TIMED_OUT
+        ) from late
+
+
+async def open_listener(
+    kind: type[_Listening], stream_kind: type[Connection], address: str | Endpoint, driver: Driver, limits: Limits
+) -> _Listening:
+    """A listener of class `kind` on `address`, whose connections are of class `stream_kind`."""
+    endpoint = Endpoint.parse(address)
+    match endpoint.scheme:
+        case "tcp" | "tcp4" | "tcp6":
+            from .types import stream
+
+            fds, taken = await stream.open_listeners(endpoint, driver, limits)
+            return make_listener(kind, stream_kind, taken, driver, limits, fds=fds)
+        case "unix":
+            from .types import unix
+
+            fd, remove = unix.open_listener(endpoint, limits)
+            return make_listener(kind, stream_kind, endpoint, driver, limits, fds=[fd], remove=remove)
+        case "fd":
+            from .types import inherited
+
+            fd, taken = inherited.open_listener(endpoint, limits)
+            return make_listener(kind, stream_kind, taken, driver, limits, fds=[fd])
+        case "mem":
+            from .types import memory
+
+            port, taken, remove = memory.open_port(endpoint, limits)
+            return make_listener(kind, stream_kind, taken, driver, limits, port=port, remove=remove)
+        case _:
+            raise unsupported("listen", endpoint)
+
+
+def unsupported(operation: str, endpoint: Endpoint) -> Unsupported:
+    """The error for a scheme that parses and cannot be opened yet."""
+    missing = _MISSING.get(endpoint.carrier, "its socket type")
+    return raisable(Unsupported)(
+        operation, endpoint, f"this version of socketkit lacks {missing}; it opens {', '.join(OPENED)} as streams"
+    )
+
+
+def _connector(endpoint: Endpoint) -> Connect:
+    match endpoint.scheme:
+        case "tcp" | "tcp4" | "tcp6":
+            from .types import stream
+
+            return stream.connect
+        case "unix":
+            from .types import unix
+
+            return unix.connect
+        case "fd":
+            from .types import inherited
+
+            return inherited.connect
+        case "mem":
+            from .types import memory
+
+            return memory.connect
+        case _:
+            raise unsupported("connect", endpoint)
+
+
+OPENED = ("tcp", "tcp4", "tcp6", "unix", "mem", "fd")
+
+_MISSING = {
+    "tls": "encryption (TLS)",
+    "unix": "this kind of Unix socket",
+    "tcp": "records over streams",
+    "quic": "QUIC",
+    "udp": "datagrams",
+    "udp4": "datagrams",
+    "udp6": "datagrams",
+    "sctp": "SCTP",
+    "icmp": "raw sockets",
+    "ip": "raw sockets",
+    "ethernet": "raw sockets",
+    "vsock": "vsock",
+    "bt-rfcomm": "Bluetooth",
+    "bt-l2cap": "Bluetooth",
+}
+
+_TIMED_OUT = errno.ETIMEDOUT

@@ -1,0 +1,301 @@
+"""The verbs and the streams again, blocking: the same engine, driven by the thread that calls, with no loop and no thread behind it.
+
+Every call waits in the calling thread and handles signals meanwhile. Threads may share a connection: one receives, others send, any
+may close it, which wakes the rest. `serve` alone starts threads: one that accepts, and one for each connection.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from .connection import Connection
+from .drivers import ThreadDriver, block, do, remaining
+from .drivers import deadline as timeout
+from .endpoint import Endpoint
+from .errors import BrokenConnection, ClosedConnection, EndOfStream
+from .limits import Limits
+from .listener import Listening
+from .opening import open_listener, open_stream, unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from typing_extensions import Buffer
+
+__all__ = ["Listener", "Server", "Stream", "bind", "connect", "listen", "serve", "timeout"]
+
+
+def connect(address: str | Endpoint, *, limits: Limits = Limits()) -> Stream:
+    """Connect to `address`. The `Stream` is closed by `close()`, or at the end of its `with`.
+
+    A name's addresses are raced in this thread (RFC 8305). Raises what `socketkit.connect` raises.
+    """
+    return block(open_stream(Stream, address, ThreadDriver(), limits))
+
+
+def listen(address: str | Endpoint, *, limits: Limits = Limits()) -> Listener:
+    """Listen on `address`, as `socketkit.listen` does."""
+    return block(open_listener(Listener, Stream, address, ThreadDriver(), limits))
+
+
+def serve(address: str | Endpoint, handler: Callable[[Stream], object], *, limits: Limits = Limits()) -> Server:
+    """Serve `address` with `handler(stream)` per connection, each in a thread: `with` for the block, `run()` until interrupted.
+
+    How many threads there can be is `limits.connections`. Raises what `listen` raises. How it ends: see `Server`.
+    """
+    return Server(Endpoint.parse(address), handler, limits)
+
+
+def bind(address: str | Endpoint) -> Any:
+    """Reserved for unconnected datagrams; raises Unsupported."""
+    raise unsupported("bind", Endpoint.parse(address))
+
+
+class Stream(Connection):
+    """A connection that carries bytes without borders: `socketkit.Stream`, blocking. Made by `connect`, `Listener.accept` and `serve`.
+
+    A call that raises TimeoutError (see `timeout`) or is interrupted has received nothing and sent nothing, with one exception that
+    cannot be avoided without a loop: once `send` has begun to give the kernel its data, that will go out whole. Out of time, `send`
+    returns then; what is left goes out with the next calls, `close` at the latest. `abort()` in another thread resets at once.
+    """
+
+    __slots__ = ()
+
+    def receive(self, max_bytes: int = 262_144) -> bytes:  # type: ignore[override]
+        """At least one byte, at most `max_bytes`; EndOfStream when the peer has ended."""
+        return do(super().receive(max_bytes))
+
+    def receive_exactly(self, count: int) -> bytes:  # type: ignore[override]
+        """`count` bytes. EndOfStream if it ends before; what has come stays for the next receive."""
+        return do(super().receive_exactly(count))
+
+    def receive_until(self, delimiter: bytes, *, max_bytes: int = 65_536) -> bytes:  # type: ignore[override]
+        """Up to and with the delimiter; PeerViolation if it is longer, and what has come stays."""
+        return do(super().receive_until(delimiter, max_bytes=max_bytes))
+
+    def lines(self, *, max_bytes: int = 65_536) -> Iterator[bytes]:
+        """The lines of the stream without their ends (LF or CRLF); the last one needs none. PeerViolation over `max_bytes`."""
+        while (line := block(self._next_line(max_bytes))) is not None:
+            yield line
+
+    def send(self, data: Buffer) -> None:  # type: ignore[override]
+        """Returns when the kernel has all of `data`."""
+        do(super().send(data))
+
+    def send_eof(self) -> None:  # type: ignore[override]
+        """Half-close, idempotent, behind everything that was sent."""
+        do(super().send_eof())
+
+    def send_fds(self, data: bytes, fds: Sequence[int]) -> None:
+        """As `socketkit.Stream.send_fds`."""
+        self._require_unix("send_fds")
+        do(self._send_descriptors(data, list(fds)))
+
+    def receive_fds(self, max_bytes: int = 65_536, max_fds: int = 16) -> tuple[bytes, list[int]]:
+        """As `socketkit.Stream.receive_fds`."""
+        self._require_unix("receive_fds")
+        return self._admit(*do(self._receive_descriptors(max_bytes)), max_fds)
+
+    def close(self) -> None:
+        """Sends what is queued, then closes; after `Limits.close_seconds` it resets, and if it is interrupted. Idempotent."""
+        do(super().aclose())
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return self.receive()
+        except EndOfStream:
+            raise StopIteration from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Listener(Listening):
+    """Listening sockets under one endpoint: `socketkit.Listener`, blocking. Made by `listen`.
+
+    Any number of threads may accept. `close()` from another one ends their waiting with ClosedConnection, and a `for` over the listener.
+    """
+
+    __slots__ = ()
+
+    def accept(self) -> Stream:  # type: ignore[override]
+        """The next connection. Out of time: it has taken none."""
+        stream: Stream = do(super().accept())
+        return stream
+
+    def close(self) -> None:
+        """Stop listening. Idempotent."""
+        self.shut()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Stream:
+        try:
+            return self.accept()
+        except ClosedConnection:
+            raise StopIteration from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.shut()
+
+
+class Server:
+    """Serves connections with `handler(stream)`, each in a thread of its own. Made by `serve`.
+
+    A handler that returns closes its connection; one that raises is logged with its peer, and its connection is reset. At the end: no
+    new connections, up to `Limits.grace_seconds` for the handlers to end by themselves, then their connections are reset, so that what
+    blocks in them raises ClosedConnection. An exception in the block, or an interrupt while waiting, skips the grace. A thread cannot be
+    cancelled: a handler that goes on without its connection is logged and left behind.
+    """
+
+    def __init__(self, address: str | Endpoint, handler: Callable[[Stream], object], limits: Limits) -> None:
+        self._address = address
+        self._handler = handler
+        self._limits = limits
+        self._listener: Listener | None = None
+        self._accepting: threading.Thread | None = None
+        self._handling: dict[threading.Thread, Stream] = {}
+        self._failure: BaseException | None = None
+        self._cutting = False
+
+    @property
+    def local(self) -> Endpoint:
+        """Where it listens; `connect(str(server.local))` reaches it."""
+        return self._opened().local
+
+    @property
+    def connections(self) -> int:
+        """How many are open now."""
+        return self._opened().connections
+
+    @property
+    def stats(self) -> dict[str, int]:
+        """The listener's counters (see `Listener.stats`)."""
+        return self._opened().stats
+
+    def run(self) -> None:
+        """Serve until it is interrupted, or closed by another thread."""
+        with self:
+            if self._accepting is not None:
+                self._accepting.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self) -> None:
+        """End as at the end of the block, grace included. Idempotent."""
+        try:
+            self._stop_accepting()
+            self._join(_earliest(self._limits.grace_seconds))
+        finally:
+            self._cut()
+
+    def __enter__(self) -> Self:
+        if self._listener is not None:
+            raise RuntimeError("a server is used once: call serve() again")
+        self._listener = listen(self._address, limits=self._limits)
+        self._accepting = threading.Thread(target=self._accept, name=f"accept {self.local}", daemon=True)
+        self._accepting.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._stop_accepting()
+            self._cut()
+
+    def _accept(self) -> None:
+        try:
+            for stream in self._opened():
+                self._start(stream)
+        except BaseException as failure:  # the root of a thread
+            self._failure = failure
+            self._opened().shut()
+            _logger().error("accepting on %s ended", self.local, exc_info=failure)
+
+    def _start(self, stream: Stream) -> None:
+        # Daemons: whoever leaves the block waits for them, but the end of the process must not hang on one that refuses to end.
+        thread = threading.Thread(target=self._handle, args=(stream,), name=f"handle {self.local}", daemon=True)
+        self._handling[thread] = stream
+        try:
+            thread.start()
+        except RuntimeError as failure:
+            del self._handling[thread]
+            stream.abort()
+            _logger().warning("no thread for %s, its connection is reset: %s", stream.peer.endpoint, failure)
+
+    def _handle(self, stream: Stream) -> None:
+        try:
+            self._handler(stream)
+            stream.close()
+        except BrokenConnection as failure:
+            # The peer's doing: it needs no traceback, and must not be able to fill the log with them.
+            _logger().info("%s", failure)
+        except BaseException as failure:  # the root of a thread
+            if not (self._cutting and isinstance(failure, ClosedConnection)):
+                _logger().error(
+                    "the handler of %s failed; its connection is reset", stream.peer.endpoint, exc_info=failure
+                )
+        finally:
+            stream.abort()
+            self._handling.pop(threading.current_thread(), None)
+
+    def _stop_accepting(self) -> None:
+        self._opened().shut()
+        if self._accepting is not None and self._accepting is not threading.current_thread():
+            self._accepting.join()
+
+    def _cut(self) -> None:
+        self._cutting = True
+        for stream in list(self._handling.values()):
+            stream.abort()
+        self._join(CUT_SECONDS)
+        for thread, stream in list(self._handling.items()):
+            if thread is not threading.current_thread():
+                _logger().error("the handler of %s goes on without its connection", stream.peer.endpoint)
+
+    def _join(self, seconds: float) -> None:
+        """Wait for the handlers, all together at most so long."""
+        end = time.monotonic() + seconds
+        for thread in list(self._handling):
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, end - time.monotonic()))
+
+    def _opened(self) -> Listener:
+        if self._listener is None:
+            raise RuntimeError("the server has not started: use `with serve(...) as server`, or `run()`")
+        return self._listener
+
+
+def _earliest(seconds: float) -> float:
+    left = remaining()
+    return seconds if left is None else min(seconds, left)
+
+
+def _logger() -> Any:
+    import logging
+
+    return logging.getLogger("socketkit")
+
+
+CUT_SECONDS = 1.0

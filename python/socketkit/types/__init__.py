@@ -1,0 +1,1 @@
+"""One module per socket type: what its addresses, options and errors are."""

@@ -1,0 +1,89 @@
+"""The verbs: connect, listen, serve, bind, relay. An address in, something to use out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from .connection import Stream
+from .endpoint import Endpoint
+from .limits import Limits
+from .listener import Listener
+from .opening import open_listener, open_stream, unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+    from types import TracebackType
+
+    from .serving import Server
+
+_T = TypeVar("_T", bound="Stream | Listener")
+
+
+class Opening(Generic[_T]):
+    """Something that is about to be opened: `await` it, or enter it with `async with`, which closes it at the end."""
+
+    def __init__(self, start: Callable[[], Coroutine[Any, Any, _T]]) -> None:
+        self._start = start
+        self._opened: _T | None = None
+
+    def __await__(self) -> Generator[Any, Any, _T]:
+        return self._start().__await__()
+
+    async def __aenter__(self) -> _T:
+        self._opened = await self._start()
+        return self._opened
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._opened is not None:
+            await self._opened.aclose()
+
+
+def connect(address: str | Endpoint, *, limits: Limits = Limits()) -> Opening[Stream]:
+    """Connect to `address`; the `await`, or `async with`, gives the `Stream`.
+
+    A name's addresses are raced (RFC 8305). Raises EndpointError for an address that is none, ConnectError when nothing answers (with
+    every attempt in `attempts`), Unsupported for a scheme that this version cannot open. Cancelled: nothing stays open.
+    """
+    endpoint = Endpoint.parse(address)
+
+    async def start() -> Stream:
+        from .drivers import LoopDriver
+
+        return await open_stream(Stream, endpoint, LoopDriver.current(), limits)
+
+    return Opening(start)
+
+
+def listen(address: str | Endpoint, *, limits: Limits = Limits()) -> Opening[Listener]:
+    """Listen on `address`; `async with` gives the `Listener`.
+
+    No host is loopback, `*` every interface; port 0 takes one free port for IPv4 and IPv6. Raises ListenError when the address cannot
+    be taken, EndpointError, Unsupported.
+    """
+    endpoint = Endpoint.parse(address)
+
+    async def start() -> Listener:
+        from .drivers import LoopDriver
+
+        return await open_listener(Listener, Stream, endpoint, LoopDriver.current(), limits)
+
+    return Opening(start)
+
+
+def serve(
+    address: str | Endpoint, handler: Callable[[Stream], Coroutine[Any, Any, object]], *, limits: Limits = Limits()
+) -> Server:
+    """Serve `address` with `await handler(stream)` per connection: `async with` for the block, `await` until cancelled.
+
+    Raises what `listen` raises. How it ends: see `Server`.
+    """
+    from .serving import Server
+
+    return Server(Endpoint.parse(address), handler, limits)
+
+
+def bind(address: str | Endpoint) -> Any:
+    """Reserved for unconnected datagrams; raises Unsupported."""
+    raise unsupported("bind", Endpoint.parse(address))
