@@ -1,0 +1,488 @@
+/* The one load generator of all benches: it drives every peer in the same way and prints one JSON line.
+ *
+ *   load echo  --port P --connections N --size S [--seconds T | --messages M]   closed loop, one message outstanding each
+ *   load churn --port P --connections K --size S [--seconds T | --messages M]   connect, echo one message, close; K in flight
+ *   load idle  --port P --connections N --size S      open N, echo one message on each, hold until stdin ends
+ *   load bulk  --size S --seconds T --direction forward|back|both
+ *              opens the far end itself, prints its port, reads "PORT PID" of the relay from stdin, then pumps through it
+ *
+ * Common: --host A, --warmup T (not measured), --cpu-of PID (the CPU time of that process within the measured window),
+ * --spin (poll without sleeping: more load, the server pays for no wake-ups; never with the server on the same core).
+ * server_waited and load_waited are the shares of the window in which that process and this one were ready to run and
+ * did not: with a core for each, the figures are worth nothing unless both are near 0.
+ * One thread, edge-triggered epoll. Everything ends by itself: a hung server yields few messages, not a hung bench. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <getopt.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    EVENTS = 1024,
+    BUFFER_BYTES = 1 << 20,
+    SETUP_MS = 5000,       /* one connect and first echo may take this long */
+    DRAIN_SECONDS = 1,     /* after the window, outstanding echoes get this long, so that close() sends no reset */
+    VERIFY_BYTES = 16384,  /* up to this size every echo is compared; above it the first of each connection */
+    SOURCES = 64,          /* churn leaves from 127.0.0.1..64: one address runs out of ports (TIME_WAIT) within seconds */
+    SUBBITS = 6,           /* histogram: 64 steps an octave, 1.6 % */
+    ERRORS_MAX = 1000,
+};
+
+static struct {
+    const char *mode, *host, *direction;
+    int port, connections, cpu_of;
+    size_t size;
+    double seconds, warmup;
+    uint64_t messages;
+    int spin;
+} option = {.host = "127.0.0.1", .direction = "forward", .connections = 1, .size = 64, .seconds = 1, .warmup = 0.1};
+
+struct connection {
+    int fd;
+    size_t sent, got;
+    uint64_t begun_ns;
+    bool verified, idle;
+};
+
+static char *message, *buffer;
+static int epoll_fd, outstanding;
+static struct sockaddr_in there;
+
+/* ---- the measured window ---- */
+
+static uint64_t histogram[(64 - SUBBITS + 1) << SUBBITS];
+static uint64_t completed, errors, window_begin_ns, window_end_ns, cpu_begin_ns, cpu_end_ns;
+static bool measuring, draining;
+
+static void fail(const char *operation) {
+    fprintf(stderr, "load: %s: %s\n", operation, strerror(errno));
+    exit(1);
+}
+
+static uint64_t read_clock(clockid_t clock) {
+    struct timespec now;
+    return clock_gettime(clock, &now) ? 0 : (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t now_ns(void) { return read_clock(CLOCK_MONOTONIC); }
+
+static uint64_t cpu_ns(void) {
+    clockid_t clock;
+    return option.cpu_of && !clock_getcpuclockid(option.cpu_of, &clock) ? read_clock(clock) : 0;
+}
+
+/* How long a process has waited in a run queue so far: the second field of its schedstat. */
+static uint64_t waited_ns(int process) {
+    char path[64];
+    unsigned long long ran, waited = 0;
+    snprintf(path, sizeof path, "/proc/%d/schedstat", process);
+    FILE *file = process ? fopen(path, "re") : NULL;
+    if (file) {
+        if (fscanf(file, "%llu %llu", &ran, &waited) != 2)
+            waited = 0;
+        fclose(file);
+    }
+    return waited;
+}
+
+static struct {
+    uint64_t begin_ns, end_ns;
+} server_wait, load_wait;
+
+static void open_window(void) {
+    memset(histogram, 0, sizeof histogram);
+    completed = 0;
+    server_wait.begin_ns = waited_ns(option.cpu_of);
+    load_wait.begin_ns = waited_ns(getpid());
+    cpu_begin_ns = cpu_ns();
+    window_begin_ns = now_ns();
+}
+
+static void close_window(void) {
+    cpu_end_ns = cpu_ns();
+    window_end_ns = now_ns();
+    server_wait.end_ns = waited_ns(option.cpu_of);
+    load_wait.end_ns = waited_ns(getpid());
+}
+
+/* The end of every mode's JSON line. */
+static void report_window(void) {
+    double elapsed_ns = (double)(window_end_ns - window_begin_ns);
+    printf("\"seconds\": %.6f, \"server_waited\": %.4f, \"load_waited\": %.4f, \"errors\": %llu}\n", elapsed_ns / 1e9,
+           (double)(server_wait.end_ns - server_wait.begin_ns) / elapsed_ns,
+           (double)(load_wait.end_ns - load_wait.begin_ns) / elapsed_ns, (unsigned long long)errors);
+}
+
+static void record(uint64_t elapsed_ns) {
+    completed++;
+    int octave = elapsed_ns >> SUBBITS ? 63 - __builtin_clzll(elapsed_ns) - SUBBITS : -1;
+    histogram[octave < 0 ? elapsed_ns : ((uint64_t)octave << SUBBITS) + (elapsed_ns >> octave)]++;
+}
+
+static double percentile_us(double share) {
+    uint64_t rank = (uint64_t)(share * (double)completed), seen = 0;
+    for (size_t i = 0; i < sizeof histogram / sizeof *histogram; i++) {
+        seen += histogram[i];
+        if (seen > rank) {
+            uint64_t octave = i >> SUBBITS ? (i >> SUBBITS) - 1 : 0;
+            return (double)((i - (octave << SUBBITS)) << octave) / 1e3;
+        }
+    }
+    return 0;
+}
+
+/* `now` is read once a turn and may be older than `then`. */
+static bool passed(uint64_t now, uint64_t then, double seconds) {
+    return now > then && now - then >= (uint64_t)(seconds * 1e9);
+}
+
+/* Opens, closes and ends the window; false once everything is over. */
+static bool tick(uint64_t now, uint64_t begun_ns) {
+    if (!measuring && !draining && passed(now, begun_ns, option.warmup)) {
+        open_window();
+        measuring = true;
+    } else if (measuring && (passed(now, window_begin_ns, option.seconds) ||
+                             (option.messages && completed >= option.messages))) {
+        close_window();
+        measuring = false;
+        draining = true;
+    }
+    return errors < ERRORS_MAX && !(draining && (!outstanding || passed(now, window_end_ns, DRAIN_SECONDS)));
+}
+
+static void report(uint64_t total) {
+    if (!window_end_ns) /* every connection broke before the end */
+        close_window();
+    double seconds = (double)(window_end_ns - window_begin_ns) / 1e9;
+    printf("{\"mode\": \"%s\", \"messages\": %llu, \"messages_per_second\": %.1f, \"p50_us\": %.2f, \"p99_us\": %.2f, "
+           "\"cpu_us_per_message\": %.4f, ",
+           option.mode, (unsigned long long)total, (double)total / seconds, percentile_us(0.5), percentile_us(0.99),
+           option.cpu_of && total ? (double)(cpu_end_ns - cpu_begin_ns) / 1e3 / (double)total : 0.0);
+    report_window();
+}
+
+/* ---- one connection ---- */
+
+static int wait_for(int fd, short events) {
+    struct pollfd one = {.fd = fd, .events = events};
+    return poll(&one, 1, SETUP_MS) == 1 ? 0 : -1;
+}
+
+static int open_connection(bool spread) {
+    static unsigned opened;
+    int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (spread) {
+        struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + opened++ % SOURCES)};
+        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+        if (bind(fd, (struct sockaddr *)&here, sizeof here))
+            goto refused;
+    }
+    if (!connect(fd, (struct sockaddr *)&there, sizeof there) || errno == EINPROGRESS)
+        return fd;
+refused:
+    close(fd);
+    return -1;
+}
+
+static int watch(struct connection *connection) {
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = connection};
+    return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, connection->fd, &event);
+}
+
+/* 0: all sent, or the kernel is full and will say when it is not; -1: broken. */
+static int send_more(struct connection *connection) {
+    while (connection->sent < option.size) {
+        ssize_t sent = send(connection->fd, message + connection->sent, option.size - connection->sent, MSG_NOSIGNAL);
+        if (sent < 0)
+            return errno == EAGAIN ? 0 : -1;
+        connection->sent += (size_t)sent;
+    }
+    return 0;
+}
+
+/* 1: the whole echo is here; 0: not yet; -1: broken, ended or not what was sent. */
+static int receive_more(struct connection *connection) {
+    while (connection->got < option.size) {
+        size_t wanted = option.size - connection->got;
+        if (wanted > BUFFER_BYTES)
+            wanted = BUFFER_BYTES;
+        bool verify = option.size <= VERIFY_BYTES || !connection->verified;
+        /* MSG_TRUNC: the kernel drops the bytes instead of copying them; the load must not be what is measured. */
+        ssize_t got = recv(connection->fd, buffer, wanted, verify ? 0 : MSG_TRUNC);
+        if (got < 0)
+            return errno == EAGAIN ? 0 : -1;
+        if (got == 0 || (verify && memcmp(buffer, message + connection->got, (size_t)got)))
+            return -1;
+        connection->got += (size_t)got;
+        if ((size_t)got < wanted)
+            return 0;
+    }
+    connection->verified = true;
+    return 1;
+}
+
+static int begin_message(struct connection *connection, uint64_t now) {
+    connection->sent = connection->got = 0;
+    connection->begun_ns = now;
+    return send_more(connection);
+}
+
+static void give_up(struct connection *connection) {
+    errors++;
+    outstanding--;
+    if (connection->fd >= 0)
+        close(connection->fd);
+    connection->fd = -1;
+}
+
+/* Connected, and one verified echo done: the server's handler exists and no accept queue ever overflows. */
+static void open_proven(struct connection *connection) {
+    connection->fd = open_connection(false);
+    if (connection->fd < 0 || wait_for(connection->fd, POLLOUT) || (option.size && begin_message(connection, 0)))
+        fail("connect");
+    for (int state; option.size && (state = receive_more(connection)) != 1;)
+        if (state < 0 || send_more(connection) ||
+            wait_for(connection->fd, connection->sent < option.size ? POLLIN | POLLOUT : POLLIN))
+            fail("first echo");
+}
+
+/* ---- modes ---- */
+
+static void echo_on(struct connection *connection, uint64_t *now) {
+    if (connection->fd < 0 || connection->idle)
+        return;
+    int state = send_more(connection) ? -1 : receive_more(connection);
+    if (state == 1) {
+        *now = now_ns();
+        record(*now - connection->begun_ns);
+        if (draining) {
+            connection->idle = true;
+            outstanding--;
+        } else if (begin_message(connection, *now))
+            state = -1;
+    }
+    if (state < 0)
+        give_up(connection);
+}
+
+static void run_echo(struct connection *all) {
+    for (int i = 0; i < option.connections; i++)
+        open_proven(&all[i]);
+    uint64_t begun = now_ns(), now = begun, total = 0;
+    struct epoll_event events[EVENTS];
+    outstanding = option.connections;
+    for (int i = 0; i < option.connections; i++)
+        if (watch(&all[i]) || begin_message(&all[i], now_ns()))
+            give_up(&all[i]);
+    for (;;) {
+        if (!draining)
+            total = completed;
+        if (!tick(now, begun) || !outstanding)
+            break;
+        int ready = epoll_wait(epoll_fd, events, EVENTS, option.spin ? 0 : 100);
+        now = now_ns();
+        for (int i = 0; i < ready; i++)
+            echo_on(events[i].data.ptr, &now);
+    }
+    report(total);
+}
+
+static void churn_begin(struct connection *connection) {
+    connection->fd = open_connection(true);
+    connection->verified = false;
+    /* On loopback the handshake is mostly over when connect() returns: sending at once saves a wake-up. */
+    if (connection->fd < 0 || watch(connection) || begin_message(connection, now_ns()))
+        give_up(connection);
+}
+
+static void churn_on(struct connection *connection, uint64_t *now) {
+    if (connection->fd < 0)
+        return;
+    int state = send_more(connection) ? -1 : receive_more(connection);
+    if (state == 0)
+        return;
+    if (state < 0) {
+        give_up(connection);
+    } else {
+        close(connection->fd);
+        connection->fd = -1;
+        *now = now_ns();
+        record(*now - connection->begun_ns);
+        outstanding--;
+    }
+    if (!draining && errors < ERRORS_MAX) {
+        outstanding++;
+        churn_begin(connection);
+    }
+}
+
+static void run_churn(struct connection *all) {
+    uint64_t begun = now_ns(), now = begun, total = 0;
+    struct epoll_event events[EVENTS];
+    outstanding = option.connections;
+    for (int i = 0; i < option.connections; i++)
+        churn_begin(&all[i]);
+    for (;;) {
+        if (!draining)
+            total = completed;
+        if (!tick(now, begun) || !outstanding)
+            break;
+        int ready = epoll_wait(epoll_fd, events, EVENTS, option.spin ? 0 : 100);
+        now = now_ns();
+        for (int i = 0; i < ready; i++)
+            churn_on(events[i].data.ptr, &now);
+    }
+    report(total);
+}
+
+static void run_idle(struct connection *all) {
+    char sink[256];
+    for (int i = 0; i < option.connections; i++)
+        open_proven(&all[i]);
+    printf("{\"mode\": \"idle\", \"connections\": %d, \"errors\": 0}\n", option.connections);
+    fflush(stdout);
+    while (read(STDIN_FILENO, sink, sizeof sink) > 0) {
+    }
+}
+
+/* One end of a bulk transfer: bytes go in at `from` and are counted where they come out, at `to`. */
+struct flow {
+    int from, to;
+    bool active;
+};
+
+/* A few calls a turn, so that neither end starves the other; false: both ends must wait. */
+static bool pump(struct flow *flow) {
+    bool moved = false;
+    for (int i = 0; i < 4; i++) {
+        ssize_t sent = send(flow->from, message, option.size, MSG_NOSIGNAL);
+        if (sent < 0 && errno != EAGAIN)
+            fail("bulk send");
+        if (sent < (ssize_t)option.size)
+            break;
+        moved = true;
+    }
+    for (int i = 0; i < 4; i++) {
+        ssize_t got = recv(flow->to, buffer, BUFFER_BYTES, MSG_TRUNC);
+        if (got < 0 && errno == EAGAIN)
+            break;
+        if (got <= 0)
+            fail("bulk receive");
+        completed += (uint64_t)got;
+        moved = true;
+    }
+    return moved;
+}
+
+static void run_bulk(void) {
+    struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof here;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), port = 0;
+    if (listener < 0 || bind(listener, (struct sockaddr *)&here, length) || listen(listener, 16) ||
+        getsockname(listener, (struct sockaddr *)&here, &length))
+        fail("listen");
+    printf("%d\n", ntohs(here.sin_port));
+    fflush(stdout);
+    if (scanf("%d %d", &port, &option.cpu_of) != 2)
+        fail("the relay's port and process on stdin");
+    there.sin_port = htons((uint16_t)port);
+
+    struct connection near = {.fd = open_connection(false)}, far = {.fd = -1};
+    if (near.fd < 0 || wait_for(near.fd, POLLOUT) || wait_for(listener, POLLIN))
+        fail("connect through the relay");
+    far.fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (far.fd < 0 || watch(&near) || watch(&far))
+        fail("accept from the relay");
+
+    struct flow forward = {near.fd, far.fd, strcmp(option.direction, "back") != 0};
+    struct flow back = {far.fd, near.fd, strcmp(option.direction, "forward") != 0};
+    struct epoll_event events[4];
+    uint64_t begun = now_ns();
+    while (tick(now_ns(), begun)) {
+        bool moved = forward.active && pump(&forward);
+        moved |= back.active && pump(&back);
+        if (!moved)
+            epoll_wait(epoll_fd, events, 4, 100);
+    }
+    double seconds = (double)(window_end_ns - window_begin_ns) / 1e9, gigabytes = (double)completed / 1e9;
+    printf("{\"mode\": \"bulk\", \"bytes\": %llu, \"gbit_per_second\": %.4f, \"cpu_ms_per_gigabyte\": %.3f, ",
+           (unsigned long long)completed, gigabytes * 8 / seconds,
+           gigabytes > 0 ? (double)(cpu_end_ns - cpu_begin_ns) / 1e6 / gigabytes : 0.0);
+    report_window();
+}
+
+/* ---- the command line ---- */
+
+static void parse(int count, char **arguments) {
+    static const struct option names[] = {
+        {"host", 1, 0, 'h'},    {"port", 1, 0, 'p'},   {"connections", 1, 0, 'c'}, {"size", 1, 0, 's'},
+        {"seconds", 1, 0, 't'}, {"warmup", 1, 0, 'w'}, {"messages", 1, 0, 'm'},    {"cpu-of", 1, 0, 'u'},
+        {"direction", 1, 0, 'd'}, {"spin", 0, &option.spin, 1}, {0, 0, 0, 0}};
+    for (int name; (name = getopt_long(count, arguments, "", names, NULL)) != -1;) {
+        switch (name) {
+        case 'h': option.host = optarg; break;
+        case 'p': option.port = atoi(optarg); break;
+        case 'c': option.connections = atoi(optarg); break;
+        case 's': option.size = strtoull(optarg, NULL, 10); break;
+        case 't': option.seconds = atof(optarg); break;
+        case 'w': option.warmup = atof(optarg); break;
+        case 'm': option.messages = strtoull(optarg, NULL, 10); break;
+        case 'u': option.cpu_of = atoi(optarg); break;
+        case 'd': option.direction = optarg; break;
+        case 0: break; /* a flag */
+        default: exit(2);
+        }
+    }
+    option.mode = optind < count ? arguments[optind] : "";
+    there = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)option.port)};
+    if (option.connections < 1 || inet_pton(AF_INET, option.host, &there.sin_addr) != 1) {
+        fprintf(stderr, "load: --connections is at least 1 and --host an IPv4 address\n");
+        exit(2);
+    }
+}
+
+int main(int count, char **arguments) {
+    parse(count, arguments);
+    struct rlimit limit;
+    if (!getrlimit(RLIMIT_NOFILE, &limit)) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    struct connection *all = calloc((size_t)option.connections, sizeof *all);
+    message = malloc(option.size + 1);
+    buffer = malloc(BUFFER_BYTES);
+    epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (!all || !message || !buffer || epoll_fd < 0)
+        fail("start");
+    for (size_t i = 0; i < option.size; i++)
+        message[i] = (char)(i * 31 + (i >> 8));
+
+    if (!strcmp(option.mode, "echo"))
+        run_echo(all);
+    else if (!strcmp(option.mode, "churn"))
+        run_churn(all);
+    else if (!strcmp(option.mode, "idle"))
+        run_idle(all);
+    else if (!strcmp(option.mode, "bulk"))
+        run_bulk();
+    else {
+        fprintf(stderr, "load: the mode is echo, churn, idle or bulk\n");
+        return 2;
+    }
+    return 0;
+}

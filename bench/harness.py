@@ -1,0 +1,439 @@
+"""What every bench needs: the C programs, servers pinned to one core, the load pinned to the other, and the table.
+
+Rules: a server is stopped (SIGSTOP) while another is measured, so that nothing else runs on its core; every child dies
+with the bench, however the bench ends; every wait has an end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import platform
+import resource
+import select
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+BENCH = Path(__file__).resolve().parent
+BUILD = BENCH / "build"
+START_SECONDS = 15.0
+SETTLE_SECONDS = 2.0
+LOAD_GRACE_SECONDS = 60.0
+T = TypeVar("T")
+
+
+class PeerFailed(Exception):
+    """A peer did not start, died or is not installed: its row is left out and the reason printed."""
+
+
+# ---- the cores ----
+
+
+@dataclass(frozen=True)
+class Cores:
+    server: int
+    load: int
+
+    @classmethod
+    def choose(cls, one_core: bool) -> Cores:
+        cores = sorted(os.sched_getaffinity(0))
+        return cls(cores[0], cores[0] if one_core else cores[-1])
+
+
+def pinned(core: int) -> Callable[[], None]:
+    """What a child does before exec: sit on its core, and die with the bench."""
+    libc = ctypes.CDLL(None)
+    bench = os.getpid()
+
+    def prepare() -> None:
+        os.sched_setaffinity(0, {core})
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != bench:  # it ended before prctl took effect
+            os._exit(1)
+
+    return prepare
+
+
+PR_SET_PDEATHSIG = 1
+
+
+def raise_descriptor_limit() -> int:
+    """Children inherit it. Returns what is allowed."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+# ---- the C programs ----
+
+
+def build(name: str) -> str:
+    """The path of bench/build/NAME, compiled when older than its source."""
+    source, program = BENCH / "c" / f"{name}.c", BUILD / name
+    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+        compiler = shutil.which("cc")
+        if compiler is None:
+            raise SystemExit("bench: no C compiler; apt install gcc libc6-dev")
+        BUILD.mkdir(exist_ok=True)
+        subprocess.run([compiler, "-O2", "-o", str(program), str(source)], check=True)
+    return str(program)
+
+
+# ---- peers and their servers ----
+
+
+@dataclass(frozen=True)
+class Peer:
+    name: str
+    command: tuple[str, ...]
+    port: int | None = None  # None: the server prints the port that it was given
+    single_process: bool = True  # False: its CPU time cannot be read from one process
+
+
+def python_peer(name: str, script: str, *arguments: str) -> Peer:
+    return Peer(name, (sys.executable, str(BENCH / "peers" / f"{script}.py"), *arguments))
+
+
+def echo_peers() -> list[Peer]:
+    return [
+        python_peer("socketkit", "socketkit_"),
+        python_peer("socketkit-uvloop", "socketkit_", "--uvloop"),
+        python_peer("uvloop-protocol", "asyncio_protocol", "--uvloop"),
+        python_peer("uvloop-streams", "asyncio_streams", "--uvloop"),
+        python_peer("asyncio-protocol", "asyncio_protocol"),
+        python_peer("asyncio-streams", "asyncio_streams"),
+        python_peer("anyio-uvloop", "anyio_", "--uvloop"),
+        python_peer("anyio", "anyio_"),
+        python_peer("trio", "trio_"),
+        Peer("c", (build("echo_epoll"),)),
+    ]
+
+
+def choose_peers(peers: Sequence[Peer], names: str | None) -> list[Peer]:
+    if names is None:
+        return list(peers)
+    known = {peer.name: peer for peer in peers}
+    unknown = [name for name in names.split(",") if name not in known]
+    if unknown:
+        raise SystemExit(f"bench: no peer {', '.join(unknown)}; there are {', '.join(known)}")
+    return [known[name] for name in names.split(",")]
+
+
+class Server:
+    """One peer's server process. Enter it: it listens on `port`. Leave it: it is gone, with its children."""
+
+    def __init__(self, peer: Peer, core: int) -> None:
+        self.peer, self.core = peer, core
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        self.errors = tempfile.TemporaryFile()  # a pipe that nobody reads would block a talkative server
+        try:
+            self.process = subprocess.Popen(
+                self.peer.command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if self.peer.port is None else self.errors,
+                stderr=self.errors,
+                preexec_fn=pinned(self.core),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise PeerFailed(f"{self.peer.command[0]}: {error.strerror}") from error
+        try:
+            self.port = self._announced_port() if self.peer.port is None else self._opened_port(self.peer.port)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
+        self.errors.close()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Runs during the block only; settled (nothing left to do) before it is stopped again."""
+        self._signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self.settle()
+            self._signal(signal.SIGSTOP)
+
+    def pause(self) -> None:
+        self.settle()
+        self._signal(signal.SIGSTOP)
+
+    def settle(self) -> None:
+        """Waits until the server uses no more CPU time, for SETTLE_SECONDS at most."""
+        end, before = time.monotonic() + SETTLE_SECONDS, -1
+        while time.monotonic() < end and before != (now := self.cpu_ns()):
+            before = now
+            time.sleep(0.01)
+
+    def cpu_ns(self) -> int:
+        # The process's own CPU clock, as clock_getcpuclockid(3) computes it: exact, where /proc counts in ticks.
+        with suppress(OSError):
+            return time.clock_gettime_ns((~self.process.pid << 3) | CPUCLOCK_SCHED)
+        return 0
+
+    def rss_bytes(self) -> int:
+        with suppress(OSError):  # it died
+            for line in Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Rss:"):
+                    return int(line.split()[1]) * 1024
+        raise PeerFailed(f"it ended: {self.why()}")
+
+    def why(self) -> str:
+        """The last line that it wrote on stderr."""
+        self.errors.seek(0)
+        lines = self.errors.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+    def _announced_port(self) -> int:
+        output = self.process.stdout
+        assert output is not None
+        ready, _, _ = select.select([output], [], [], START_SECONDS)
+        line = output.readline() if ready else b""
+        if not line.strip().isdigit():
+            raise PeerFailed(self.why() if ready else f"no port after {START_SECONDS:.0f} s: {self.why()}")
+        return int(line)
+
+    def _opened_port(self, port: int) -> int:
+        # Looked up, not tried: through a relay, a trial connection would reach the far end.
+        end, listening = time.monotonic() + START_SECONDS, f" 0100007F:{port:04X} 00000000:0000 0A "
+        while time.monotonic() < end and self.process.poll() is None:
+            if listening in Path("/proc/net/tcp").read_text():
+                return port
+            time.sleep(0.02)
+        raise PeerFailed(self.why())
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+
+CPUCLOCK_SCHED = 2
+
+
+def free_port() -> int:
+    """For programs that cannot bind port 0 and say what they got."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def start_all(stack: ExitStack, peers: Iterable[Peer], core: int) -> list[Server]:
+    """The servers that start, paused; the others are named with the reason."""
+    servers = []
+    for peer in peers:
+        try:
+            server = stack.enter_context(Server(peer, core))
+        except PeerFailed as error:
+            print(f"left out: {peer.name}: {error}", flush=True)
+            continue
+        server.pause()
+        servers.append(server)
+    return servers
+
+
+# ---- the load ----
+
+
+def load_command(mode: str, **options: object) -> list[str]:
+    """Options as the load spells them; True is a flag, False is none."""
+    named = [
+        f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+        for name, value in options.items()
+        if value is not False
+    ]
+    return [build("load"), mode, *named]
+
+
+def run_load(
+    server: Server, core: int, mode: str, seconds: float, *, crowded: bool = False, **options: object
+) -> dict[str, float]:
+    """One run against a server; the load's own JSON line. The server runs only meanwhile.
+
+    A run that something else on the machine disturbed is repeated; of ATTEMPTS the least disturbed one counts.
+    `crowded`: something of the bench's own shares the load's core.
+    """
+    cpu_of = server.process.pid if server.peer.single_process else 0
+    command = load_command(mode, port=server.port, seconds=seconds, cpu_of=cpu_of, **options)
+
+    def run() -> dict[str, float]:
+        with server.alone():
+            result = json.loads(_finish(command, core, seconds, server))
+            return with_waited({**result, "rss_bytes": server.rss_bytes()}, crowded)
+
+    return least_disturbed(run, 1 if core == server.core else ATTEMPTS)  # on one core, both wait for each other
+
+
+def with_waited(result: dict[str, float], crowded: bool) -> dict[str, float]:
+    """Adds the share of the time in which other programs kept the server, or the load, from running."""
+    return {**result, "waited": result["server_waited"] + (0 if crowded else result["load_waited"])}
+
+
+def least_disturbed(run: Callable[[], dict[str, float]], attempts: int) -> dict[str, float]:
+    results = [run()]
+    while results[-1]["waited"] >= DISTURBED_SHARE and len(results) < attempts:
+        results.append(run())
+    return min(results, key=lambda result: result["waited"])
+
+
+def _finish(command: list[str], core: int, seconds: float, server: Server) -> bytes:
+    limit = seconds + LOAD_GRACE_SECONDS
+    try:
+        done = subprocess.run(command, capture_output=True, preexec_fn=pinned(core), timeout=limit)
+    except subprocess.TimeoutExpired as error:
+        raise PeerFailed(f"the load did not end within {limit:.0f} s") from error
+    if done.returncode:
+        raise PeerFailed(f"{done.stderr.decode().strip()}; server: {server.why()}")
+    return done.stdout
+
+
+ATTEMPTS = 3
+DISTURBED_SHARE = 0.03
+
+
+def rounds(servers: Sequence[T], count: int) -> Iterator[list[T]]:
+    """The order of each round: interleaved, and shifted so that nobody is always first."""
+    for number in range(count):
+        shift = number % max(1, len(servers))
+        yield [*servers[shift:], *servers[:shift]]
+
+
+class Samples:
+    """Results by peer and round; a peer that fails once is out, with its reason."""
+
+    def __init__(self) -> None:
+        self.by_peer: dict[str, list[dict[str, float]]] = {}
+        self.failed: dict[str, str] = {}
+
+    def take(self, name: str, measure: Callable[[], dict[str, float]]) -> None:
+        if name in self.failed:
+            return
+        try:
+            self.by_peer.setdefault(name, []).append(measure())
+        except PeerFailed as error:
+            self.failed[name] = str(error)
+            self.by_peer.pop(name, None)
+            print(f"left out: {name}: {error}", flush=True)
+
+    def median(self, name: str, field: str) -> float:
+        return statistics.median(sample[field] for sample in self.by_peer[name])
+
+    def total(self, name: str, field: str) -> float:
+        return sum(sample[field] for sample in self.by_peer[name])
+
+    def spread(self, name: str, field: str) -> str:
+        """Half of the range, in percent of the median."""
+        values = [sample[field] for sample in self.by_peer[name]]
+        middle = statistics.median(values)
+        return f"±{50 * (max(values) - min(values)) / middle:.0f}%" if middle else "-"
+
+    def ratio(self, field: str, ours: str, theirs: str) -> float | None:
+        """Median over the rounds of ours / theirs; None when one of them has nothing."""
+        pairs = zip(self.by_peer.get(ours, ()), self.by_peer.get(theirs, ()), strict=False)
+        quotients = [mine[field] / other[field] for mine, other in pairs if other[field]]
+        return statistics.median(quotients) if quotients else None
+
+
+# ---- what is printed ----
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """First column to the left, figures to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        first, *others = (
+            cell.ljust(width) if number == 0 else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return "  ".join([first, *others]).rstrip()
+
+    return "\n".join([line(header), line(["-" * width for width in widths]), *map(line, rows)])
+
+
+def times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}x"
+
+
+def against_floor(ratio: float | None, floor: float | None) -> str:
+    """What issue 2 asks of this ratio, and whether it is there."""
+    if floor is None:
+        return ""
+    return f">={floor:g}" if ratio is None else f">={floor:g} {'ok' if ratio >= floor else 'MISSED'}"
+
+
+def print_machine(cores: Cores | None) -> None:
+    processor = platform.processor() or platform.machine()
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    load = " ".join(f"{value:.2f}" for value in os.getloadavg())
+    packages = ", ".join(f"{name} {installed(name)}" for name in ("socketkit", "uvloop", "anyio", "trio"))
+    print(f"{processor}, {os.cpu_count()} cores; Linux {platform.release()}; load average {load}")
+    print(f"Python {platform.python_version()}, {packages}")
+    if cores:
+        where = "the same core" if cores.server == cores.load else f"load on core {cores.load}"
+        print(f"server on core {cores.server}, {where}")
+    print(flush=True)
+
+
+def installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "of the work tree" if find_spec(package) else "not installed"
+
+
+def arguments(description: str | None, *, seconds: float, count: int) -> argparse.ArgumentParser:
+    """The options that all benches share."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", help="comma-separated; all when left out")
+    parser.add_argument("--rounds", type=int, default=count, help="rounds, peers interleaved (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=seconds, help="measured per run (default %(default)s)")
+    parser.add_argument("--one-core", action="store_true", help="server and load on one core: the steadiest CPU time")
+    return parser
+
+
+def integers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+@contextmanager
+def bench(options: Any) -> Iterator[tuple[ExitStack, Cores]]:
+    """Prints the machine, gives the stack that owns all children, and ends quietly on Ctrl-C."""
+    cores = Cores.choose(options.one_core)
+    raise_descriptor_limit()
+    build("load")
+    print_machine(cores)
+    try:
+        with ExitStack() as stack:
+            yield stack, cores
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

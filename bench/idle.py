@@ -1,0 +1,107 @@
+"""Memory of an idle connection: the server's resident size with many open, less its size before, by connection.
+
+Every connection has echoed one message, so that its handler exists and waits. The size before is taken after 64
+connections have come and gone, so that what is loaded at the first use is not counted. The kernel's own memory for a
+socket is the same for all and not in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import select
+import subprocess
+from functools import partial
+
+from harness import (
+    LOAD_GRACE_SECONDS,
+    Cores,
+    Peer,
+    PeerFailed,
+    Samples,
+    Server,
+    against_floor,
+    bench,
+    choose_peers,
+    echo_peers,
+    load_command,
+    pinned,
+    raise_descriptor_limit,
+    run_load,
+    table,
+    times,
+)
+
+OURS = "socketkit"
+FLOORS = {"asyncio-streams": 2.0}  # issue 2: half of its memory
+DESCRIPTORS_SPARE = 64
+
+
+def measure(peer: Peer, cores: Cores, connections: int, size: int) -> dict[str, float]:
+    with Server(peer, cores.server) as server:
+        run_load(server, cores.load, "echo", 0.1, connections=64, size=size)
+        return hold(server, cores.load, connections, size)
+
+
+def hold(server: Server, core: int, connections: int, size: int) -> dict[str, float]:
+    with server.alone():
+        before = server.rss_bytes()
+        command = load_command("idle", port=server.port, connections=connections, size=size)
+        load = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=pinned(core),
+        )
+        with load:
+            try:
+                assert load.stdout and load.stderr
+                ready, _, _ = select.select([load.stdout], [], [], LOAD_GRACE_SECONDS)
+                if not ready or not load.stdout.readline():
+                    load.kill()
+                    raise PeerFailed(load.stderr.read().decode().strip() or "the connections were not open in time")
+                server.settle()
+                opened = server.rss_bytes()
+            finally:
+                load.kill()
+        server.settle()
+        return {
+            "before": before,
+            "opened": opened,
+            "each": (opened - before) / connections,
+            "after": server.rss_bytes(),
+        }
+
+
+def row(samples: Samples, name: str) -> list[str]:
+    ratio = samples.ratio("each", OURS, name)
+    smaller = 1 / ratio if ratio else None
+    sizes = [f"{samples.median(name, field) / 2**20:.1f}" for field in ("before", "opened", "after")]
+    return [
+        name,
+        *sizes,
+        f"{samples.median(name, 'each'):,.0f}",
+        times(smaller),
+        against_floor(smaller, FLOORS.get(name)),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", help="comma-separated; all when left out")
+    parser.add_argument("--connections", type=int, default=10_000, metavar="N")
+    parser.add_argument("--size", type=int, default=64, metavar="BYTES", help="the one message (default %(default)s)")
+    parser.add_argument("--one-core", action="store_true", help="server and load on one core")
+    options = parser.parse_args()
+    connections = min(options.connections, raise_descriptor_limit() - DESCRIPTORS_SPARE)
+    samples = Samples()
+    with bench(options) as (_, cores):
+        for peer in choose_peers(echo_peers(), options.peers):
+            samples.take(peer.name, partial(measure, peer, cores, connections, options.size))
+    print(f"{connections:,} idle connections, after one echo of {options.size:,} B on each")
+    header = ["peer", "before MiB", "open MiB", "closed MiB", "bytes/connection", "socketkit smaller", "target"]
+    print(table(header, [row(samples, name) for name in samples.by_peer]))
+
+
+if __name__ == "__main__":
+    main()

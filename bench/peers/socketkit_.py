@@ -1,0 +1,23 @@
+"""Echo with socketkit, the handler written with await. TCP_NODELAY: set by the engine."""
+
+from __future__ import annotations
+
+import asyncio
+
+from startup import announce, run
+
+import socketkit
+
+
+async def echo(stream: socketkit.Stream) -> None:
+    async for chunk in stream:
+        await stream.send(chunk)
+
+
+async def main() -> None:
+    async with socketkit.serve("tcp://127.0.0.1:0", echo) as server:
+        announce(server.local.port)
+        await asyncio.Event().wait()
+
+
+run(main())
