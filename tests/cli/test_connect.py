@@ -1,0 +1,206 @@
+"""`socketkit connect` with peers that we did not write."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.peers import netcat, socat
+from tests.cli.programs import Result, Start
+
+Ran = Callable[..., Result]
+Find = Callable[[str], str]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        yield listener
+
+
+def url_of(listener: socket.socket) -> str:
+    return f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+
+
+# --- what it carries
+
+
+def test_half_close_lets_the_answer_come_back(ran: Ran, start: Start, program: Find) -> None:
+    # sort says nothing before the end of what it reads.
+    url = socat(start, program("socat"), "EXEC:sort")
+    assert ran("connect", url, data=b"b\nc\na\n") == Result(0, b"a\nb\nc\n", "")
+
+
+def test_netcat_gets_all_and_the_end(ran: Ran, start: Start, program: Find) -> None:
+    peer, url = netcat(start, program("nc"))
+    assert ran("connect", url, data=b"hello\n") == Result(0, b"", "")
+    assert peer.finish().out == b"hello\n"
+
+
+def test_rest_is_sent_after_the_peer_has_ended(socketkit: Start, start: Start, program: Find, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(5_000_000))
+    with (tmp_path / "file").open("rb") as file, (tmp_path / "copy").open("wb") as copy:
+        peer, url = netcat(start, program("nc"), "-N", stdout=copy)  # its stdin is empty: it half-closes first
+        assert socketkit("connect", url, stdin=file).finish() == Result(0, b"", "")
+        peer.finish()
+    assert (tmp_path / "copy").stat().st_size == 5_000_000
+
+
+def test_unix_socket(ran: Ran, start: Start, program: Find, tmp_path: Path) -> None:
+    peer = start([program("socat"), "-d", "-d", f"UNIX-LISTEN:{tmp_path}/socket", "EXEC:rev"])
+    peer.said("listening on")
+    assert ran("connect", f"unix://{tmp_path}/socket", data=b"stressed\n").out == b"desserts\n"
+
+
+def test_crlf_asks_a_web_server(ran: Ran, start: Start, program: Find, tmp_path: Path) -> None:
+    (tmp_path / "page").write_text("here I am")
+    server = start(
+        [sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1", "--directory", str(tmp_path), "0"]
+    )
+    port = server.output.readline().split()[5].decode()
+    result = ran("connect", "--crlf", f"tcp://127.0.0.1:{port}", data=b"GET /page HTTP/1.0\n\n")
+    assert result.status == 0
+    assert result.out.startswith(b"HTTP/1.0 200 OK\r\n")
+    assert result.out.endswith(b"\r\n\r\nhere I am")
+
+
+def test_crlf_is_what_the_peer_gets(ran: Ran, start: Start, program: Find) -> None:
+    peer, url = netcat(start, program("nc"))
+    ran("connect", "--crlf", url, data=b"one\ntwo\r\nthree")
+    assert peer.finish().out == b"one\r\ntwo\r\nthree"
+
+
+def test_typed_lines_go_out_one_by_one(socketkit: Start, listener: socket.socket) -> None:
+    command = socketkit("connect", url_of(listener), stdin=subprocess.PIPE)
+    peer, _ = listener.accept()
+    with peer:
+        for line in (b"first\n", b"second\n"):
+            command.write(line)
+            assert peer.recv(100) == line
+            peer.sendall(line.upper())
+            assert command.read(len(line)) == line.upper()
+        command.input.close()
+        command.process.stdin = None
+        assert peer.recv(100) == b""
+    assert command.finish().status == 0
+
+
+def test_peer_that_reads_nothing_stops_the_input(socketkit: Start, listener: socket.socket) -> None:
+    command = socketkit("connect", url_of(listener), stdin=subprocess.PIPE)
+    peer, _ = listener.accept()
+    # No more than the buffers of both ends: the pipe fills up, and what was written is not all taken.
+    os.set_blocking(command.input.fileno(), False)
+    written = 0
+    while select.select([], [command.input], [], 0.5)[1]:
+        written += command.input.write(bytes(65_536)) or 0
+        assert written < 100_000_000
+    command.interrupt()
+    with peer:
+        assert command.finish().status == 130
+
+
+# --- how it ends
+
+
+def test_ends_with_the_peer_although_the_input_stays_open(socketkit: Start, listener: socket.socket) -> None:
+    command = socketkit("connect", "--linger", "0.1", url_of(listener), stdin=subprocess.PIPE)
+    peer, _ = listener.accept()
+    peer.sendall(b"bye\n")
+    peer.close()
+    assert command.process.wait(10) == 0
+    assert command.output.read() == b"bye\n"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_resets_what_is_cut_short(
+    socketkit: Start, listener: socket.socket, number: signal.Signals, status: int
+) -> None:
+    command = socketkit("connect", url_of(listener), stdin=subprocess.PIPE)
+    peer, _ = listener.accept()
+    with peer:
+        command.write(b"half of i")
+        assert peer.recv(100) == b"half of i"
+        command.process.send_signal(number)
+        with pytest.raises(ConnectionResetError):
+            peer.recv(100)
+    assert command.finish() == Result(status, b"", "")
+
+
+def test_signal_after_the_end_of_the_input_ends_cleanly(socketkit: Start, listener: socket.socket) -> None:
+    command = socketkit("connect", url_of(listener))
+    peer, _ = listener.accept()
+    with peer:
+        assert peer.recv(100) == b""
+        command.interrupt()
+        assert command.finish() == Result(130, b"", "")
+        assert peer.recv(100) == b""
+
+
+def test_reader_that_goes_ends_it_quietly(socketkit: Start, start: Start, listener: socket.socket) -> None:
+    head = start(["head", "-c", "1"], stdin=subprocess.PIPE)
+    command = socketkit("connect", url_of(listener), stdout=head.input, stdin=subprocess.PIPE)
+    head.input.close()
+    head.process.stdin = None
+    peer, _ = listener.accept()
+    with peer:
+        peer.sendall(b"xyz")
+        # No second message is needed: that the pipe has no reader is seen while nothing is written.
+        assert command.finish() == Result(141, b"", "")
+    assert head.finish().out == b"x"
+
+
+def test_reset_is_an_error(socketkit: Start, listener: socket.socket) -> None:
+    command = socketkit("connect", url_of(listener), stdin=subprocess.PIPE)
+    peer, _ = listener.accept()
+    peer.sendall(b"some")
+    assert command.read(4) == b"some"
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+    result = command.finish()
+    assert (result.status, result.err) == (1, f"socketkit: receive {url_of(listener)}: reset by the peer\n")
+
+
+def test_nobody_listens(ran: Ran, listener: socket.socket) -> None:
+    url = url_of(listener)
+    listener.close()
+    assert ran("connect", url) == Result(1, b"", f"socketkit: connect {url}: refused: nothing listens there\n")
+
+
+def test_name_is_unknown(ran: Ran) -> None:
+    result = ran("connect", "tcp://no-such-host.invalid:80")
+    assert result.status == 1
+    assert result.err.startswith("socketkit: connect tcp://no-such-host.invalid:80: ")
+    assert result.err.count("\n") == 1
+
+
+def test_no_such_path(ran: Ran, tmp_path: Path) -> None:
+    url = f"unix://{tmp_path}/nobody"
+    assert ran("connect", url) == Result(1, b"", f"socketkit: connect {url}: no such path\n")
+
+
+def test_input_cannot_be_read(socketkit: Start, listener: socket.socket, tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as not_for_reading:
+        result = socketkit("connect", url_of(listener), stdin=not_for_reading).finish()
+    assert result == Result(1, b"", "socketkit: standard input: bad file descriptor\n")
+
+
+def test_output_cannot_be_written(socketkit: Start, listener: socket.socket) -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = socketkit("connect", url_of(listener), stdout=full)
+        peer, _ = listener.accept()
+        with peer:
+            peer.sendall(b"x")
+            result = command.finish()
+    assert (result.status, result.err) == (1, "socketkit: standard output: no space left on device\n")

@@ -1,0 +1,97 @@
+"""`socketkit relay` between programs that we did not write."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.programs import Result, Start
+
+Ran = Callable[..., Result]
+Find = Callable[[str], str]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def target(start: Start, program: Find) -> str:
+    """An echo by socat, for any number of connections."""
+    listening = start([program("socat"), "-d", "-d", "TCP-LISTEN:0,bind=127.0.0.1,fork,backlog=128", "EXEC:cat"])
+    return f"tcp://127.0.0.1:{listening.said('listening on').rpartition(':')[2]}"
+
+
+def test_50_connections_at_once(socketkit: Start, start: Start, program: Find, target: str) -> None:
+    relay = socketkit("relay", "--json", "tcp://localhost:0", target)
+    words = [program("socat"), "-t", "20", "-", f"TCP:127.0.0.1:{relay.port}"]
+    callers = [start(words, stdin=subprocess.PIPE) for _ in range(50)]
+    for number, caller in enumerate(callers):
+        caller.write(b"caller %d\n" % number)
+    for number, caller in enumerate(callers):  # all are open now
+        assert caller.read(len(b"caller %d\n" % number)) == b"caller %d\n" % number
+    count = sum(len(caller.finish(b"bye\n").out) for caller in callers)
+    assert count == 50 * len(b"bye\n")
+    relay.interrupt()
+    result = relay.finish()
+    assert result.status == 130
+    summary = json.loads(result.out)
+    carried = sum(len(b"caller %d\nbye\n" % number) for number in range(50))
+    assert summary.pop("seconds") > 0
+    assert summary == {
+        "endpoint": relay.endpoint,
+        "target": target,
+        "connections": 50,
+        "failed": 0,
+        "a_to_b_bytes": carried,
+        "b_to_a_bytes": carried,
+    }
+
+
+def test_from_unix_to_tcp_with_half_close(socketkit: Start, start: Start, program: Find, tmp_path: Path) -> None:
+    sort = start([program("socat"), "-d", "-d", "-t", "20", "TCP-LISTEN:0,bind=127.0.0.1", "EXEC:sort"])
+    url = f"tcp://127.0.0.1:{sort.said('listening on').rpartition(':')[2]}"
+    relay = socketkit("relay", f"unix://{tmp_path}/socket", url)
+    relay.said("listening on")
+    caller = start([program("nc"), "-N", "-U", str(tmp_path / "socket")], stdin=subprocess.PIPE)
+    assert caller.finish(b"b\na\n").out == b"a\nb\n"
+    relay.process.send_signal(signal.SIGTERM)
+    result = relay.finish()
+    assert (result.status, result.out) == (143, b"")
+    assert result.err.splitlines()[1].startswith("relayed 1 connection: 4 B to the target, 4 B back in ")
+    assert not (tmp_path / "socket").exists()
+
+
+def test_20_mb_there_and_back(socketkit: Start, target: str) -> None:
+    relay = socketkit("relay", "tcp://localhost:0", target)
+    data = os.urandom(20_000_000)
+    assert socketkit("connect", relay.endpoint, stdin=subprocess.PIPE).finish(data).out == data
+
+
+def test_target_is_missing(socketkit: Start, tmp_path: Path) -> None:
+    relay = socketkit("relay", "--json", "tcp4://localhost:0", f"unix://{tmp_path}/nobody")
+    port = relay.port
+    with pytest.raises(ConnectionResetError):  # by the time that it is connected, or a moment later
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as caller:
+            caller.recv(1)
+    relay.interrupt()
+    result = relay.finish()
+    assert result.status == 130
+    assert json.loads(result.out)["failed"] == 1
+
+
+def test_target_that_cannot_be_is_told_at_once(ran: Ran) -> None:
+    result = ran("relay", "tcp://localhost:0", "udp://localhost:1")
+    assert result.status == 1
+    assert "datagrams" in result.err
+
+
+def test_port_is_taken(ran: Ran, target: str) -> None:
+    result = ran("relay", target, "tcp://localhost:1")
+    assert result.status == 1
+    assert result.err.startswith(f"socketkit: listen {target}: already in use")

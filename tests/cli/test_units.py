@@ -1,0 +1,44 @@
+"""Amounts, rates and times in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from socketkit.cli import units
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (999.6, "1.00 kB"),
+        (1_000, "1.00 kB"),
+        (9_994, "9.99 kB"),
+        (9_996, "10.0 kB"),
+        (99_960, "100 kB"),
+        (999_600, "1.00 MB"),
+        (20_000_000, "20.0 MB"),
+        (3_210_000_000, "3.21 GB"),
+        (45e12, "45.0 TB"),
+        (45e15, "45000 TB"),
+    ],
+)
+def test_amount(count: float, text: str) -> None:
+    assert units.amount(count) == text
+    assert units.rate(count) == f"{text}/s"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0.00 µs"), (43e-6, "43.0 µs"), (999.7e-6, "1.00 ms"), (0.25, "250 ms"), (1, "1.00 s"), (3600, "3600 s")],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert units.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 sockets"), (1, "1 socket"), (2, "2 sockets"), (12_345, "12,345 sockets")]
+)
+def test_plural(count: int, text: str) -> None:
+    assert units.plural(count, "socket") == text

@@ -1,0 +1,158 @@
+"""What every test may ask for. The fixtures, by name:
+
+- `run(coroutine, seconds=10)`: runs it on a fresh event loop, under asyncio and again under uvloop, bounded in time.
+- `loop_factory`: what `run` is made of, for a test that starts its own loop.
+- `program(name)`: the path of a program that we did not write (`program("socat")`).
+- `no_leaks`: fails the test if it leaves a descriptor open.
+
+Markers: `slow`, `privileged` (needs root), `may_skip(reason)`. A skip is printed by name with its reason; with CI set
+it is a failure, unless `may_skip` names what a kernel may lack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import shutil
+import time
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import pytest
+
+T = TypeVar("T")
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+IN_CI = bool(os.environ.get("CI"))
+
+
+class Run(Protocol):
+    def __call__(self, coroutine: Coroutine[Any, Any, T], seconds: float = 10) -> T: ...
+
+
+# --- event loops
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def loop_factory(request: pytest.FixtureRequest) -> LoopFactory:
+    """Makes an event loop; the test runs twice, once for each kind."""
+    if request.param == "asyncio":
+        return asyncio.new_event_loop
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed: make setup-dev")
+    factory: LoopFactory = uvloop.new_event_loop
+    return factory
+
+
+@pytest.fixture
+def run(loop_factory: LoopFactory) -> Run:
+    """`run(coroutine, seconds=10)` gives its result, or raises TimeoutError; tasks left over are cancelled."""
+
+    def run(coroutine: Coroutine[Any, Any, T], seconds: float = 10) -> T:
+        async def bounded() -> T:
+            async with asyncio.timeout(seconds):
+                return await coroutine
+
+        with asyncio.Runner(debug=False, loop_factory=loop_factory) as runner:
+            return runner.run(bounded())
+
+    return run
+
+
+# --- the machine
+
+
+@pytest.fixture
+def program() -> Callable[[str], str]:
+    """`program("socat")` gives its path, or skips the test naming the Debian package."""
+
+    def find(name: str) -> str:
+        # A user's PATH leaves out the folders of servers such as nginx and haproxy.
+        folders = [os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"]
+        path = shutil.which(name, path=os.pathsep.join(folders))
+        return path or pytest.skip(f"{name} is not installed: apt install {DEBIAN_PACKAGES.get(name, name)}")
+
+    return find
+
+
+DEBIAN_PACKAGES = {
+    "cc": "build-essential",
+    "ip": "iproute2",
+    "nc": "netcat-openbsd",
+    "nginx": "nginx-light libnginx-mod-stream",
+    "ps": "procps",
+    "ss": "iproute2",
+}
+
+
+@pytest.fixture
+def no_leaks() -> Iterator[None]:
+    """Fails the test if a descriptor that it opened is still open a second after its end."""
+    with suppress(ImportError):
+        import uvloop
+
+        uvloop.new_event_loop().close()  # libuv keeps a pipe for the process from the first loop on
+    gc.collect()
+    before = open_descriptors()
+    yield
+    deadline = time.monotonic() + 1
+    while leaked := open_descriptors().items() - before.items():
+        # A dropped object closes with its last reference, a relay in the engine a moment after its streams.
+        gc.collect()
+        if time.monotonic() > deadline:
+            pytest.fail(f"left open: {', '.join(f'{number} -> {target}' for number, target in sorted(leaked))}")
+        time.sleep(0.01)
+
+
+def open_descriptors() -> dict[int, str]:
+    """This process's descriptors by number, each with what it points to."""
+    found = {}
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            found[int(entry.name)] = os.readlink(entry)
+        except FileNotFoundError:  # the one that listed the folder
+            continue
+    return found
+
+
+# --- skips
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("privileged") and os.geteuid() != 0:
+        pytest.skip("needs root: sudo make test")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        allowance = item.get_closest_marker("may_skip")
+        if allowance is not None:
+            report.user_properties.append(("may_skip", allowance.args[0]))
+        elif IN_CI:
+            refuse(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if report.skipped and IN_CI:
+        refuse(report)
+    return report
+
+
+def refuse(report: pytest.TestReport | pytest.CollectReport) -> None:
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+    report.outcome = "failed"
+    report.longrepr = f"skipped where CI must run it: {reason}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in terminalreporter.stats.get("skipped", []):
+        for name, reason in getattr(report, "user_properties", []):
+            if name == "may_skip":
+                terminalreporter.write_line(f"allowed skip: {report.nodeid}: {reason}")
