@@ -18,10 +18,14 @@ import shutil
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pytest
+
+from socketkit import relay
+from socketkit.testing import stream_pair
 
 T = TypeVar("T")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -94,6 +98,7 @@ def no_leaks() -> Iterator[None]:
         import uvloop
 
         uvloop.new_event_loop().close()  # libuv keeps a pipe for the process from the first loop on
+    start_relay_thread()
     gc.collect()
     before = open_descriptors()
     yield
@@ -104,6 +109,19 @@ def no_leaks() -> Iterator[None]:
         if time.monotonic() > deadline:
             pytest.fail(f"left open: {', '.join(f'{number} -> {target}' for number, target in sorted(leaked))}")
         time.sleep(0.01)
+
+
+@cache
+def start_relay_thread() -> None:
+    """The engine keeps the relay thread, and two descriptors with it, for the process from the first relay on."""
+
+    async def relay_nothing() -> None:
+        async with stream_pair() as (left, a), stream_pair() as (right, b):
+            left.abort()
+            right.abort()
+            await relay(a, b)
+
+    asyncio.run(relay_nothing())
 
 
 def open_descriptors() -> dict[int, str]:

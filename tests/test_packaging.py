@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"endpoint", "grammar", "schemes", "errors", "trust", "identity", "limits"}),
     frozenset({"connection", "datagram", "listener", "drivers", "race"}),
     frozenset({"types"}),
-    frozenset({"", "verbs", "opening", "serving", "relaying", "sync"}),  # "" is socketkit/__init__.py
+    frozenset({"", "verbs", "opening", "serving", "relaying", "forwarding", "sync"}),  # "" is socketkit/__init__.py
     frozenset({"inspect", "testing"}),
     frozenset({"threats"}),
     frozenset({"uses"}),

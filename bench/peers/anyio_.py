@@ -12,6 +12,7 @@ async def echo(stream: SocketStream) -> None:
         try:
             async for chunk in stream:
                 await stream.send(chunk)
+                del chunk  # as in asyncio_streams.py
         except anyio.BrokenResourceError:
             pass
 

@@ -12,6 +12,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         while chunk := await reader.read(65536):
             writer.write(chunk)
             await writer.drain()
+            del chunk  # a task that waits must not hold what it has sent: with many of them that is a cache full
     except ConnectionError:
         pass
     finally:

@@ -12,6 +12,7 @@ import socketkit
 async def echo(stream: socketkit.Stream) -> None:
     async for chunk in stream:
         await stream.send(chunk)
+        del chunk  # as in asyncio_streams.py
 
 
 async def main() -> None:

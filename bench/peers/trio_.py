@@ -10,6 +10,7 @@ async def echo(stream: trio.SocketStream) -> None:
     try:
         async for chunk in stream:
             await stream.send_all(chunk)
+            del chunk  # as in asyncio_streams.py
     except trio.BrokenResourceError:
         pass
 

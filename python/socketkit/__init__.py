@@ -1,4 +1,5 @@
 """Every kind of network socket, by one address: usable, fast and safe."""
+
 from __future__ import annotations
 
 from ._core import __version__
@@ -18,7 +19,8 @@ from .errors import (
 )
 from .limits import Limits
 from .listener import Listener
-from .verbs import bind, connect, listen, serve
+from .relaying import RelayReport
+from .verbs import bind, connect, listen, relay, serve
 
 __all__ = [
     "BrokenConnection",
@@ -34,6 +36,7 @@ __all__ = [
     "Listener",
     "Peer",
     "PeerViolation",
+    "RelayReport",
     "SocketError",
     "Stream",
     "Unsupported",
@@ -41,5 +44,6 @@ __all__ = [
     "bind",
     "connect",
     "listen",
+    "relay",
     "serve",
 ]

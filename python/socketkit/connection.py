@@ -145,26 +145,30 @@ class Stream(Connection):
     - `await receive(max_bytes=262144)`: at least one byte, at most `max_bytes`; EndOfStream when the peer has ended.
     - `await receive_exactly(count)`: EndOfStream if it ends before; what has come stays for the next receive.
     - `await receive_until(delimiter, *, max_bytes=65536)`: up to and with the delimiter; PeerViolation if it is longer.
-    - `await send(data)`: waits for room (`Limits.write_high_bytes`), then takes all of it; the kernel may still have to send it.
+    - `await send(data)`: waits for room (`Limits.write_high_bytes`), then takes all of it; the kernel may still have to
+      send it.
     - `await send_eof()`: half-close, idempotent. Cancelled: the end is sent anyway, behind what is queued.
-    - `await aclose()`: sends what is queued, then closes; after `Limits.close_seconds` it resets. Idempotent, and so is cancelling it:
-      the closing goes on.
+    - `await aclose()`: sends what is queued, then closes; after `Limits.close_seconds` it resets. Idempotent, and so is
+      cancelling it: the closing goes on.
     - `abort()`: resets now; the peer sees that the stream was cut, not ended.
     - `async for chunk in stream`, `async with stream`.
 
-    A cancelled receive has taken nothing and a cancelled send has sent nothing. Any number of tasks may send; a second one that receives
-    gets BusyConnection. A reset is BrokenConnection, use after closing ClosedConnection.
+    A cancelled receive has taken nothing and a cancelled send has sent nothing. Any number of tasks may send; a second
+    one that receives gets BusyConnection. A reset is BrokenConnection, use after closing ClosedConnection.
     """
 
     __slots__ = ()
 
     async def send_fds(self, data: bytes, fds: Sequence[int]) -> None:
-        """Send `data` (at least a byte) with open descriptors (at most 253); the caller keeps his own. Unix sockets only (man 7 unix)."""
+        """Send `data` (at least a byte) with open descriptors (at most 253); the caller keeps his own.
+
+        Unix sockets only (man 7 unix).
+        """
         self._require_unix("send_fds")
         await self._send_descriptors(data, list(fds))
 
     async def receive_fds(self, max_bytes: int = 65_536, max_fds: int = 16) -> tuple[bytes, list[int]]:
-        """Receive bytes and the descriptors that came with the first of them; the descriptors are the caller's to close.
+        """Receive bytes and the descriptors that came with the first of them, which are the caller's to close.
 
         Raises PeerViolation if more than `max_fds` came (all are closed then).
         """
@@ -172,7 +176,10 @@ class Stream(Connection):
         return self._admit(*await self._receive_descriptors(max_bytes), max_fds)
 
     async def lines(self, *, max_bytes: int = 65_536) -> AsyncIterator[bytes]:
-        """The lines of the stream without their ends (LF or CRLF); the last one needs none. PeerViolation over `max_bytes`."""
+        """The lines of the stream without their ends (LF or CRLF); the last one needs none.
+
+        PeerViolation over `max_bytes`.
+        """
         while (line := await self._next_line(max_bytes)) is not None:
             yield line
 
@@ -201,7 +208,10 @@ class Stream(Connection):
         return known
 
     def extra(self, attribute: Any, default: Any = ...) -> Any:
-        """The value of one of anyio's typed attributes; anyio's TypedAttributeLookupError if it is unknown and has no default."""
+        """The value of one of anyio's typed attributes.
+
+        Raises anyio's TypedAttributeLookupError if it is unknown and has no default.
+        """
         found = self.extra_attributes.get(attribute)
         if found is not None:
             return found()

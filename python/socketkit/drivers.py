@@ -28,12 +28,18 @@ class Driver(Protocol):
     def reactor(self) -> _core.Reactor | None: ...
 
     async def resolve(self, host: str, port: int, family: int) -> Sequence[tuple[int, tuple[Any, ...]]]:
-        """The stream addresses of a name as (family, sockaddr), best first (RFC 6724). Raises OSError (socket.gaierror)."""
+        """The stream addresses of a name as (family, sockaddr), best first (RFC 6724).
+
+        Raises OSError (socket.gaierror).
+        """
 
     async def sleep(self, seconds: float) -> None: ...
 
     async def within(self, seconds: float, work: Coroutine[Any, Any, _T]) -> _T:
-        """`work`'s result; TimeLimit when it takes longer. A time limit that the caller has around it remains what it is."""
+        """`work`'s result; TimeLimit when it takes longer.
+
+        A time limit that the caller has around it remains what it is.
+        """
 
     async def run(self, race: Race[_T]) -> _T:
         """Run the attempts of `race` until one wins; raises its `defeat()` if none does."""
@@ -125,7 +131,7 @@ class ThreadDriver:
         import time
 
         left = remaining()
-        time.sleep(seconds if left is None else min(seconds, left))
+        time.sleep(seconds if left is None else min(seconds, left))  # noqa: ASYNC251  # no loop is behind this driver
         if left is not None and left <= seconds:
             raise TimeoutError("no answer in time")
 
@@ -170,7 +176,7 @@ def _step(
     running: dict[Coroutine[Any, Any, _T], tuple[int, _core.Operation[Any]]],
     race: Race[_T],
 ) -> tuple[_T] | None:
-    """Let `attempt` go on until it waits (it joins `running`), fails (the race is told) or wins (its result, wrapped)."""
+    """Let `attempt` go on until it waits (it joins `running`), fails (the race is told) or wins (its result)."""
     import time
 
     try:
@@ -203,10 +209,10 @@ def do(operation: _core.Operation[_T]) -> _T:
     return _core.block(operation, remaining())
 
 
-class deadline:
-    """What blocks in this thread inside raises TimeoutError once `seconds` (None: no bound) have passed. The earliest of nested ones counts.
+class deadline:  # noqa: N801  # used as asyncio.timeout is, and named like it
+    """What blocks in this thread inside raises TimeoutError once `seconds` (None: no bound) have passed.
 
-    `socketkit.sync.timeout`. Closing a connection is the one thing that goes on after it: at once, without waiting.
+    Of nested ones the earliest counts. Closing goes on after it, without waiting. Its public name is `sync.timeout`.
     """
 
     def __init__(self, seconds: float | None) -> None:
@@ -240,7 +246,10 @@ def _least(a: float | None, b: float | None) -> float | None:
 
 
 def _adopted_by_anyio() -> None:
-    """Make `isinstance(stream, anyio.abc.ByteStream)` true where anyio is in use; importing it just for that would be too dear."""
+    """Make `isinstance(stream, anyio.abc.ByteStream)` true where anyio is in use.
+
+    Importing it just for that would be too dear.
+    """
     if "anyio" in sys.modules:
         from anyio.abc import ByteStream
 

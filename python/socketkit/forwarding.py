@@ -1,7 +1,7 @@
 """`Forward`: every connection to a listener is relayed to a new one to a target.
 
-Between sockets the engine accepts, connects and relays, and no connection becomes a Python object. What exists only in this process
-(`mem://`) is accepted and connected here, and relayed by the engine pair by pair.
+Between sockets the engine accepts, connects and relays, and no connection becomes a Python object. What exists only in
+this process (`mem://`) is accepted and connected here, and relayed by the engine pair by pair.
 """
 
 from __future__ import annotations
@@ -10,38 +10,38 @@ import asyncio
 import logging
 import os
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _core
 from .connection import Stream
 from .drivers import Driver, LoopDriver
-from .errors import BrokenConnection, ClosedConnection, ConnectError, SocketError, explain, from_errno, raisable
+from .errors import ClosedConnection, ConnectError, SocketError, Unsupported, explain, from_errno, raisable
+from .listener import Listener
 from .opening import connector, open_stream
+from .race import interleave
 from .relaying import Relay
-from .types.race import interleave
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from .endpoint import Endpoint
     from .limits import Limits
-    from .listener import Listener
+    from .listener import Listening
 
 
 class Forward:
     """Forwards when awaited, until cancelled. Made by `relay(listener, address)`. The counters may be read at any time.
 
-    The target's name is resolved once, at the start; its addresses are tried in order for each connection. A caller whose target
-    cannot be reached is reset and counted in `failed`; the log says so, at most every ten seconds. With the listener's
-    `Limits.connections` open, or out of descriptors, callers wait in the backlog.
+    The target's name is resolved once, at the start; its addresses are tried in order for each connection. A caller
+    whose target cannot be reached is reset and counted in `failed`; the log says so, at most every ten seconds. With
+    the listener's `Limits.connections` open, or out of descriptors, callers wait in the backlog.
 
-    Cancelled: nothing more is accepted, connections have the listener's `Limits.grace_seconds` to end, then they are reset; a second
-    cancellation skips the grace. The listener stays open, and is the caller's again. Closing the listener ends it in the same way,
-    with ClosedConnection.
+    Cancelled: nothing more is accepted, connections have the listener's `Limits.grace_seconds` to end, then they are
+    reset; a second cancellation skips the grace. The listener stays open, and is its owner's again. Closing it ends
+    the forwarding in the same way, with ClosedConnection.
     """
 
-    def __init__(self, listener: Listener, target: Endpoint) -> None:
+    def __init__(self, listener: Listening, target: Endpoint) -> None:
         self._listener = listener
         self._target = target
         self._work: Work = NotStarted()
@@ -120,16 +120,17 @@ class Forward:
         limits = self._listener._limits
         if targets is None or self._listener.local.carrier == "mem":
             connector(self._target)  # An address that cannot be opened is said now, not to every caller.
-            if driver.reactor is None:
-                reason = "a blocking relay cannot accept for mem:// and fd://; use socketkit.relay"
-                raise raisable(SocketError)("relay", self._target, reason)
+            if not isinstance(self._listener, Listener):
+                reason = "socketkit.sync relays listeners between TCP and Unix sockets only; socketkit.relay does all"
+                raise raisable(Unsupported)("relay", self._target, reason)
             self._work = Pairs(self._listener, self._target, limits)
             return self._work
         try:
             self._work = _core.Forward(
                 self._listener,
                 targets,
-                limits.most_relayed(),
+                # Each takes two descriptors.
+                limits.connections or max(1, limits.most_connections() // 2),
                 limits.connect_seconds / len(targets),
                 limits.grace_seconds,
             )
@@ -170,7 +171,8 @@ async def addresses_of(target: Endpoint, driver: Driver) -> list[tuple[Any, ...]
         case "tcp" | "tcp4" | "tcp6":
             from .types import stream
 
-            return [sockaddr for _, sockaddr in interleave(await stream.resolve(target, driver, "connect", ConnectError))]
+            found = await stream.resolve(target, driver, "connect", ConnectError)
+            return [sockaddr for _, sockaddr in interleave(found)]
         case "unix":
             from .types import unix
 

@@ -14,7 +14,10 @@ class Limits:
     """
 
     connections: int | None = None
-    """Open at once, per listener; the backlog keeps further callers. None: 10,000, or 0.9 of the process's descriptors if fewer."""
+    """Open at once, per listener; the backlog keeps further callers.
+
+    None: 10,000, or 0.9 of the process's descriptors if fewer.
+    """
 
     backlog: int = 1024
     """Callers that the kernel keeps until they are accepted (man 2 listen; capped by net.core.somaxconn)."""
@@ -46,7 +49,10 @@ class Limits:
             raise ValueError("Limits.write_low_bytes must be between 0 and write_high_bytes")
 
     def most_connections(self) -> int:
-        """`connections`, or what this process's descriptors allow: a reserve stays for files, names and the program's own sockets."""
+        """`connections`, or what this process's descriptors allow.
+
+        A reserve stays for files, names and the program's own sockets.
+        """
         if self.connections is not None:
             return self.connections
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -40,12 +40,15 @@ class Listening(_core.Listener):
 
     @property
     def stats(self) -> dict[str, int]:
-        """`connections` open now, `accepted` in all, `exhausted`: how often accepting paused for want of descriptors."""
+        """`connections` open now, `accepted` in all, `exhausted`: how often it paused for want of descriptors."""
         accepted, exhausted = self._counters
         return {"connections": self.connections, "accepted": accepted, "exhausted": exhausted}
 
     def shut(self) -> None:
-        """Stop listening now. Connections that were accepted live on; callers still in the backlog are reset by the kernel."""
+        """Stop listening now.
+
+        Connections that were accepted live on; callers still in the backlog are reset by the kernel.
+        """
         if not self.closed:
             super().shut()
             self._remove()
@@ -111,6 +114,8 @@ def make_listener(
     remove: Callable[[], None] = lambda: None,
 ) -> _Listening:
     """A listener on listening descriptors, which it owns from here on, or on a port in memory."""
+    import logging  # noqa: F401  # for `_exhausted`: out of descriptors, no module can be loaded
+
     listener = kind(fds or [], port, driver.reactor, limits.most_connections(), _accepted)
     listener._endpoint = endpoint
     listener._driver = driver

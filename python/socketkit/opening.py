@@ -29,7 +29,7 @@ class Connect(Protocol):
 async def open_stream(kind: type[_Connection], address: str | Endpoint, driver: Driver, limits: Limits) -> _Connection:
     """A connection of class `kind` to `address`, within `limits.connect_seconds`."""
     endpoint = Endpoint.parse(address)
-    connect = _connector(endpoint)
+    connect = connector(endpoint)
     try:
         return await driver.within(limits.connect_seconds, connect(kind, endpoint, driver, limits))
     except TimeLimit as late:
@@ -76,7 +76,8 @@ def unsupported(operation: str, endpoint: Endpoint) -> Unsupported:
     )
 
 
-def _connector(endpoint: Endpoint) -> Connect:
+def connector(endpoint: Endpoint) -> Connect:
+    """What connects to endpoints of this scheme; Unsupported if nothing does."""
     match endpoint.scheme:
         case "tcp" | "tcp4" | "tcp6":
             from .types import stream

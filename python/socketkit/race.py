@@ -1,7 +1,8 @@
 """Happy Eyeballs (RFC 8305): which address to try next, and when. No I/O and no clock: `now` is an argument.
 
-Addresses alternate between families; the next attempt starts 250 ms after the one before, or at once when that failed; the first
-connection wins. Names are resolved before the race (the C library asks for both families at once), so there is no resolution delay.
+Addresses alternate between families; the next attempt starts 250 ms after the one before, or at once when that failed;
+the first connection wins. Names are resolved before the race (the C library asks for both families at once), so there
+is no resolution delay.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ _T = TypeVar("_T")
 class Race(Generic[_T]):
     """The attempts to connect to one endpoint.
 
-    `start(address)` is a coroutine that connects to one address; `discard(winner)` is given a connection that came too late;
-    `defeat(failures)` makes the exception when all failed.
+    `start(address)` is a coroutine that connects to one address; `discard(winner)` is given a connection that came too
+    late; `defeat(failures)` makes the exception when all failed.
     """
 
     def __init__(
@@ -64,7 +65,10 @@ class Race(Generic[_T]):
 
 
 def interleave(addresses: Sequence[tuple[int, tuple[Any, ...]]]) -> list[tuple[int, tuple[Any, ...]]]:
-    """The addresses with their families taking turns, the family of the first one first (RFC 8305 §4). Repetitions are left out."""
+    """The addresses with their families taking turns, the family of the first one first (RFC 8305 §4).
+
+    Repetitions are left out.
+    """
     unique = list(dict.fromkeys(addresses))
     first = [address for address in unique if address[0] == unique[0][0]]
     other = [address for address in unique if address[0] != unique[0][0]]

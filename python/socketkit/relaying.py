@@ -1,7 +1,7 @@
-"""`Relay`: the bytes of two streams, each to the other, moved by the engine. Relaying a listener's connections is `forwarding`.
+"""`Relay`: the bytes of two streams, each to the other, moved by the engine. A listener's connections: `forwarding`.
 
-A relay ends as its streams do: an end is passed on as a half-close, and it is over when both have ended. A reset is passed on as a
-reset, never as an end.
+A relay ends as its streams do: an end is passed on as a half-close, and it is over when both have ended. A reset is
+passed on as a reset, never as an end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .errors import BrokenConnection, ClosedConnection, SocketError, explain, ra
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from .connection import Stream
+    from .connection import Connection
 
     Ending = tuple[int, int, str, str | None, int]
 
@@ -33,14 +33,16 @@ class RelayReport:
 class Relay:
     """Relays two streams when awaited, until both have ended; gives a `RelayReport`. Made by `relay`.
 
-    Meanwhile both belong to the engine: every other use of them raises BusyConnection, but for `aclose` and `abort`, which end the
-    relay too. Bytes that were received before and not taken go first. Afterwards the streams are the caller's again, to be closed.
+    Meanwhile both belong to the engine: every other use of them raises BusyConnection, but for `aclose` and `abort`,
+    which end the relay too. What was received before and not taken goes first. Afterwards the streams are their owner's
+    again, to be closed.
 
-    Cancelled: both streams stay usable and no byte is lost; what was read from one and not delivered is on its way to the other. When
-    one side breaks, or is closed by this side, the other one is reset, and the relay raises BrokenConnection or ClosedConnection.
+    Cancelled: both streams stay usable and no byte is lost; what was read from one and not delivered is on its way to
+    the other. When one side breaks, or is closed here, the other one is reset, and the relay raises BrokenConnection
+    or ClosedConnection.
     """
 
-    def __init__(self, a: Stream, b: Stream) -> None:
+    def __init__(self, a: Connection, b: Connection) -> None:
         self._sides = {"a": a, "b": b}
         self._engine = _core.Relay(a, b)
 
@@ -75,7 +77,7 @@ class Relay:
         return self._account(ending, began_at)
 
     def run(self, seconds: float | None) -> RelayReport:
-        """Relay blocking streams in this thread, in no more than `seconds` (else TimeoutError, and both are usable)."""
+        """Relay blocking streams in this thread; TimeoutError after `seconds`, with both usable."""
         began_at = time.monotonic()
         self._engine.start()
         try:
@@ -100,6 +102,7 @@ class Relay:
             raise raisable(BrokenConnection)("relay", None, f"the relay was {how}: this is a bug in socketkit")
         where = self._sides[which].peer.endpoint
         if how == "closed":
-            raise raisable(ClosedConnection)(f"relay: this side has closed its side {which}, {where}; the other one is reset")
+            reason = f"relay: this side has closed side {which}, {where}; the other one is reset"
+            raise raisable(ClosedConnection)(reason)
         kind = BrokenConnection if how == "broken" else SocketError
         raise raisable(kind)("relay", where, f"side {which}: {explain(number)}", number)

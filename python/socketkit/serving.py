@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 class Server:
     """Serves connections with `handler(stream)`, each in a task of its own. Made by `serve`.
 
-    `async with serve(...) as server` serves for the block, `await serve(...)` until it is cancelled. A handler that returns closes its
-    connection; one that raises is logged with its peer, and its connection is reset. At the end: no new connections, up to
-    `Limits.grace_seconds` for the handlers to end by themselves, then they are cancelled and their connections reset. An exception in
-    the block, or a second cancellation, skips the grace.
+    `async with serve(...) as server` serves for the block, `await serve(...)` until it is cancelled. A handler that
+    returns closes its connection; one that raises is logged with its peer, and its connection is reset. At the end: no
+    new connections, up to `Limits.grace_seconds` for the handlers to end by themselves, then they are cancelled and
+    their connections reset. An exception in the block, or a second cancellation, skips the grace.
     """
 
     def __init__(
@@ -119,9 +119,7 @@ class Server:
             # The peer's doing: it needs no traceback, and must not be able to fill the log with them.
             _logger.info("%s", failure)
         elif failure is not None:
-            _logger.error(
-                "the handler of %s failed; its connection is reset", stream.peer.endpoint, exc_info=failure
-            )
+            _logger.error("the handler of %s failed; its connection is reset", stream.peer.endpoint, exc_info=failure)
         if task.cancelled() or failure is not None:
             stream.abort()
         elif not stream._close_soon():
@@ -135,7 +133,10 @@ class Server:
                 await asyncio.wait([self._accepting])
 
     async def _cut(self) -> None:
-        """Cancel what still handles. A handler that refuses to end loses its connection, and the server does not wait for it."""
+        """Cancel what still handles.
+
+        A handler that refuses to end loses its connection, and the server does not wait for it.
+        """
         for task in self._handling:
             task.cancel()
         if self._handling:

@@ -1,14 +1,15 @@
-"""The verbs and the streams again, blocking: the same engine, driven by the thread that calls, with no loop and no thread behind it.
+"""The verbs and the streams again, blocking: the same engine, driven by the thread that calls, with no loop behind it.
 
-Every call waits in the calling thread and handles signals meanwhile. Threads may share a connection: one receives, others send, any
-may close it, which wakes the rest. `serve` alone starts threads: one that accepts, and one for each connection.
+Every call waits in the calling thread and handles signals meanwhile. Threads may share a connection: one receives,
+others send, any may close it, which wakes the rest. `serve` alone starts threads: one that accepts, and one for each
+connection.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from .connection import Connection
 from .drivers import ThreadDriver, block, do, remaining
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-__all__ = ["Listener", "Server", "Stream", "bind", "connect", "listen", "serve", "timeout"]
+    from .relaying import RelayReport
+
+__all__ = ["Listener", "Server", "Stream", "bind", "connect", "listen", "relay", "serve", "timeout"]
 
 
 def connect(address: str | Endpoint, *, limits: Limits = Limits()) -> Stream:
@@ -43,11 +46,33 @@ def listen(address: str | Endpoint, *, limits: Limits = Limits()) -> Listener:
 
 
 def serve(address: str | Endpoint, handler: Callable[[Stream], object], *, limits: Limits = Limits()) -> Server:
-    """Serve `address` with `handler(stream)` per connection, each in a thread: `with` for the block, `run()` until interrupted.
+    """Serve `address` with `handler(stream)` per connection, each in a thread of its own.
 
-    How many threads there can be is `limits.connections`. Raises what `listen` raises. How it ends: see `Server`.
+    `with` serves for the block, `serve(...).run()` until interrupted. How many threads there can be is
+    `limits.connections`. Raises what `listen` raises. How it ends: see `Server`.
     """
     return Server(Endpoint.parse(address), handler, limits)
+
+
+@overload
+def relay(a: Stream, b: Stream) -> RelayReport: ...
+@overload
+def relay(a: Listener, b: str | Endpoint) -> None: ...
+def relay(a: Stream | Listener, b: Stream | str | Endpoint) -> RelayReport | None:
+    """Relay as `socketkit.relay` does, in this thread: two streams until both have ended, a listener until interrupted.
+
+    Out of time or interrupted, two streams stay usable and no byte is lost; the connections of a listener are reset.
+    """
+    if isinstance(a, Listener) and isinstance(b, (str, Endpoint)):
+        from .forwarding import Forward
+
+        Forward(a, Endpoint.parse(b)).run(ThreadDriver())
+        return None
+    if isinstance(a, Stream) and isinstance(b, Stream):
+        from .relaying import Relay
+
+        return Relay(a, b).run(remaining())
+    raise TypeError("relay takes two streams, or a listener and an address")
 
 
 def bind(address: str | Endpoint) -> Any:
@@ -56,11 +81,12 @@ def bind(address: str | Endpoint) -> Any:
 
 
 class Stream(Connection):
-    """A connection that carries bytes without borders: `socketkit.Stream`, blocking. Made by `connect`, `Listener.accept` and `serve`.
+    """A connection that carries bytes without borders: `socketkit.Stream`, blocking.
 
-    A call that raises TimeoutError (see `timeout`) or is interrupted has received nothing and sent nothing, with one exception that
-    cannot be avoided without a loop: once `send` has begun to give the kernel its data, that will go out whole. Out of time, `send`
-    returns then; what is left goes out with the next calls, `close` at the latest. `abort()` in another thread resets at once.
+    Made by `connect`, `Listener.accept` and `serve`. A call that raises TimeoutError (see `timeout`) or is interrupted
+    has received nothing and sent nothing, with one exception that cannot be avoided without a loop: once `send` has
+    begun to give the kernel its data, that will go out whole. Out of time, `send` returns then; what is left goes out
+    with the next calls, `close` at the latest. `abort()` in another thread resets at once.
     """
 
     __slots__ = ()
@@ -78,7 +104,10 @@ class Stream(Connection):
         return do(super().receive_until(delimiter, max_bytes=max_bytes))
 
     def lines(self, *, max_bytes: int = 65_536) -> Iterator[bytes]:
-        """The lines of the stream without their ends (LF or CRLF); the last one needs none. PeerViolation over `max_bytes`."""
+        """The lines of the stream without their ends (LF or CRLF); the last one needs none.
+
+        PeerViolation over `max_bytes`.
+        """
         while (line := block(self._next_line(max_bytes))) is not None:
             yield line
 
@@ -101,7 +130,10 @@ class Stream(Connection):
         return self._admit(*do(self._receive_descriptors(max_bytes)), max_fds)
 
     def close(self) -> None:
-        """Sends what is queued, then closes; after `Limits.close_seconds` it resets, and if it is interrupted. Idempotent."""
+        """Sends what is queued, then closes; after `Limits.close_seconds` it resets, and if it is interrupted.
+
+        Idempotent.
+        """
         do(super().aclose())
 
     def __iter__(self) -> Self:
@@ -125,7 +157,8 @@ class Stream(Connection):
 class Listener(Listening):
     """Listening sockets under one endpoint: `socketkit.Listener`, blocking. Made by `listen`.
 
-    Any number of threads may accept. `close()` from another one ends their waiting with ClosedConnection, and a `for` over the listener.
+    Any number of threads may accept. `close()` from another one ends their waiting with ClosedConnection, and a `for`
+    over the listener.
     """
 
     __slots__ = ()
@@ -160,10 +193,11 @@ class Listener(Listening):
 class Server:
     """Serves connections with `handler(stream)`, each in a thread of its own. Made by `serve`.
 
-    A handler that returns closes its connection; one that raises is logged with its peer, and its connection is reset. At the end: no
-    new connections, up to `Limits.grace_seconds` for the handlers to end by themselves, then their connections are reset, so that what
-    blocks in them raises ClosedConnection. An exception in the block, or an interrupt while waiting, skips the grace. A thread cannot be
-    cancelled: a handler that goes on without its connection is logged and left behind.
+    A handler that returns closes its connection; one that raises is logged with its peer, and its connection is reset.
+    At the end: no new connections, up to `Limits.grace_seconds` for the handlers to end by themselves, then their
+    connections are reset, so that what blocks in them raises ClosedConnection. An exception in the block, or an
+    interrupt while waiting, skips the grace. A thread cannot be cancelled: a handler that goes on without its
+    connection is logged and left behind.
     """
 
     def __init__(self, address: str | Endpoint, handler: Callable[[Stream], object], limits: Limits) -> None:
@@ -234,7 +268,8 @@ class Server:
             _logger().error("accepting on %s ended", self.local, exc_info=failure)
 
     def _start(self, stream: Stream) -> None:
-        # Daemons: whoever leaves the block waits for them, but the end of the process must not hang on one that refuses to end.
+        # Daemons: whoever leaves the block waits for them, but the end of the process must not hang on one that refuses
+        # to end.
         thread = threading.Thread(target=self._handle, args=(stream,), name=f"handle {self.local}", daemon=True)
         self._handling[thread] = stream
         try:

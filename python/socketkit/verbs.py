@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from .connection import Stream
 from .endpoint import Endpoint
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
     from types import TracebackType
 
+    from .forwarding import Forward
+    from .relaying import Relay
     from .serving import Server
 
 _T = TypeVar("_T", bound="Stream | Listener")
@@ -43,8 +45,9 @@ class Opening(Generic[_T]):
 def connect(address: str | Endpoint, *, limits: Limits = Limits()) -> Opening[Stream]:
     """Connect to `address`; the `await`, or `async with`, gives the `Stream`.
 
-    A name's addresses are raced (RFC 8305). Raises EndpointError for an address that is none, ConnectError when nothing answers (with
-    every attempt in `attempts`), Unsupported for a scheme that this version cannot open. Cancelled: nothing stays open.
+    A name's addresses are raced (RFC 8305). Raises EndpointError for an address that is none, ConnectError when nothing
+    answers (with every attempt in `attempts`), Unsupported for a scheme that this version cannot open. Cancelled:
+    nothing stays open.
     """
     endpoint = Endpoint.parse(address)
 
@@ -59,8 +62,8 @@ def connect(address: str | Endpoint, *, limits: Limits = Limits()) -> Opening[St
 def listen(address: str | Endpoint, *, limits: Limits = Limits()) -> Opening[Listener]:
     """Listen on `address`; `async with` gives the `Listener`.
 
-    No host is loopback, `*` every interface; port 0 takes one free port for IPv4 and IPv6. Raises ListenError when the address cannot
-    be taken, EndpointError, Unsupported.
+    No host is loopback, `*` every interface; port 0 takes one free port for IPv4 and IPv6. Raises ListenError when the
+    address cannot be taken, EndpointError, Unsupported.
     """
     endpoint = Endpoint.parse(address)
 
@@ -82,6 +85,28 @@ def serve(
     from .serving import Server
 
     return Server(Endpoint.parse(address), handler, limits)
+
+
+@overload
+def relay(a: Stream, b: Stream) -> Relay: ...
+@overload
+def relay(a: Listener, b: str | Endpoint) -> Forward: ...
+def relay(a: Stream | Listener, b: Stream | str | Endpoint) -> Relay | Forward:
+    """Relay the bytes of two streams both ways, or each connection to the listener `a` to a new one to the address `b`.
+
+    `await` it: two streams until both have ended, which gives a `RelayReport`; a listener until cancelled. The object
+    counts meanwhile: `a_to_b_bytes`, `b_to_a_bytes`, for a listener `connections`, `accepted`, `failed` and `broken`.
+    How it ends, and what a cancellation leaves: see `Relay` and `Forward`.
+    """
+    if isinstance(a, Listener) and isinstance(b, (str, Endpoint)):
+        from .forwarding import Forward
+
+        return Forward(a, Endpoint.parse(b))
+    if isinstance(a, Stream) and isinstance(b, Stream):
+        from .relaying import Relay
+
+        return Relay(a, b)
+    raise TypeError("relay takes two streams, or a listener and an address")
 
 
 def bind(address: str | Endpoint) -> Any:

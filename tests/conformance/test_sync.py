@@ -308,3 +308,43 @@ def test_connections_come_and_go(transport: str, tmp_path: Path, no_leaks: None)
             with sync.connect(listener.local) as ours, listener.accept() as theirs:
                 ours.send(numbered(1, number))
                 assert theirs.receive() == numbered(1, number)
+
+
+@pytest.mark.parametrize("transport", LISTENING)
+def test_serving(transport: str, tmp_path: Path, no_leaks: None, in_thread: Callable[..., Future[Any]]) -> None:
+    """Each connection in a thread; at the end of the block none is left."""
+
+    def echo(stream: sync.Stream) -> None:
+        for chunk in stream:
+            stream.send(chunk)
+
+    def ask(where: object, number: int) -> bool:
+        with sync.connect(where) as stream:  # type: ignore[arg-type]
+            stream.send(numbered(1000, number))
+            stream.send_eof()
+            return all_of(stream) == numbered(1000, number)
+
+    before = threading.active_count()
+    with sync.serve(url(transport, tmp_path), echo) as server:
+        where = server.local
+        asked = [in_thread(ask, where, number) for number in range(30)]
+        assert all(future.result(10) for future in asked)
+        assert server.stats["accepted"] == 30
+    with pytest.raises(ConnectError):
+        sync.connect(where)
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before + 8:  # the pool's own
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_descriptors_travel(no_leaks: None) -> None:
+    with sync.listen("mem://") as listener, sync.connect(listener.local) as ours, listener.accept() as theirs:
+        reading, writing = os.pipe()
+        ours.send_fds(b"a pipe", [writing])
+        os.close(writing)
+        data, fds = theirs.receive_fds()
+        assert data == b"a pipe"
+        os.close(fds[0])
+        assert os.read(reading, 1) == b""
+        os.close(reading)

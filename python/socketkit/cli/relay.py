@@ -14,7 +14,7 @@ from .units import amount, duration, plural, rate
 
 if TYPE_CHECKING:
     from ..endpoint import Endpoint
-    from ..listener import Listener
+    from ..forwarding import Forward
 
 EPILOG = """\b
 Examples:
@@ -49,10 +49,11 @@ async def _relay(listen_url: Endpoint, target_url: Endpoint, *, as_json: bool) -
 
     async with listen(listen_url) as listener:
         click.echo(f"listening on {listener.local}", err=True)
-        traffic = Traffic(listener, target_url)
+        relaying = relay(listener, target_url)
+        traffic = Traffic(relaying, listener.local, target_url)
         try:
             async with kept_up_to_date(StatusLine(), traffic.text):
-                await relay(listener, target_url)
+                await relaying
         finally:
             click.echo(json.dumps(traffic.summary()) if as_json else str(traffic), err=not as_json)
 
@@ -60,40 +61,40 @@ async def _relay(listen_url: Endpoint, target_url: Endpoint, *, as_json: bool) -
 class Traffic:
     """What has gone through a relay so far."""
 
-    def __init__(self, listener: Listener, target: Endpoint) -> None:
-        self._listener = listener
+    def __init__(self, relaying: Forward, local: Endpoint, target: Endpoint) -> None:
+        self._relaying = relaying
+        self._local = local
         self._target = target
         self._started_at = self._asked_at = time.monotonic()
         self._bytes = 0
 
     def text(self) -> str:
         """With the rate since it was asked for the last time."""
-        stats, now = self._listener.stats, time.monotonic()
-        count = stats["a_to_b_bytes"] + stats["b_to_a_bytes"]
+        now = time.monotonic()
+        count = self._relaying.a_to_b_bytes + self._relaying.b_to_a_bytes
         speed = rate((count - self._bytes) / (now - self._asked_at))
         self._bytes, self._asked_at = count, now
-        return f"{stats['connections']:,} open, {_words(stats)} ({speed})"
+        return f"{self._relaying.connections:,} open, {self._words()} ({speed})"
 
     def summary(self) -> dict[str, str | int | float]:
-        stats = self._listener.stats
         return {
-            "endpoint": str(self._listener.local),
+            "endpoint": str(self._local),
             "target": str(self._target),
-            "connections": stats["accepted"],
-            "failed": stats["failed"],
-            "a_to_b_bytes": stats["a_to_b_bytes"],
-            "b_to_a_bytes": stats["b_to_a_bytes"],
+            "connections": self._relaying.accepted,
+            "failed": self._relaying.failed,
+            "a_to_b_bytes": self._relaying.a_to_b_bytes,
+            "b_to_a_bytes": self._relaying.b_to_a_bytes,
             "seconds": round(time.monotonic() - self._started_at, 3),
         }
 
     def __str__(self) -> str:
         seconds = time.monotonic() - self._started_at
-        return f"relayed {_words(self._listener.stats)} in {duration(seconds)}"
+        return f"relayed {self._words()} in {duration(seconds)}"
 
-
-def _words(stats: dict[str, int]) -> str:
-    failed = f" ({stats['failed']:,} failed)" if stats["failed"] else ""
-    return (
-        f"{plural(stats['accepted'], 'connection')}{failed}: {amount(stats['a_to_b_bytes'])} to the target, "
-        f"{amount(stats['b_to_a_bytes'])} back"
-    )
+    def _words(self) -> str:
+        relaying = self._relaying
+        failed = f" ({relaying.failed:,} failed)" if relaying.failed else ""
+        return (
+            f"{plural(relaying.accepted, 'connection')}{failed}: {amount(relaying.a_to_b_bytes)} to the target, "
+            f"{amount(relaying.b_to_a_bytes)} back"
+        )

@@ -1,6 +1,7 @@
 """`fd://3`, `fd://name`: sockets that were open when the program started (systemd socket activation, a parent process).
 
-By number: that descriptor. By name: the first of LISTEN_FDS whose LISTEN_FDNAMES entry is the name (man 3 sd_listen_fds).
+By number: that descriptor. By name: the first of LISTEN_FDS whose LISTEN_FDNAMES entry is the name (man 3
+sd_listen_fds).
 """
 
 from __future__ import annotations

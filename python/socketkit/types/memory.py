@@ -1,6 +1,7 @@
 """`mem://name`: connections inside the process, on socket pairs; no name of theirs is visible outside.
 
-They are kernel sockets all the same, so whatever works on a Unix socket works on them: both kinds of code, threads, descriptors, relay.
+They are kernel sockets all the same, so whatever works on a Unix socket works on them: both kinds of code, threads,
+descriptors, relay.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _Connection = TypeVar("_Connection", bound="Connection")
 
 async def connect(kind: type[_Connection], endpoint: Endpoint, driver: Driver, limits: Limits) -> _Connection:
     """A connection to the first address of `endpoint` that answers. ConnectError with every attempt if none does."""
-    addresses = await _addresses(endpoint, driver, "connect", ConnectError)
+    addresses = await resolve(endpoint, driver, "connect", ConnectError)
 
     async def attempt(address: Address) -> _Connection:
         return await _attempt(kind, address, endpoint, driver, limits)
@@ -47,8 +47,11 @@ async def connect(kind: type[_Connection], endpoint: Endpoint, driver: Driver, l
 
 
 async def open_listeners(endpoint: Endpoint, driver: Driver, limits: Limits) -> tuple[list[int], Endpoint]:
-    """Listening descriptors for `endpoint` and the endpoint that was taken: all of its addresses with one port, or ListenError."""
-    addresses = await _addresses(endpoint, driver, "listen", ListenError)
+    """Listening descriptors for `endpoint`, and the endpoint that was taken.
+
+    All of its addresses are taken, with one port; else ListenError.
+    """
+    addresses = await resolve(endpoint, driver, "listen", ListenError)
     tries = FREE_PORT_TRIES if endpoint.port == 0 and len(addresses) > 1 else 1
     for left in reversed(range(tries)):
         try:
@@ -90,7 +93,8 @@ async def _attempt(
     return stream
 
 
-async def _addresses(endpoint: Endpoint, driver: Driver, operation: str, kind: type[SocketError]) -> Sequence[Address]:
+async def resolve(endpoint: Endpoint, driver: Driver, operation: str, kind: type[SocketError]) -> Sequence[Address]:
+    """The addresses to connect to, or to listen on (`operation` says which); raises `kind` if there are none."""
     family = _FAMILIES[endpoint.scheme]
     host, port = endpoint.host, endpoint.port or 0
     fixed = _FIXED.get((host or "localhost").lower())
@@ -120,7 +124,8 @@ def _bind_all(addresses: Sequence[Address], endpoint: Endpoint, limits: Limits) 
             try:
                 sockets.append(_bind(family, (sockaddr[0], port, *sockaddr[2:]), limits))
             except OSError as failure:
-                # A machine without IPv6 (or without IPv4) is served by the other one; a name's own addresses must all be there.
+                # A machine without IPv6 (or without IPv4) is served by the other one; a name's own addresses must all
+                # be there.
                 if failure.errno in _NO_FAMILY and _is_pair(endpoint) and (sockets or _other_family(addresses, family)):
                     continue
                 raise from_errno(ListenError, "listen", endpoint, failure.errno or errno.EIO) from failure
@@ -134,7 +139,8 @@ def _bind_all(addresses: Sequence[Address], endpoint: Endpoint, limits: Limits) 
 def _bind(family: int, sockaddr: tuple[Any, ...], limits: Limits) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        # A restarted server takes its port back although old connections linger (TIME_WAIT); two listeners still cannot share it.
+        # A restarted server takes its port back although old connections linger (TIME_WAIT); two listeners still cannot
+        # share it.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Linux: accepted sockets inherit it, which saves a system call for each.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -161,8 +167,8 @@ _FAMILIES = {"tcp": socket.AF_UNSPEC, "tcp4": socket.AF_INET, "tcp6": socket.AF_
 
 _LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 _EVERYWHERE = ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))
-# host -> (addresses to connect to, addresses to listen on). localhost is not resolved: a hosts file must not send it elsewhere
-# (RFC 6761 §6.3). What listens everywhere is reached over loopback.
+# host -> (addresses to connect to, addresses to listen on). localhost is not resolved: a hosts file must not send it
+# elsewhere (RFC 6761 §6.3). What listens everywhere is reached over loopback.
 _FIXED = {"localhost": (_LOOPBACK, _LOOPBACK), "*": (_LOOPBACK, _EVERYWHERE)}
 
 _NO_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)

@@ -33,7 +33,8 @@ async def connect(kind: type[_Connection], endpoint: Endpoint, driver: Driver, l
             number = sock.connect_ex(sockaddr(endpoint))
             if number != errno.EAGAIN:
                 break
-            # The listener's backlog is full, and nothing tells when it is not (man 2 connect, EAGAIN). Limits.connect_seconds bounds it.
+            # The listener's backlog is full, and nothing tells when it is not (man 2 connect, EAGAIN).
+            # Limits.connect_seconds bounds it.
             await driver.sleep(wait)
             wait = min(2 * wait, 0.1)
         if number:
@@ -52,7 +53,8 @@ def open_listener(endpoint: Endpoint, limits: Limits) -> tuple[int, Callable[[],
             sock.bind(sockaddr(endpoint))
             sock.listen(limits.backlog)
             return sock.detach(), _nothing
-        # The mode of the descriptor becomes that of the path (net/unix/af_unix.c, unix_bind_bsd): no moment at which it is open to all.
+        # The mode of the descriptor becomes that of the path (net/unix/af_unix.c, unix_bind_bsd): no moment at which it
+        # is open to all.
         mode = int(endpoint.query.get("mode", "0600"), 8)
         os.fchmod(sock.fileno(), mode)
         with _locked_folder(path, endpoint):
@@ -89,7 +91,8 @@ def _clear(path: str, endpoint: Endpoint) -> None:
         return
     if not stat.S_ISSOCK(there.st_mode):
         raise raisable(ListenError)("listen", endpoint, "the path exists and is no socket: remove it", errno.EEXIST)
-    # A datagram socket: a live stream socket answers "wrong type" (EPROTOTYPE), and its listener sees no caller that says nothing.
+    # A datagram socket: a live stream socket answers "wrong type" (EPROTOTYPE), and its listener sees no caller that
+    # says nothing.
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as probe:
         if probe.connect_ex(path) != errno.ECONNREFUSED:
             raise from_errno(ListenError, "listen", endpoint, errno.EADDRINUSE)
@@ -105,7 +108,10 @@ def _remove(path: str, endpoint: Endpoint, born: os.stat_result) -> None:
 
 @contextmanager
 def _locked_folder(path: str, endpoint: Endpoint) -> Iterator[None]:
-    """One starter at a time per folder: else two could both find a dead socket, and the second would remove the first one's."""
+    """One starter at a time per folder.
+
+    Else two could both find a dead socket, and the second would remove the first one's.
+    """
     folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         # Starters hold it for microseconds. Whoever may read a folder may lock it too, and must not hold us for ever.

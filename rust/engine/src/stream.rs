@@ -138,6 +138,16 @@ impl Stream {
         Ok(got)
     }
 
+    /// As `receive`, into memory that need not be written before; only while nothing was read too early, and only over TCP.
+    pub fn receive_uninit(&mut self, into: &mut [MaybeUninit<u8>]) -> Result<Received, Errno> {
+        self.attempt(into.len(), |fd| Ok((recv(fd, &mut *into, RecvFlags::DONTWAIT)?.1, false)))
+    }
+
+    /// Whether `receive_uninit` may be used now.
+    pub fn reads_plainly(&self) -> bool {
+        self.carrier == Carrier::Tcp && self.inbox.is_empty()
+    }
+
     /// Reads what has arrived, up to `scratch`, behind what the inbox holds. Descriptors that come along are kept (up to a bound).
     pub fn fill(&mut self, scratch: &mut [u8]) -> Result<Received, Errno> {
         let got = match self.carrier {
@@ -406,8 +416,8 @@ impl Stream {
 
     fn receive_from_kernel(&mut self, into: &mut [u8]) -> Result<Received, Errno> {
         match self.carrier {
-            Carrier::Tcp => self.attempt(into, |fd, into| Ok((recv(fd, into, RecvFlags::DONTWAIT)?.1, false))),
-            Carrier::Unix => self.attempt(into, |fd, into| {
+            Carrier::Tcp => self.attempt(into.len(), |fd| Ok((recv(fd, &mut *into, RecvFlags::DONTWAIT)?.1, false))),
+            Carrier::Unix => self.attempt(into.len(), |fd| {
                 let mut none = RecvAncillaryBuffer::default();
                 let mut slices = [IoSliceMut::new(into)];
                 let got = recvmsg(fd, &mut slices, &mut none, RecvFlags::DONTWAIT)?;
@@ -418,7 +428,7 @@ impl Stream {
 
     fn receive_with_descriptors(&mut self, into: &mut [u8]) -> Result<Received, Errno> {
         let mut arrived = Vec::new();
-        let got = self.attempt(into, |fd, into| {
+        let got = self.attempt(into.len(), |fd| {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let mut slices = [IoSliceMut::new(into)];
@@ -436,12 +446,12 @@ impl Stream {
         Ok(got)
     }
 
-    /// One read. `call` says how many bytes came, and whether it may have stopped short of what the kernel holds: a Unix socket never
+    /// One read of at most `room` bytes. `call` says how many bytes came, and whether it may have stopped short of what the kernel holds: a Unix socket never
     /// reads past a message that carries descriptors.
     fn attempt(
         &mut self,
-        into: &mut [u8],
-        mut call: impl FnMut(&OwnedFd, &mut [u8]) -> Result<(usize, bool), Errno>,
+        room: usize,
+        mut call: impl FnMut(&OwnedFd) -> Result<(usize, bool), Errno>,
     ) -> Result<Received, Errno> {
         // The kernel tells of a reset once, and of an end ever after: whoever asked again would take a cut stream for a whole one.
         if let Some(failure) = self.receive_failure {
@@ -451,7 +461,7 @@ impl Stream {
             return Ok(Received::End);
         }
         while self.readable {
-            match call(&self.fd, into) {
+            match call(&self.fd) {
                 Ok((0, _)) => {
                     // It may have told the sender.
                     if let Some(failure @ (Errno::CONNRESET | Errno::TIMEDOUT)) = self.send_failure {
@@ -463,7 +473,7 @@ impl Stream {
                 }
                 Ok((count, stopped)) => {
                     // man 7 epoll: a short read means an emptied queue, unless an end was announced that is yet to be read.
-                    self.readable = count == into.len() || stopped || self.to_the_end;
+                    self.readable = count == room || stopped || self.to_the_end;
                     self.received_bytes += count as u64;
                     return Ok(Received::Data(count));
                 }

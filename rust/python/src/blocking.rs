@@ -110,11 +110,7 @@ fn flush(py: Python<'_>, action: &Action, deadline: Option<Instant>) -> PyResult
 }
 
 /// Polls for all of them without the interpreter: which may go on, and what `poll` says of its sources; None once `deadline` has passed.
-fn first(
-    py: Python<'_>,
-    watches: &[Watch],
-    deadline: Option<Instant>,
-) -> PyResult<Option<(usize, Vec<PollFlags>)>> {
+fn first(py: Python<'_>, watches: &[Watch], deadline: Option<Instant>) -> PyResult<Option<(usize, Vec<PollFlags>)>> {
     let due = watches.iter().filter_map(|watch| watch.until).chain(deadline).min();
     let mut polled: Vec<_> = watches
         .iter()

@@ -89,7 +89,8 @@ fn context_functions(py: Python<'_>) -> Option<&ContextFunctions> {
     FUNCTIONS.get_or_init(py, find).as_ref()
 }
 
-fn symbol(name: &CStr) -> Option<ptr::NonNull<std::ffi::c_void>> {
+/// A function that the process has loaded, by name.
+pub fn symbol(name: &CStr) -> Option<ptr::NonNull<std::ffi::c_void>> {
     // SAFETY: a terminated name, looked up in what the process has loaded.
     ptr::NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
 }

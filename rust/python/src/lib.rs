@@ -10,6 +10,7 @@ mod direct;
 mod entering;
 mod failure;
 mod forward;
+mod large;
 mod listener;
 mod operation;
 mod reactor;

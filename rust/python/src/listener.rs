@@ -102,7 +102,8 @@ impl Listener {
             sources.push(Source::Socket(Arc::new(unsafe { OwnedFd::from_raw_fd(fd) })));
         }
         sources.extend(port.map(|port| Source::Memory(Arc::clone(&port.get().port))));
-        let doors = sources.into_iter().map(|source| Door { source: Arc::new(source), token: None, ready: true }).collect();
+        let doors =
+            sources.into_iter().map(|source| Door { source: Arc::new(source), token: None, ready: true }).collect();
         let state = State {
             doors,
             next: 0,
@@ -426,7 +427,8 @@ impl ListenerShared {
     }
 
     fn resume_later(&self, py: Python<'_>, operation: Option<OperationRef>) {
-        if let (Some(reactor), Some(operation)) = (self.reactor(py), operation.filter(|operation| operation.notify(py))) {
+        if let (Some(reactor), Some(operation)) = (self.reactor(py), operation.filter(|operation| operation.notify(py)))
+        {
             Reactor::resume_later(reactor, operation);
         }
     }

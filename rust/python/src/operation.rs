@@ -571,8 +571,10 @@ unsafe extern "C" fn method_result(object: *mut ffi::PyObject, _: *mut ffi::PyOb
 }
 
 unsafe extern "C" fn get_loop(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // Without a loop it says None, which is not the task's either: the task gets a RuntimeError. Raising it here would leave the task
+    // without an answer for ever.
     // SAFETY: as in slot_next.
-    guarded(|py| unsafe { borrowed(py, object) }.host(py).map(Bound::into_ptr), ptr::null_mut())
+    guarded(|py| Ok(unsafe { borrowed(py, object) }.host(py).map_or_else(|_| none(py), Bound::into_ptr)), ptr::null_mut())
 }
 
 unsafe extern "C" fn method_add_done_callback(

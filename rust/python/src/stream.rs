@@ -21,6 +21,7 @@ use crate::action::{Action, Attempt, Wait};
 use crate::blocking::Watch;
 use crate::budget::Budget;
 use crate::failure::{os_error, Failure};
+use crate::large;
 use crate::listener::Listener;
 use crate::operation::{self, OperationRef};
 use crate::reactor::{Reactor, Tenant};
@@ -45,6 +46,8 @@ struct State {
     engine: Option<Engine>,
     registration: Option<(Token, Interest)>,
     budget: Budget,
+    /// How much the next receive is likely to get, if that is much (see `large`).
+    room: usize,
     /// The one that receives, from its first wait until it is done.
     reader: Option<OperationRef>,
     /// Those that wait for room, first come first served.
@@ -109,6 +112,7 @@ impl Stream {
             engine: Some(engine),
             registration: None,
             budget: Budget::default(),
+            room: 0,
             reader: None,
             writers: VecDeque::new(),
             flushers: Vec::new(),
@@ -250,7 +254,10 @@ impl Drop for Stream {
                 // It may be dropped while an exception is on its way.
                 let pending = PyErr::take(py);
                 let category = py.get_type::<pyo3::exceptions::PyResourceWarning>();
-                let text = c"a connection was dropped without aclose(): it is reset";
+                let text = match self.shared.reactor {
+                    Some(_) => c"a connection was dropped without aclose(): it is reset",
+                    None => c"a connection was dropped without close(): it is reset",
+                };
                 if let Err(failure) = PyErr::warn(py, &category, text, 1) {
                     failure.write_unraisable(py, None);
                 }
@@ -295,19 +302,31 @@ impl StreamShared {
         iterating: bool,
     ) -> Result<Attempt, Failure> {
         with_scratch(max_bytes, |scratch| {
+            let mut large = None;
             let (got, done) = {
                 let mut state = self.state();
                 let state = &mut *state;
+                let room = state.room.min(scratch.len());
                 let (engine, budget) = state.receiving(me)?;
                 let got = if !engine.readable() {
                     Received::Blocked
                 } else if !budget.allows(self.turn(py)) {
                     return Ok(Attempt::Wait(Wait::NextTurn));
+                } else if room > 0 && engine.reads_plainly() && large::possible(py) {
+                    let mut got = Received::Blocked;
+                    large = large::received(py, room, |room| {
+                        got = engine.receive_uninit(room)?;
+                        Ok(if let Received::Data(count) = got { count } else { 0 })
+                    })
+                    .map_err(Failure::Os)?;
+                    got
                 } else {
                     engine.receive(scratch).map_err(Failure::Os)?
                 };
                 if let Received::Data(count) = got {
                     budget.spend(count);
+                    let had = if large.is_some() { room } else { scratch.len() };
+                    state.room = large::next_room(count, had, scratch.len());
                 }
                 if got == Received::Blocked {
                     return self.list_reader(py, state, me);
@@ -316,7 +335,10 @@ impl StreamShared {
             };
             drop(done);
             match got {
-                Received::Data(count) => Ok(Attempt::Ready(PyBytes::new(py, &scratch[..count]).into_any().unbind())),
+                Received::Data(count) => {
+                    let data = large.unwrap_or_else(|| PyBytes::new(py, &scratch[..count]).into_any().unbind());
+                    Ok(Attempt::Ready(data))
+                }
                 _ => Err(if iterating { Failure::StopIteration } else { Failure::End { have: 0 } }),
             }
         })

@@ -24,6 +24,11 @@ impl Kit {
     pub fn new() -> Kit {
         Kit { buffer: vec![0; BUFFER_BYTES].into_boxed_slice(), pipes: Pipes::default() }
     }
+
+    /// Keeps no descriptors for later.
+    pub fn close_pipes(&mut self) {
+        self.pipes = Pipes::default();
+    }
 }
 
 pub(super) struct Pump {

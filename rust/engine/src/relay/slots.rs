@@ -88,6 +88,11 @@ impl<T> Slots<T> {
         entry
     }
 
+    /// Whether no place is taken.
+    pub fn is_empty(&self) -> bool {
+        self.free.len() == self.slots.len()
+    }
+
     pub fn entries(&self) -> impl Iterator<Item = (Key, &T)> {
         let entries = self.slots.iter().enumerate();
         entries.filter_map(|(index, slot)| Some((Key::new(slot.generation, index), slot.entry.as_ref()?)))

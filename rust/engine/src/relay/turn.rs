@@ -60,6 +60,9 @@ impl Turn {
 
     /// Waits for something to do, at most for `longest`, and does one share of it.
     pub fn run(&mut self, longest: Option<Duration>) -> Result<Turned, Errno> {
+        if self.slots.is_empty() {
+            self.kit.close_pipes();
+        }
         let wait = self.wait(longest);
         let mut events = [MaybeUninit::uninit(); EVENTS_PER_TURN];
         let events = match epoll::wait(&self.epoll, &mut events[..], wait.as_ref()) {

@@ -1,0 +1,448 @@
+"""Forwarding: each connection to a listener is relayed to a new one, within limits, until it is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+import socketkit.sync
+from socketkit import (
+    BrokenConnection,
+    BusyConnection,
+    ClosedConnection,
+    ConnectError,
+    EndOfStream,
+    EndpointError,
+    Limits,
+    Listener,
+    Stream,
+    Unsupported,
+    connect,
+    listen,
+    relay,
+    serve,
+)
+from socketkit.forwarding import Forward
+from socketkit.testing.claims import all_of, numbered, started, until
+from tests.conformance.transports import url
+from tests.conftest import Run
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+KINDS = [("tcp", "tcp4"), ("tcp4", "unix"), ("unix", "tcp6"), ("abstract", "abstract"), ("mem", "tcp4"), ("tcp4", "mem")]
+QUICK = Limits(grace_seconds=0.05)
+
+
+async def echo(stream: Stream) -> None:
+    async for chunk in stream:
+        await stream.send(chunk)
+
+
+async def forwarded(forward: Forward) -> None:
+    """As a user writes it: with a coroutine of his around."""
+    await forward
+
+
+@asynccontextmanager
+async def forwarding(
+    folder: Path, kinds: tuple[str, str] = ("tcp4", "tcp4"), limits: Limits = QUICK
+) -> AsyncIterator[tuple[Forward, Listener, asyncio.Task[None]]]:
+    """A forward to an echo, and the task that awaits it."""
+    (folder / "echo").mkdir(exist_ok=True)
+    async with serve(url(kinds[1], folder / "echo", 2), echo, limits=QUICK) as server:
+        async with listen(url(kinds[0], folder), limits=limits) as listener:
+            forward = relay(listener, str(server.local))
+            task = await started(forwarded(forward))
+            try:
+                yield forward, listener, task
+            finally:
+                task.cancel()
+                await asyncio.wait([task])
+
+
+async def echoes(listener: Listener, data: bytes) -> None:
+    async with await connect(listener.local) as stream:
+        await stream.send(data)
+        await stream.send_eof()
+        assert await all_of(stream) == data
+
+
+@pytest.mark.parametrize("kinds", KINDS)
+def test_100_connections_at_once(run: Run, kinds: tuple[str, str], tmp_path: Path) -> None:
+    async def main() -> None:
+        async with forwarding(tmp_path, kinds) as (forward, listener, _):
+            await asyncio.gather(*(echoes(listener, numbered(1000, number)) for number in range(100)))
+            await until(lambda: forward.connections == 0)
+            assert (forward.accepted, forward.failed, forward.broken) == (100, 0, 0)
+            assert (forward.a_to_b_bytes, forward.b_to_a_bytes) == (800_000, 800_000)
+            assert forward.last_error is None
+
+    run(main())
+
+
+@pytest.mark.parametrize("kinds", KINDS)
+def test_counters_are_live(run: Run, kinds: tuple[str, str], tmp_path: Path) -> None:
+    async def main() -> None:
+        async with forwarding(tmp_path, kinds) as (forward, listener, _):
+            streams = [await connect(listener.local) for _ in range(3)]
+            for stream in streams:
+                await stream.send(b"ping")
+                assert await stream.receive_exactly(4) == b"ping"
+            await until(lambda: forward.b_to_a_bytes == 12)
+            assert (forward.connections, forward.accepted, forward.a_to_b_bytes) == (3, 3, 12)
+            assert repr(forward) == f"<Forward {listener.local} to {forward._target}, 3 connections>"
+            for stream in streams:
+                await stream.aclose()
+            await until(lambda: forward.connections == 0)
+
+    run(main())
+
+
+@pytest.mark.parametrize("kinds", [("tcp4", "tcp4"), ("mem", "mem")])
+def test_cancelled_it_lets_connections_end(run: Run, kinds: tuple[str, str], tmp_path: Path) -> None:
+    async def main() -> None:
+        async with forwarding(tmp_path, kinds, Limits(grace_seconds=10)) as (forward, listener, task):
+            async with await connect(listener.local) as stream:
+                await stream.send(b"before")
+                assert await stream.receive() == b"before"
+                task.cancel()
+                await asyncio.sleep(0.01)
+                assert not task.done()
+                await stream.send(b"in the grace")
+                assert await stream.receive() == b"in the grace"
+                await stream.send_eof()
+                assert await all_of(stream) == b""
+            await asyncio.wait([task], timeout=5)
+            assert task.cancelled()
+            assert forward.connections == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize("kinds", [("tcp4", "tcp4"), ("mem", "mem")])
+def test_after_the_grace_and_at_a_second_cancellation_they_are_reset(
+    run: Run, kinds: tuple[str, str], tmp_path: Path
+) -> None:
+    cut = (BrokenConnection, EndOfStream) if kinds[0] == "mem" else BrokenConnection
+
+    async def main() -> None:
+        for grace_seconds, again in ((0.03, False), (1000.0, True), (0.0, False)):
+            async with forwarding(tmp_path, kinds, Limits(grace_seconds=grace_seconds)) as (forward, listener, task):
+                stream = await connect(listener.local)
+                await stream.send(b"ping")
+                assert await stream.receive() == b"ping"
+                task.cancel()
+                if again:
+                    await asyncio.sleep(0.01)
+                    task.cancel()
+                await asyncio.wait([task], timeout=5)
+                assert task.cancelled()
+                with pytest.raises(cut):
+                    await stream.receive()
+                await until(lambda: forward.connections == 0)  # noqa: B023
+                stream.abort()
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["tcp4", "unix", "mem"])
+def test_afterwards_the_listener_is_its_owners_again(run: Run, kind: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with forwarding(tmp_path, (kind, "tcp4")) as (_, listener, task):
+            await echoes(listener, b"relayed")
+            if kind != "mem":
+                with pytest.raises(BusyConnection):
+                    await listener.accept()
+                with pytest.raises(BusyConnection):
+                    await relay(listener, "tcp://localhost:1")
+            task.cancel()
+            await asyncio.wait([task])
+            caller = await connect(listener.local)
+            async with await listener.accept() as stream:
+                await caller.send(b"accepted")
+                assert await stream.receive() == b"accepted"
+            await caller.aclose()
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["tcp4", "mem"])
+def test_a_closed_listener_ends_it(run: Run, kind: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with forwarding(tmp_path, (kind, "tcp4")) as (forward, listener, task):
+            await echoes(listener, b"relayed")
+            await listener.aclose()
+            with pytest.raises(ClosedConnection, match="closed the listener"):
+                await task
+            assert forward.accepted == 1
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["tcp4", "mem"])
+def test_a_target_that_refuses(run: Run, kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The caller is reset, and the log says why, once."""
+    caplog.set_level(logging.WARNING, "socketkit")
+
+    async def main() -> None:
+        async with listen(url(kind, tmp_path), limits=QUICK) as listener:
+            forward = relay(listener, f"unix://{tmp_path}/nobody")
+            task = await started(forwarded(forward))
+            for number in range(20):
+                # The reset may come before the caller has looked.
+                with pytest.raises((ConnectError, BrokenConnection, EndOfStream)):
+                    async with await connect(listener.local) as stream:
+                        await stream.receive()
+                await until(lambda: forward.failed == number + 1 and not forward.connections)  # noqa: B023
+            await until(lambda: caplog.messages)
+            assert (forward.accepted, forward.connections, forward.broken) == (20, 0, 0)
+            assert forward.last_error == "no such path"
+            task.cancel()
+            await asyncio.wait([task])
+            (message,) = caplog.messages
+            assert message.startswith(f"relay {listener.local} to unix://{tmp_path}/nobody: ")
+            assert message.endswith("no such path")
+
+    run(main())
+
+
+def test_the_next_address_is_used(run: Run, tmp_path: Path) -> None:
+    """localhost is 127.0.0.1 and ::1; here only the second one answers."""
+
+    async def main() -> None:
+        async with serve("tcp://[::1]:0", echo, limits=QUICK) as server:
+            async with listen(url("tcp4", tmp_path), limits=QUICK) as listener:
+                forward = relay(listener, f"tcp://localhost:{server.local.port}")
+                task = await started(forwarded(forward))
+                await echoes(listener, b"by the second address")
+                assert (forward.failed, forward.accepted) == (0, 1)
+                task.cancel()
+                await asyncio.wait([task])
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["tcp4", "unix", "mem"])
+def test_one_more_than_the_limit_waits_in_the_backlog(run: Run, kind: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        limits = Limits(connections=2, grace_seconds=0.05)
+        async with forwarding(tmp_path, (kind, "tcp4"), limits) as (forward, listener, _):
+            streams = [await connect(listener.local) for _ in range(3)]
+            for stream in streams:
+                await stream.send(b"ping")
+            assert [await stream.receive() for stream in streams[:2]] == [b"ping", b"ping"]
+            await asyncio.sleep(0.02)
+            assert (forward.connections, forward.accepted) == (2, 2)
+            await streams[0].aclose()
+            assert await streams[2].receive() == b"ping"
+            assert (forward.connections, forward.accepted) == (2, 3)
+            for stream in streams[1:]:
+                await stream.aclose()
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["tcp4", "mem"])
+def test_a_reset_of_either_side_is_passed_on(run: Run, kind: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with listen(url("tcp4", tmp_path)) as target, listen(url(kind, tmp_path), limits=QUICK) as listener:
+            forward = relay(listener, target.local)
+            task = await started(forwarded(forward))
+            near = await connect(listener.local)
+            far = await target.accept()
+            await near.send(b"ping")
+            assert await far.receive() == b"ping"
+            far.abort()
+            with pytest.raises((BrokenConnection, EndOfStream)):
+                await near.receive()
+            near.abort()
+            await until(lambda: forward.connections == 0)
+            assert forward.broken == 1
+            if kind == "tcp4":
+                near = await connect(listener.local)
+                far = await target.accept()
+                near.abort()
+                with pytest.raises(BrokenConnection):
+                    await far.receive()
+                far.abort()
+            task.cancel()
+            await asyncio.wait([task])
+
+    run(main())
+
+
+def test_what_cannot_be_a_target_is_said_at_once(run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with listen(url("tcp4", tmp_path)) as listener:
+            with pytest.raises(EndpointError):
+                relay(listener, "tcp://")
+            with pytest.raises(Unsupported, match="datagrams"):
+                await relay(listener, "udp://localhost:1")
+            with pytest.raises(ConnectError, match=r"no-such-name\.invalid"):
+                await relay(listener, "tcp://no-such-name.invalid:1")
+            # None of it has taken the listener.
+            caller = await connect(listener.local)
+            (await listener.accept()).abort()
+            caller.abort()
+
+    run(main())
+
+
+def test_a_forward_is_used_once(run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with forwarding(tmp_path) as (forward, listener, _):
+            with pytest.raises(RuntimeError, match="once"):
+                await forward
+            await echoes(listener, b"goes on")
+
+    run(main())
+
+
+def test_a_listener_that_somebody_accepts_from_is_busy(run: Run, tmp_path: Path) -> None:
+    async def accept(listener: Listener) -> Stream:
+        return await listener.accept()
+
+    async def main() -> None:
+        async with listen(url("tcp4", tmp_path)) as listener:
+            accepting = await started(accept(listener))
+            with pytest.raises(BusyConnection):
+                await relay(listener, "tcp://localhost:1")
+            caller = await connect(listener.local)
+            (await accepting).abort()
+            caller.abort()
+
+    run(main())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program_name", ["socat", "nc"])
+def test_programs_through_it(
+    run: Run, program: Callable[[str], str], program_name: str, tmp_path: Path
+) -> None:
+    """A caller that we did not write talks to `sort` behind a listener that we did not write: it needs the half-close."""
+    path, caller = program("socat"), program(program_name)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+
+    async def main() -> None:
+        sort = await asyncio.create_subprocess_exec(
+            path, "-t", "20", f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork", "EXEC:sort"
+        )
+        async with listen(url("unix", tmp_path), limits=QUICK) as listener:
+            async with asyncio.timeout(5):
+                while True:
+                    try:
+                        await (await connect(f"tcp://127.0.0.1:{port}")).aclose()
+                        break
+                    except ConnectError:
+                        await asyncio.sleep(0.01)
+            forward = relay(listener, f"tcp://127.0.0.1:{port}")
+            task = await started(forwarded(forward))
+            where = listener.local.path or ""
+            command = (caller, "-t", "20", "-", f"UNIX-CONNECT:{where}") if caller == path else (caller, "-N", "-U", where)
+            lines = [b"%06d\n" % (number * 7919 % 100_000) for number in range(100_000)]
+            pipe = asyncio.subprocess.PIPE
+            asking = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+            out, _ = await asking.communicate(b"".join(lines))
+            assert out == b"".join(sorted(lines))
+            assert (forward.a_to_b_bytes, forward.b_to_a_bytes) == (700_000, 700_000)
+            task.cancel()
+            await asyncio.wait([task])
+        sort.terminate()
+        await sort.wait()
+
+    run(main(), 30)
+
+
+@pytest.mark.slow
+def test_out_of_descriptors_it_keeps_serving(tmp_path: Path) -> None:
+    """64 descriptors and 200 callers: all are served, in turns."""
+    script = """
+        import asyncio, resource, sys
+        from socketkit import listen, relay
+
+        async def main(target):
+            async with listen("tcp://127.0.0.1:0") as listener:
+                print(listener.local, flush=True)
+                await relay(listener, target)
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        asyncio.run(main(sys.argv[1]))
+    """
+
+    async def main() -> None:
+        async with serve("tcp://127.0.0.1:0", echo) as server:
+            command = [sys.executable, "-c", textwrap.dedent(script), str(server.local)]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
+                assert child.stdout
+                where = child.stdout.readline().strip()
+
+                async def call(number: int) -> None:
+                    async with await connect(where) as stream:
+                        await stream.send(numbered(1, number))
+                        await stream.send_eof()
+                        assert await all_of(stream) == numbered(1, number)
+
+                await asyncio.gather(*(call(number) for number in range(200)))
+                child.send_signal(signal.SIGINT)
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
+# --- socketkit.sync
+
+
+def test_blocking_until_the_listener_is_closed(tmp_path: Path) -> None:
+    def echo(stream: socketkit.sync.Stream) -> None:
+        for chunk in stream:
+            stream.send(chunk)
+
+    with socketkit.sync.serve(f"unix://{tmp_path}/echo", echo) as server, socketkit.sync.listen("tcp://:0") as listener:
+        endings: list[BaseException] = []
+
+        def forward() -> None:
+            try:
+                socketkit.sync.relay(listener, server.local)
+            except ClosedConnection as ending:
+                endings.append(ending)
+
+        thread = threading.Thread(target=forward)
+        thread.start()
+        with socketkit.sync.connect(listener.local) as stream:
+            stream.send(b"ping")
+            assert stream.receive() == b"ping"
+        listener.close()
+        thread.join(10)
+        assert len(endings) == 1
+
+
+def test_blocking_out_of_time(tmp_path: Path) -> None:
+    with socketkit.sync.listen(f"unix://{tmp_path}/socket") as listener:
+        with pytest.raises(TimeoutError), socketkit.sync.timeout(0.02):
+            socketkit.sync.relay(listener, "tcp://localhost:1")
+        with pytest.raises(Unsupported, match=r"socketkit\.relay"):
+            socketkit.sync.relay(listener, "mem://somewhere")
+        with socketkit.sync.connect(f"unix://{tmp_path}/socket") as caller, listener.accept() as stream:
+            caller.send(b"still a listener")
+            assert stream.receive() == b"still a listener"
+
+
+def test_an_interrupt_ends_a_blocking_one(tmp_path: Path) -> None:
+    with socketkit.sync.listen(f"unix://{tmp_path}/socket") as listener:
+        interrupting = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+        interrupting.start()
+        with pytest.raises(KeyboardInterrupt):
+            socketkit.sync.relay(listener, "tcp://localhost:1")
+        interrupting.join()
