@@ -41,7 +41,14 @@ from tests.conftest import Run
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
-KINDS = [("tcp", "tcp4"), ("tcp4", "unix"), ("unix", "tcp6"), ("abstract", "abstract"), ("mem", "tcp4"), ("tcp4", "mem")]
+KINDS = [
+    ("tcp", "tcp4"),
+    ("tcp4", "unix"),
+    ("unix", "tcp6"),
+    ("abstract", "abstract"),
+    ("mem", "tcp4"),
+    ("tcp4", "mem"),
+]
 QUICK = Limits(grace_seconds=0.05)
 
 
@@ -151,7 +158,7 @@ def test_after_the_grace_and_at_a_second_cancellation_they_are_reset(
                 assert task.cancelled()
                 with pytest.raises(cut):
                     await stream.receive()
-                await until(lambda: forward.connections == 0)  # noqa: B023
+                await until(lambda: forward.connections == 0)
                 stream.abort()
 
     run(main())
@@ -328,10 +335,8 @@ def test_a_listener_that_somebody_accepts_from_is_busy(run: Run, tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("program_name", ["socat", "nc"])
-def test_programs_through_it(
-    run: Run, program: Callable[[str], str], program_name: str, tmp_path: Path
-) -> None:
-    """A caller that we did not write talks to `sort` behind a listener that we did not write: it needs the half-close."""
+def test_programs_through_it(run: Run, program: Callable[[str], str], program_name: str, tmp_path: Path) -> None:
+    """A caller that we did not write talks to a `sort` that we did not write: it needs the half-close."""
     path, caller = program("socat"), program(program_name)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -351,7 +356,9 @@ def test_programs_through_it(
             forward = relay(listener, f"tcp://127.0.0.1:{port}")
             task = await started(forwarded(forward))
             where = listener.local.path or ""
-            command = (caller, "-t", "20", "-", f"UNIX-CONNECT:{where}") if caller == path else (caller, "-N", "-U", where)
+            command = (
+                (caller, "-t", "20", "-", f"UNIX-CONNECT:{where}") if caller == path else (caller, "-N", "-U", where)
+            )
             lines = [b"%06d\n" % (number * 7919 % 100_000) for number in range(100_000)]
             pipe = asyncio.subprocess.PIPE
             asking = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)

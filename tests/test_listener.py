@@ -474,3 +474,13 @@ def _python(program: str, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_a_dropped_listener_warns_and_frees_its_path(run: Run, tmp_path: Path) -> None:
+    async def body() -> None:
+        listener = await listen(f"unix://{tmp_path}/s")
+        with pytest.warns(ResourceWarning, match="dropped without being closed"):
+            del listener
+        assert not (tmp_path / "s").exists()
+
+    run(body())

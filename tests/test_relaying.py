@@ -438,7 +438,9 @@ def test_a_relay_is_used_once(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kinds", [("tcp4", "tcp4"), ("unix", "tcp4"), ("tcp4", "mem")])
 @pytest.mark.parametrize("side", ["a", "b"])
-def test_aborting_a_side_ends_it_and_resets_the_other(run: Run, side: str, kinds: tuple[str, str], tmp_path: Path) -> None:
+def test_aborting_a_side_ends_it_and_resets_the_other(
+    run: Run, side: str, kinds: tuple[str, str], tmp_path: Path
+) -> None:
     async def main() -> None:
         async with chain(tmp_path, *kinds) as (x, a, b, y):
             task = await started(relayed(relay(a, b)))

@@ -70,6 +70,8 @@ def test_connect_to_what_listens(url: str) -> None:
         assert (ours.sent_bytes, theirs.received_bytes) == (1, 1)
     assert ours.closed
     assert listener.closed
+    ours.aclose()
+    listener.aclose()
 
 
 def test_a_path_is_taken_and_given_back(tmp_path: Path) -> None:
@@ -173,6 +175,7 @@ def test_falls_back_to_the_other_family() -> None:
         listener.accept().abort()
 
 
+@pytest.mark.slow
 def test_a_deaf_address_costs_a_quarter_of_a_second() -> None:
     with deaf_server() as deaf, sync.listen("tcp://[::1]:0") as listener:
         resolver = Resolver((socket.AF_INET, deaf), (socket.AF_INET6, ("::1", listener.local.port)))
@@ -184,6 +187,7 @@ def test_a_deaf_address_costs_a_quarter_of_a_second() -> None:
         listener.accept().abort()
 
 
+@pytest.mark.slow
 def test_connecting_is_bounded_by_the_limit_and_by_the_caller() -> None:
     with deaf_server() as deaf:
         url = f"tcp://127.0.0.1:{deaf[1]}"
@@ -342,6 +346,16 @@ def test_time_is_over_also_for_who_never_has_to_wait() -> None:
                 received += len(stream.receive(10))
         assert received < BIG
         stream.abort()
+    with (
+        sync.serve("mem://", lambda stream: stream.send(b"\n" * BIG)) as server,
+        sync.connect(server.local) as stream,
+    ):
+        with pytest.raises(TimeoutError), sync.timeout(0.02):
+            for line in stream.lines():
+                assert line == b""
+        stream.abort()
+    with pytest.raises(TimeoutError), sync.timeout(0):
+        sync.listen("mem://")
 
 
 def test_closing_goes_on_when_time_is_over() -> None:
@@ -354,6 +368,7 @@ def test_closing_goes_on_when_time_is_over() -> None:
             theirs.receive()
 
 
+@pytest.mark.slow
 def test_closing_gives_up_on_a_peer_that_does_not_read() -> None:
     for seconds, close_seconds in ((None, 0.1), (0.1, 60.0)):
         with pair("tcp://127.0.0.1:0", limits=Limits(close_seconds=close_seconds)) as (ours, theirs):
@@ -720,6 +735,13 @@ def test_a_handler_may_end_the_server() -> None:
         with sync.connect(server.local) as stream:
             assert list(stream) == []
         running.result()
+
+
+def test_a_time_limit_ends_serving() -> None:
+    begun = time.monotonic()
+    with pytest.raises(TimeoutError), sync.timeout(0.05):
+        sync.serve("mem://", echo).run()
+    assert time.monotonic() - begun < 1
 
 
 def test_a_time_limit_shortens_the_grace() -> None:

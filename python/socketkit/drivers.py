@@ -190,6 +190,9 @@ def _step(
 
 def block(work: Coroutine[Any, Any, _T]) -> _T:
     """Run `work`, which awaits operations of a ThreadDriver only, in this thread."""
+    if remaining() == 0.0:
+        work.close()  # Without this, work that never has to wait would never notice that its time is over.
+        raise TimeoutError("no time is left")
     try:
         operation = work.send(None)
         while True:

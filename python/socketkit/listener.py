@@ -53,6 +53,13 @@ class Listening(_core.Listener):
             super().shut()
             self._remove()
 
+    def __del__(self) -> None:
+        if not self.closed and hasattr(self, "_remove"):
+            import warnings
+
+            warnings.warn(f"{self!r} was dropped without being closed", ResourceWarning, stacklevel=2)
+            self.shut()
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._endpoint}, {'closed' if self.closed else 'open'}>"
 

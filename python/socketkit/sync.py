@@ -136,6 +136,8 @@ class Stream(Connection):
         """
         do(super().aclose())
 
+    aclose = close  # type: ignore[assignment]  # what it is called in socketkit
+
     def __iter__(self) -> Self:
         return self
 
@@ -171,6 +173,8 @@ class Listener(Listening):
     def close(self) -> None:
         """Stop listening. Idempotent."""
         self.shut()
+
+    aclose = close  # what it is called in socketkit
 
     def __iter__(self) -> Self:
         return self
@@ -226,10 +230,12 @@ class Server:
         return self._opened().stats
 
     def run(self) -> None:
-        """Serve until it is interrupted, or closed by another thread."""
+        """Serve until it is interrupted, or closed by another thread; TimeoutError at the end of `timeout`."""
         with self:
             if self._accepting is not None:
-                self._accepting.join()
+                self._accepting.join(remaining())
+                if self._accepting.is_alive():
+                    raise TimeoutError(f"serve {self.local}: its time is over")
         if self._failure is not None:
             raise self._failure
 

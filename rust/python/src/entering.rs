@@ -73,9 +73,13 @@ pub fn as_current<R>(
     Ok(outcome)
 }
 
+type Enter = unsafe extern "C" fn(*mut ffi::PyObject) -> c_int;
+/// A function of unknown type.
+pub type Found = ptr::NonNull<std::ffi::c_void>;
+
 struct ContextFunctions {
-    enter: unsafe extern "C" fn(*mut ffi::PyObject) -> c_int,
-    exit: unsafe extern "C" fn(*mut ffi::PyObject) -> c_int,
+    enter: Enter,
+    exit: Enter,
 }
 
 /// They are public and as old as contexts, but not of the limited API: looked up, not linked.
@@ -84,13 +88,16 @@ fn context_functions(py: Python<'_>) -> Option<&ContextFunctions> {
     let find = || {
         let (enter, exit) = (symbol(c"PyContext_Enter")?, symbol(c"PyContext_Exit")?);
         // SAFETY: these are the types of the two in CPython's documentation (C API, Context Variables Objects).
-        unsafe { Some(ContextFunctions { enter: std::mem::transmute(enter), exit: std::mem::transmute(exit) }) }
+        unsafe {
+            let [enter, exit] = [enter, exit].map(|function| std::mem::transmute::<Found, Enter>(function));
+            Some(ContextFunctions { enter, exit })
+        }
     };
     FUNCTIONS.get_or_init(py, find).as_ref()
 }
 
 /// A function that the process has loaded, by name.
-pub fn symbol(name: &CStr) -> Option<ptr::NonNull<std::ffi::c_void>> {
+pub fn symbol(name: &CStr) -> Option<Found> {
     // SAFETY: a terminated name, looked up in what the process has loaded.
     ptr::NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
 }

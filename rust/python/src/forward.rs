@@ -11,8 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 use rustix::event::{eventfd, EventfdFlags, PollFlags};
 use rustix::net::SocketAddrUnix;
-use socketkit_engine::relay::{ForwardJob, Target, Thread};
-use socketkit_engine::relay::{Counters, Forward as Order};
+use socketkit_engine::relay::{Counters, Forward as Order, ForwardJob, Target, Thread};
 
 use crate::action::{Action, Attempt, Wait};
 use crate::blocking::Watch;
