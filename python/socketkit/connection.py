@@ -150,8 +150,8 @@ class Stream(Connection):
     - `await send_eof()`: half-close, idempotent. Cancelled: the end is sent anyway, behind what is queued.
     - `await aclose()`: sends what is queued, then closes; after `Limits.close_seconds` it resets. Idempotent, and so is
       cancelling it: the closing goes on.
-    - `abort()`: resets now; the peer sees that the stream was cut, not ended (over Unix sockets, which know no reset, it
-      sees an end).
+    - `abort()`: resets now; the peer sees that the stream was cut, not ended. (A Unix socket knows no reset: there it
+      sees an end.)
     - `async for chunk in stream`, `async with stream`.
 
     A cancelled receive has taken nothing and a cancelled send has sent nothing. Any number of tasks may send; a second

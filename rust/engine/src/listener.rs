@@ -122,7 +122,9 @@ fn accept(fd: &OwnedFd) -> Result<Accepted, Errno> {
                 | Errno::NETUNREACH
                 | Errno::PERM,
             ) => {}
-            Err(why @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => return Ok(Accepted::Exhausted(why)),
+            Err(why @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+                return Ok(Accepted::Exhausted(why))
+            }
             Err(failure) => return Err(failure),
         }
     }

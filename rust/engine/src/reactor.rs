@@ -59,13 +59,7 @@ impl Reactor {
         let notifier = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&epoll, &timer, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN)?;
         epoll::add(&epoll, &notifier, epoll::EventData::new_u64(NOTIFIER), epoll::EventFlags::IN)?;
-        Ok(Self {
-            epoll,
-            timer,
-            timer_set_to: None,
-            notifier: Arc::new(notifier),
-            timers: Timers::default(),
-        })
+        Ok(Self { epoll, timer, timer_set_to: None, notifier: Arc::new(notifier), timers: Timers::default() })
     }
 
     /// Tells of `socket` from now on; what is ready already counts as news.
@@ -91,10 +85,8 @@ impl Reactor {
 
     /// Appends what happened to `into`, waiting at most `patience` (None: until something does).
     pub fn wait(&mut self, patience: Option<Duration>, into: &mut Vec<Event>) -> Result<(), Errno> {
-        let patience = patience.map(|time| Timespec {
-            tv_sec: time.as_secs() as i64,
-            tv_nsec: i64::from(time.subsec_nanos()),
-        });
+        let patience =
+            patience.map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) });
         let mut space = [const { MaybeUninit::uninit() }; EVENTS];
         let events = match epoll::wait(&self.epoll, &mut space, patience.as_ref()) {
             Ok((events, _)) => events,

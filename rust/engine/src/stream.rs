@@ -162,11 +162,7 @@ impl Stream {
 
     /// Bytes and the descriptors that came with them (man 7 unix, SCM_RIGHTS); the descriptors are close-on-exec.
     pub fn receive_descriptors(&mut self, into: &mut [u8]) -> Result<(Received, Vec<OwnedFd>), Errno> {
-        let got = if self.inbox.is_empty() {
-            self.receive_with_descriptors(into)?
-        } else {
-            self.receive(into)?
-        };
+        let got = if self.inbox.is_empty() { self.receive_with_descriptors(into)? } else { self.receive(into)? };
         Ok((got, self.descriptors.drain(..).collect()))
     }
 

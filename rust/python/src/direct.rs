@@ -500,7 +500,8 @@ fn inner(object: *mut ffi::PyObject, name: &str) -> *mut ffi::PyObject {
     guarded(
         |py| {
             // SAFETY: only called by the getters, with the live object that the interpreter passes.
-            let coroutine = unsafe { state_of(object) }.coroutine.borrow().as_ref().map(|coroutine| coroutine.clone_ref(py));
+            let coroutine =
+                unsafe { state_of(object) }.coroutine.borrow().as_ref().map(|coroutine| coroutine.clone_ref(py));
             match coroutine {
                 Some(coroutine) => Ok(coroutine.bind(py).getattr(name)?.into_ptr()),
                 None if name.starts_with('_') => Ok(pyo3::types::PyString::new(py, "Direct").into_any().into_ptr()),
@@ -547,7 +548,10 @@ unsafe extern "C" fn slot_traverse(object: *mut ffi::PyObject, visit: ffi::visit
             }
         }
         if let Some(waiter) = state.waiter.try_borrow().ok().as_deref().and_then(Option::as_ref) {
-            for it in [Some(&waiter.wakeup), waiter.context.as_ref(), Some(&waiter.task), Some(&waiter.host)].into_iter().flatten() {
+            for it in [Some(&waiter.wakeup), waiter.context.as_ref(), Some(&waiter.task), Some(&waiter.host)]
+                .into_iter()
+                .flatten()
+            {
                 let stop = visit_one(it);
                 if stop != 0 {
                     return stop;

@@ -8,13 +8,17 @@ use socketkit_engine::Errno;
 /// What went wrong in an operation, before it has words.
 pub enum Failure {
     /// The stream ended; how many of the wanted bytes are there.
-    End { have: usize },
+    End {
+        have: usize,
+    },
     /// This side closed it, or its sending half.
     Closed,
     /// Another task receives, or the engine relays.
     Busy,
     /// The delimiter did not come within this many bytes.
-    TooLong { max_bytes: usize },
+    TooLong {
+        max_bytes: usize,
+    },
     Os(Errno),
     /// `async for` is over.
     StopIteration,

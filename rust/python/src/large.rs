@@ -57,7 +57,9 @@ type Resize = unsafe extern "C" fn(*mut *mut ffi::PyObject, ffi::Py_ssize_t) -> 
 fn resize(py: Python<'_>) -> Option<Resize> {
     static FUNCTION: PyOnceLock<Option<Resize>> = PyOnceLock::new();
     // SAFETY: this is its type in CPython's documentation (C API, Bytes Objects).
-    *FUNCTION.get_or_init(py, || symbol(c"_PyBytes_Resize").map(|found| unsafe { std::mem::transmute::<Found, Resize>(found) }))
+    *FUNCTION.get_or_init(py, || {
+        symbol(c"_PyBytes_Resize").map(|found| unsafe { std::mem::transmute::<Found, Resize>(found) })
+    })
 }
 
 /// How much room the next receive is given, after one that got `count` bytes into room for `capacity`; 0: it is not worth while.

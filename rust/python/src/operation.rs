@@ -368,8 +368,9 @@ pub fn call_soon(
 
 pub fn cancelled_error(py: Python<'_>, message: Option<Py<PyAny>>) -> PyErr {
     static CANCELLED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let kind = CANCELLED
-        .get_or_try_init(py, || Ok::<_, PyErr>(py.import("asyncio")?.getattr("CancelledError")?.cast_into::<PyType>()?.unbind()));
+    let kind = CANCELLED.get_or_try_init(py, || {
+        Ok::<_, PyErr>(py.import("asyncio")?.getattr("CancelledError")?.cast_into::<PyType>()?.unbind())
+    });
     let made = kind.and_then(|kind| match message {
         Some(message) => kind.bind(py).call1((message,)),
         None => kind.bind(py).call0(),
@@ -574,7 +575,10 @@ unsafe extern "C" fn get_loop(object: *mut ffi::PyObject, _: *mut c_void) -> *mu
     // Without a loop it says None, which is not the task's either: the task gets a RuntimeError. Raising it here would leave the task
     // without an answer for ever.
     // SAFETY: as in slot_next.
-    guarded(|py| Ok(unsafe { borrowed(py, object) }.host(py).map_or_else(|_| none(py), Bound::into_ptr)), ptr::null_mut())
+    guarded(
+        |py| Ok(unsafe { borrowed(py, object) }.host(py).map_or_else(|_| none(py), Bound::into_ptr)),
+        ptr::null_mut(),
+    )
 }
 
 unsafe extern "C" fn method_add_done_callback(
@@ -594,7 +598,10 @@ unsafe extern "C" fn method_add_done_callback(
     )
 }
 
-unsafe extern "C" fn method_remove_done_callback(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe extern "C" fn method_remove_done_callback(
+    object: *mut ffi::PyObject,
+    _: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
     guarded(
         |py| {
             // SAFETY: as in slot_next.
@@ -687,4 +694,3 @@ fn warn_never_awaited(py: Python<'_>, name: &str) {
         pending.restore(py);
     }
 }
-

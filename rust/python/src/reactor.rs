@@ -164,7 +164,12 @@ impl Reactor {
         slf.get().schedule(slf);
     }
 
-    pub fn register(&self, tenant: Tenant, socket: std::os::fd::BorrowedFd<'_>, interest: Interest) -> Result<Token, Errno> {
+    pub fn register(
+        &self,
+        tenant: Tenant,
+        socket: std::os::fd::BorrowedFd<'_>,
+        interest: Interest,
+    ) -> Result<Token, Errno> {
         let mut inner = self.inner();
         let token = inner.tenants.insert(tenant);
         match inner.engine.register(socket, token, interest) {
@@ -241,9 +246,9 @@ impl Reactor {
             return;
         }
         let py = slf.py();
-        let called = self
-            .host(py)
-            .and_then(|host| host.call_method1(intern!(py, "call_soon"), (slf.getattr(intern!(py, "_resume_pending"))?,)));
+        let called = self.host(py).and_then(|host| {
+            host.call_method1(intern!(py, "call_soon"), (slf.getattr(intern!(py, "_resume_pending"))?,))
+        });
         if called.is_err() {
             // The loop is closed: nobody is left to be resumed.
             self.scheduled.store(false, Ordering::Relaxed);

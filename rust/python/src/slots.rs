@@ -35,7 +35,10 @@ pub fn make_type(
         name: name.as_ptr(),
         basicsize: size as c_int,
         itemsize: 0,
-        flags: (flags | ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION | ffi::Py_TPFLAGS_IMMUTABLETYPE) as _,
+        flags: (flags
+            | ffi::Py_TPFLAGS_DEFAULT
+            | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION
+            | ffi::Py_TPFLAGS_IMMUTABLETYPE) as _,
         slots: slots.as_mut_ptr(),
     };
     // SAFETY: the specification is complete, and what the type keeps of it outlives it.

@@ -275,7 +275,12 @@ impl StreamShared {
         self.reactor.as_ref().map(|reactor| reactor.bind(py))
     }
 
-    pub fn attempt(self: &Arc<Self>, subject: &Bound<'_, Stream>, verb: &mut Verb, me: &OperationRef) -> PyResult<Attempt> {
+    pub fn attempt(
+        self: &Arc<Self>,
+        subject: &Bound<'_, Stream>,
+        verb: &mut Verb,
+        me: &OperationRef,
+    ) -> PyResult<Attempt> {
         let py = subject.py();
         let attempt = match verb {
             Verb::Receive { max_bytes } => self.receive(py, *max_bytes, me, false),
@@ -444,7 +449,8 @@ impl StreamShared {
                     self.finished_receiving();
                     let numbers: Vec<i32> = descriptors.into_iter().map(IntoRawFd::into_raw_fd).collect();
                     let data = PyBytes::new(py, &scratch[..count]);
-                    let pair = (data, numbers).into_pyobject(py).map(|pair: Bound<'_, PyTuple>| pair.into_any().unbind());
+                    let pair =
+                        (data, numbers).into_pyobject(py).map(|pair: Bound<'_, PyTuple>| pair.into_any().unbind());
                     pair.map(Attempt::Ready).map_err(|_| Failure::Os(Errno::NOMEM))
                 }
                 Received::End => {
@@ -806,7 +812,8 @@ impl StreamShared {
                 // A stream that has never had to wait is not registered: many short ones never are.
                 let waiting = state.reader.is_some() || !state.writers.is_empty() || !state.flushers.is_empty();
                 if let Some(reactor) = self.reactor.as_ref().filter(|_| waiting || wanted == Interest::ReadWrite) {
-                    let token = reactor.get().register(Tenant::Stream(Arc::clone(self)), engine.fd().as_fd(), wanted)?;
+                    let token =
+                        reactor.get().register(Tenant::Stream(Arc::clone(self)), engine.fd().as_fd(), wanted)?;
                     state.registration = Some((token, wanted));
                 }
                 Ok(())
@@ -817,7 +824,9 @@ impl StreamShared {
     }
 
     fn set_interest(&self, state: &mut State, interest: Interest) -> Result<(), Errno> {
-        if let (Some(reactor), Some(engine), Some((token, now))) = (&self.reactor, &state.engine, &mut state.registration) {
+        if let (Some(reactor), Some(engine), Some((token, now))) =
+            (&self.reactor, &state.engine, &mut state.registration)
+        {
             if *now != interest {
                 reactor.get().change(*token, engine.fd().as_fd(), interest)?;
                 *now = interest;
