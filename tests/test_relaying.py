@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import signal
 import socket
 import struct
 import threading
@@ -221,8 +222,9 @@ def test_a_cancelled_relay_loses_no_byte(run: Run, first: str, second: str, tmp_
         async for chunk in stream:
             into += chunk
 
-    async def send(stream: Stream, data: bytes) -> None:
+    async def send(stream: Stream, data: bytes, cancelled: asyncio.Event) -> None:
         await pour(stream, data)
+        await cancelled.wait()  # else the relay may be done before
         await stream.send_eof()
 
     async def main() -> None:
@@ -231,12 +233,14 @@ def test_a_cancelled_relay_loses_no_byte(run: Run, first: str, second: str, tmp_
                 relaying = relay(a, b)
                 task = await started(relayed(relaying))
                 at_x, at_y = bytearray(), bytearray()
-                work = [send(x, one), send(y, other), collect(x, at_x), collect(y, at_y)]
+                cancelled = asyncio.Event()
+                work = [send(x, one, cancelled), send(y, other, cancelled), collect(x, at_x), collect(y, at_y)]
                 ends = [await started(coroutine) for coroutine in work]
                 await until(lambda: relaying.a_to_b_bytes + relaying.b_to_a_bytes >= threshold)  # noqa: B023
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
+                cancelled.set()
                 assert a.received_bytes >= relaying.a_to_b_bytes
                 assert b.sent_bytes >= relaying.a_to_b_bytes
                 await asyncio.gather(by_hand(a, b), by_hand(b, a), *ends)
@@ -516,6 +520,15 @@ def test_its_text(run: Run) -> None:
             assert repr(relay(a, b)) == f"<Relay {a.peer.endpoint} and {b.peer.endpoint}, 0 B and 0 B>"
 
     run(main())
+
+
+def test_the_relay_thread_takes_no_signals() -> None:
+    """One that was delivered there would leave the main thread asleep in its epoll."""
+    threads = [folder for folder in Path("/proc/self/task").iterdir() if "relay" in (folder / "comm").read_text()]
+    assert threads
+    for folder in threads:
+        blocked = int((folder / "status").read_text().partition("SigBlk:")[2].split()[0], 16)
+        assert blocked & 1 << signal.SIGINT - 1
 
 
 # --- socketkit.sync

@@ -6,8 +6,7 @@ The engine does the work (`_core.Stream`); here are the names, the lazily made v
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from . import _core
 from .endpoint import Endpoint
@@ -34,8 +33,7 @@ if TYPE_CHECKING:
 _Connection = TypeVar("_Connection", bound="Connection")
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(NamedTuple):
     """Who opened the other end of a Unix socket, as the kernel saw it then (man 7 unix, SO_PEERCRED)."""
 
     pid: int
@@ -43,8 +41,7 @@ class Credentials:
     gid: int
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(NamedTuple):
     """The other end: where it is, and what was proved of who it is (None: nothing)."""
 
     endpoint: Endpoint
@@ -111,8 +108,9 @@ class Connection(_core.Stream):
 
     def _look_at_peer(self) -> Peer:
         where = None
-        if self._sockaddr is not None:
-            where = Endpoint.from_sockaddr(self._endpoint.scheme, self._sockaddr)
+        sockaddr = self._sockaddr or self._remote
+        if sockaddr is not None:
+            where = Endpoint.from_sockaddr(self._endpoint.scheme, sockaddr)
         where = where or self._name("getpeername") or self._endpoint
         return Peer(where, credentials=self._credentials())
 

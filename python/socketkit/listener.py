@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from . import _core
 from .connection import Connection, Stream, adopt
-from .errors import ClosedConnection, explain
+from .errors import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,19 +86,12 @@ class Listener(Listening):
     if TYPE_CHECKING:
 
         def accept(self) -> _core.Operation[Stream]: ...
+        def __aiter__(self) -> Self: ...
+        def __anext__(self) -> _core.Operation[Stream]: ...
 
     async def aclose(self) -> None:
         """Stop listening. Idempotent; tasks that wait in `accept` get ClosedConnection."""
         self.shut()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Stream:
-        try:
-            return await self.accept()
-        except ClosedConnection:
-            raise StopAsyncIteration from None
 
     async def __aenter__(self) -> Self:
         return self
@@ -133,16 +126,8 @@ def make_listener(
     return listener
 
 
-def _accepted(listener: Listening, fd: int, sockaddr: tuple[Any, ...] | None) -> Connection:
-    return adopt(
-        listener._kind,
-        fd,
-        listener._endpoint,
-        listener._driver,
-        listener._limits,
-        sockaddr=sockaddr,
-        counted_by=listener,
-    )
+def _accepted(listener: Listening, fd: int) -> Connection:
+    return adopt(listener._kind, fd, listener._endpoint, listener._driver, listener._limits, counted_by=listener)
 
 
 LOG_SECONDS = 10.0

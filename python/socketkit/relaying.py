@@ -7,8 +7,7 @@ passed on as a reset, never as an end.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _core
 from .errors import BrokenConnection, ClosedConnection, SocketError, explain, raisable
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
     Ending = tuple[int, int, str, str | None, int]
 
 
-@dataclass(frozen=True, slots=True)
-class RelayReport:
+class RelayReport(NamedTuple):
     """What a relay has carried: the bytes that the kernel took for each side, and in what time."""
 
     a_to_b_bytes: int

@@ -13,7 +13,8 @@ use crate::stream::{Stream, Verb};
 
 pub enum Action {
     Stream(Py<Stream>, Verb),
-    Accept(Py<Listener>),
+    /// `true`: for `async for`, which a closed listener ends.
+    Accept(Py<Listener>, bool),
     Relay(Py<Relay>),
     Forward(Py<Forward>),
 }
@@ -45,7 +46,7 @@ impl Action {
     pub fn name(&self) -> &'static str {
         match self {
             Action::Stream(_, verb) => verb.name(),
-            Action::Accept(_) => "Listener.accept",
+            Action::Accept(_, _) => "Listener.accept",
             Action::Relay(_) => "Relay.ended",
             Action::Forward(_) => "Forward.news",
         }
@@ -54,7 +55,7 @@ impl Action {
     pub fn attempt(&mut self, py: Python<'_>, me: &OperationRef) -> PyResult<Attempt> {
         match self {
             Action::Stream(stream, verb) => stream.get().shared().attempt(stream.bind(py), verb, me),
-            Action::Accept(listener) => listener.get().shared().attempt(listener.bind(py)),
+            Action::Accept(listener, iterating) => listener.get().shared().attempt(listener.bind(py), *iterating),
             Action::Relay(relay) => relay.get().shared().attempt(py),
             Action::Forward(forward) => forward.get().shared().attempt(py),
         }
@@ -73,7 +74,7 @@ impl Action {
         }
         match self {
             Action::Stream(stream, _) => stream.get().shared().enlist(py, me, wait, again),
-            Action::Accept(listener) => listener.get().shared().enlist(py, me, again),
+            Action::Accept(listener, _) => listener.get().shared().enlist(py, me, again),
             Action::Relay(relay) => {
                 relay.get().shared().enlist(py, me);
                 Ok(())
@@ -89,7 +90,7 @@ impl Action {
     pub fn dismiss(&self, py: Python<'_>, me: &OperationRef) {
         match self {
             Action::Stream(stream, _) => stream.get().shared().dismiss(py, me),
-            Action::Accept(listener) => listener.get().shared().dismiss(py, me),
+            Action::Accept(listener, _) => listener.get().shared().dismiss(py, me),
             Action::Relay(relay) => relay.get().shared().dismiss(me),
             Action::Forward(forward) => forward.get().shared().dismiss(me),
         }
@@ -101,7 +102,7 @@ impl Action {
     {
         match self {
             Action::Stream(stream, _) => stream.get().shared().reactor(py),
-            Action::Accept(listener) => listener.get().shared().reactor(py),
+            Action::Accept(listener, _) => listener.get().shared().reactor(py),
             Action::Relay(relay) => relay.get().shared().reactor(py),
             Action::Forward(forward) => forward.get().shared().reactor(py),
         }
@@ -111,7 +112,7 @@ impl Action {
     pub fn watch(&self, wait: Wait) -> Watch {
         match self {
             Action::Stream(stream, _) => stream.get().shared().poll_for(wait),
-            Action::Accept(listener) => listener.get().shared().poll_for(),
+            Action::Accept(listener, _) => listener.get().shared().poll_for(),
             Action::Relay(_) => Watch::over(),
             Action::Forward(forward) => forward.get().shared().poll_for(),
         }
@@ -121,7 +122,7 @@ impl Action {
     pub fn note(&self, me: &OperationRef, news: &[PollFlags]) {
         match self {
             Action::Stream(stream, _) => stream.get().shared().note(Some(me), news),
-            Action::Accept(listener) => listener.get().shared().note(me),
+            Action::Accept(listener, _) => listener.get().shared().note(me),
             Action::Relay(relay) => relay.get().shared().dismiss(me),
             Action::Forward(forward) => forward.get().shared().note(me),
         }
@@ -137,7 +138,7 @@ impl Action {
     pub fn unflushed(&self) -> bool {
         match self {
             Action::Stream(stream, _) => stream.get().shared().unflushed(),
-            Action::Accept(_) | Action::Relay(_) | Action::Forward(_) => false,
+            Action::Accept(_, _) | Action::Relay(_) | Action::Forward(_) => false,
         }
     }
 
@@ -145,7 +146,7 @@ impl Action {
     pub fn fate(&self, py: Python<'_>) -> PyResult<()> {
         match self {
             Action::Stream(stream, _) => stream.get().shared().fate(stream.bind(py)),
-            Action::Accept(_) | Action::Relay(_) | Action::Forward(_) => Ok(()),
+            Action::Accept(_, _) | Action::Relay(_) | Action::Forward(_) => Ok(()),
         }
     }
 

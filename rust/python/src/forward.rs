@@ -59,7 +59,7 @@ impl Forward {
             listeners: Vec::new(),
         };
         let grace = seconds(grace_seconds)?;
-        let thread = thread()?;
+        let thread = thread(py)?;
         let shared = Arc::clone(listener.get().shared());
         let reactor = shared.reactor(py).map(|reactor| reactor.clone().unbind());
         let notify = match &reactor {

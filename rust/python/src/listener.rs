@@ -21,6 +21,7 @@ use crate::failure::{os_error, Failure};
 use crate::forward::ForwardShared;
 use crate::operation::{self, OperationRef};
 use crate::reactor::{Reactor, Tenant};
+use crate::stream::Stream;
 
 /// Listening sockets that share one limit. `make(listener, fd, peer)` builds what `accept` gives; it owns `fd`.
 #[pyclass(subclass, frozen, module = "socketkit._core")]
@@ -121,7 +122,15 @@ impl Listener {
     }
 
     fn accept<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        operation::new(slf.py(), Action::Accept(slf.clone().unbind()))
+        operation::new(slf.py(), Action::Accept(slf.clone().unbind(), false))
+    }
+
+    fn __aiter__<'py>(slf: &Bound<'py, Self>) -> Bound<'py, Self> {
+        slf.clone()
+    }
+
+    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        operation::new(slf.py(), Action::Accept(slf.clone().unbind(), true))
     }
 
     /// Stops listening at once; whoever waits in `accept` gets ClosedConnection. Accepted connections live on.
@@ -186,15 +195,15 @@ impl ListenerShared {
         self.reactor.as_ref().map(|reactor| reactor.bind(py))
     }
 
-    pub fn attempt(&self, subject: &Bound<'_, Listener>) -> PyResult<Attempt> {
+    pub fn attempt(&self, subject: &Bound<'_, Listener>, iterating: bool) -> PyResult<Attempt> {
         let py = subject.py();
         let outcome = self.try_accept(py);
         match outcome {
             Ok(Ok((fd, peer))) => {
-                let peer = peer.map(|peer| address(py, &peer)).transpose()?;
-                let made = self.make.bind(py).call1((subject, fd.into_raw_fd(), peer));
-                if made.is_err() {
-                    Listener::released(subject);
+                let made = self.make.bind(py).call1((subject, fd.into_raw_fd()));
+                match &made {
+                    Ok(made) => made.cast::<Stream>()?.get().came_from(peer.as_ref()),
+                    Err(_) => Listener::released(subject),
                 }
                 let next = self.next_if_ready();
                 self.resume_later(py, next);
@@ -205,6 +214,7 @@ impl ListenerShared {
                 self.rest(subject, number)?;
                 Ok(Attempt::Wait(Wait::Caller))
             }
+            Err(Failure::Closed) if iterating => Err(Failure::StopIteration.into_exception(subject.as_any(), "accept")),
             Err(failure) => Err(failure.into_exception(subject.as_any(), "accept")),
         }
     }
@@ -446,18 +456,6 @@ fn ring(bell: Option<&Arc<OwnedFd>>) {
 
 fn is_exhaustion(number: Errno) -> bool {
     matches!(number, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
-}
-
-/// A peer's address as Python's `socket` writes it: (host, port), or (host, port, flow, scope).
-fn address(py: Python<'_>, address: &SocketAddrAny) -> PyResult<Py<PyAny>> {
-    if let Ok(v4) = std::net::SocketAddrV4::try_from(address.clone()) {
-        return Ok((v4.ip().to_string(), v4.port()).into_pyobject(py)?.into_any().unbind());
-    }
-    if let Ok(v6) = std::net::SocketAddrV6::try_from(address.clone()) {
-        let parts = (v6.ip().to_string(), v6.port(), v6.flowinfo(), v6.scope_id());
-        return Ok(parts.into_pyobject(py)?.into_any().unbind());
-    }
-    Ok(py.None())
 }
 
 const REST: Duration = Duration::from_millis(100);

@@ -4,14 +4,16 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyTuple};
 use rustix::event::PollFlags;
+use rustix::net::SocketAddrAny;
 use socketkit_engine::outbox::Chunk;
 use socketkit_engine::reactor::{Interest, Readiness, Token};
 use socketkit_engine::stream::{Carrier, Received, Sent, Stream as Engine, WriteMarks};
@@ -33,6 +35,7 @@ pub mod lending;
 #[pyclass(subclass, frozen, module = "socketkit._core")]
 pub struct Stream {
     shared: Arc<StreamShared>,
+    remote: OnceLock<SocketAddr>,
 }
 
 pub struct StreamShared {
@@ -125,7 +128,8 @@ impl Stream {
         };
         let close_patience = Duration::try_from_secs_f64(close_seconds)
             .map_err(|_| PyValueError::new_err("close_seconds must be finite and not negative"))?;
-        Ok(Self { shared: Arc::new(StreamShared { reactor, close_patience, state: Mutex::new(state) }) })
+        let shared = Arc::new(StreamShared { reactor, close_patience, state: Mutex::new(state) });
+        Ok(Self { shared, remote: OnceLock::new() })
     }
 
     #[pyo3(signature = (max_bytes=262_144))]
@@ -213,6 +217,20 @@ impl Stream {
         state.engine.is_none() || state.closing
     }
 
+    /// Where an accepted TCP connection came from, as Python's `socket` writes it; kept from the accept, since a connection that has been
+    /// reset cannot be asked any more.
+    #[getter]
+    fn _remote(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let made = match self.remote.get() {
+            Some(SocketAddr::V4(v4)) => (v4.ip().to_string(), v4.port()).into_pyobject(py)?.into_any(),
+            Some(SocketAddr::V6(v6)) => {
+                (v6.ip().to_string(), v6.port(), v6.flowinfo(), v6.scope_id()).into_pyobject(py)?.into_any()
+            }
+            None => return Ok(None),
+        };
+        Ok(Some(made.unbind()))
+    }
+
     #[getter]
     fn received_bytes(&self) -> u64 {
         let state = self.shared.state();
@@ -233,6 +251,13 @@ impl Stream {
 }
 
 impl Stream {
+    /// Notes the peer's address of an accepted connection.
+    pub fn came_from(&self, address: Option<&SocketAddrAny>) {
+        if let Some(Ok(address)) = address.map(|address| SocketAddr::try_from(address.clone())) {
+            let _ = self.remote.set(address);
+        }
+    }
+
     pub fn shared(&self) -> &Arc<StreamShared> {
         &self.shared
     }
