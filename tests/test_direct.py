@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from socketkit import Stream, connect, serve
+from socketkit import BrokenConnection, EndOfStream, Stream, connect, serve
 from tests.conftest import Run
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE")
@@ -165,7 +165,9 @@ def test_an_uncancelled_handler_goes_on(run: Run) -> None:
     run(whole())
 
 
-def test_a_handlers_result_and_exception_reach_its_task(run: Run) -> None:
+def test_an_exception_is_logged_once_and_a_cancellation_is_the_tasks(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
     tasks: list[asyncio.Task[object]] = []
 
     async def handler(stream: Stream) -> None:
@@ -174,21 +176,30 @@ def test_a_handlers_result_and_exception_reach_its_task(run: Run) -> None:
         tasks.append(task)
         if await stream.receive(1) == b"x":
             raise ValueError("handler's own")
-
-    async def fine(stream: Stream) -> None:
-        await stream.send(b".")
-        await asyncio.wait(tasks) if tasks else await asyncio.sleep(0)
+        await stream.receive(1)
 
     async def failing(stream: Stream) -> None:
         await stream.send(b"x")
+        with pytest.raises((BrokenConnection, EndOfStream)):
+            await stream.receive()
+        await asyncio.wait(tasks)
+        assert tasks[0].exception() is None
+
+    async def cancelled(stream: Stream) -> None:
+        await stream.send(b".")
         while not tasks:
             await asyncio.sleep(0)
-        await asyncio.wait(tasks)
-        assert isinstance(tasks[0].exception(), ValueError)
+        tasks[0].cancel()
+        with pytest.raises((BrokenConnection, EndOfStream)):
+            await stream.receive()
+        assert tasks[0].cancelled()
 
-    run(served(handler, fine))
-    tasks.clear()
     run(served(handler, failing))
+    assert caplog.text.count("handler's own") == 1
+    tasks.clear()
+    caplog.clear()
+    run(served(handler, cancelled))
+    assert not caplog.records
 
 
 def test_a_task_shows_where_its_handler_is(run: Run) -> None:

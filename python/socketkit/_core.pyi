@@ -25,6 +25,7 @@ __all__ = [
 
 __version__: str
 
+_S = TypeVar("_S")
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 
@@ -221,7 +222,9 @@ class Forward:
 def block(operation: Operation[_T], seconds: float | None = None) -> _T: ...
 
 # The same coroutine, resumed by the reactor instead of by its task while it waits for operations.
-def direct(coroutine: Coroutine[Any, Any, _T]) -> Direct[_T]: ...
+def direct(
+    coroutine: Coroutine[Any, Any, _T], ended: Callable[[_S, BaseException | None], bool], subject: _S
+) -> Direct[_T]: ...
 
 # Block until one of the operations, which a coroutine without a loop yielded, may go on: its place.
 def wait(operations: Sequence[Operation[Any]], seconds: float | None = None) -> int | None: ...

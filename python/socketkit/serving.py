@@ -40,7 +40,7 @@ class Server:
         self._limits = limits
         self._listener: Listener | None = None
         self._accepting: asyncio.Task[None] | None = None
-        self._handling: dict[asyncio.Task[object], Stream] = {}
+        self._handling: dict[Stream, asyncio.Task[Any]] = {}
 
     @property
     def local(self) -> Endpoint:
@@ -62,7 +62,7 @@ class Server:
         try:
             await self._stop_accepting()
             if self._handling:
-                await asyncio.wait(self._handling, timeout=self._limits.grace_seconds)
+                await asyncio.wait(self._handling.values(), timeout=self._limits.grace_seconds)
         finally:
             await self._cut()
 
@@ -101,29 +101,30 @@ class Server:
     async def _accept(self) -> None:
         async for stream in self._opened():
             try:
-                self._own(_core.direct(self._handler(stream)), stream)
+                work = _core.direct(self._handler(stream), self._handled, stream)
             except Exception:
                 _logger.exception("the handler of %s did not start; its connection is reset", stream.peer.endpoint)
                 stream.abort()
+            else:
+                task = self._create_task(work)
+                if not task.done():  # an eager one may be
+                    self._handling[stream] = task
 
-    def _own(self, work: Coroutine[Any, Any, object], stream: Stream) -> None:
-        task = self._create_task(work)
-        self._handling[task] = stream
-        task.add_done_callback(self._handled)
-
-    def _handled(self, task: asyncio.Task[object]) -> None:
-        """A handler has ended: so does its connection."""
-        stream = self._handling.pop(task)
-        failure = None if task.cancelled() else task.exception()
+    def _handled(self, stream: Stream, failure: BaseException | None) -> bool:
+        """A handler has ended, and with it its connection. Says whether nobody else need hear of `failure`."""
+        self._handling.pop(stream, None)
+        if failure is None:
+            if not stream._close_soon():
+                self._handling[stream] = closing = self._create_task(stream.aclose())
+                closing.add_done_callback(lambda _: self._handling.pop(stream, None))
+            return True
         if isinstance(failure, BrokenConnection):
             # The peer's doing: it needs no traceback, and must not be able to fill the log with them.
             _logger.info("%s", failure)
-        elif failure is not None:
+        elif isinstance(failure, Exception):
             _logger.error("the handler of %s failed; its connection is reset", stream.peer.endpoint, exc_info=failure)
-        if task.cancelled() or failure is not None:
-            stream.abort()
-        elif not stream._close_soon():
-            self._own(stream.aclose(), stream)
+        stream.abort()
+        return isinstance(failure, Exception)
 
     async def _stop_accepting(self) -> None:
         if self._accepting is not None:
@@ -137,11 +138,11 @@ class Server:
 
         A handler that refuses to end loses its connection, and the server does not wait for it.
         """
-        for task in self._handling:
+        for task in self._handling.values():
             task.cancel()
         if self._handling:
-            await asyncio.wait(self._handling, timeout=CANCEL_SECONDS)
-        for task, stream in list(self._handling.items()):
+            await asyncio.wait(self._handling.values(), timeout=CANCEL_SECONDS)
+        for stream, task in list(self._handling.items()):
             _logger.error("the handler of %s ignores its cancellation", stream.peer.endpoint)
             stream.abort()
             task.cancel()

@@ -32,6 +32,8 @@ enum Outcome {
 
 struct State {
     coroutine: RefCell<Option<Py<PyAny>>>,
+    /// Who is told of the end: `ended(subject, exception or None)`, which says whether the exception is dealt with.
+    ended: RefCell<Option<(Py<PyAny>, Py<PyAny>)>>,
     /// The task's side: what wakes it, in which context, and who it is.
     waiter: RefCell<Option<Waiter>>,
     /// The operation that the coroutine waits on.
@@ -59,9 +61,14 @@ struct Object {
     state: State,
 }
 
-/// A `Direct` around `coroutine`, to be given to `create_task`.
+/// A `Direct` around `coroutine`, to be given to `create_task`. When the coroutine ends, `ended(subject, exception or None)` is called in
+/// its task, a turn earlier than a callback of the task would be; if it returns true, the exception is dealt with and not the task's.
 #[pyfunction]
-pub fn direct<'py>(coroutine: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+pub fn direct<'py>(
+    coroutine: &Bound<'py, PyAny>,
+    ended: Py<PyAny>,
+    subject: Py<PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
     let py = coroutine.py();
     // SAFETY: the check takes any object.
     if unsafe { ffi::PyIter_Check(coroutine.as_ptr()) } == 0 && !coroutine.hasattr(intern!(py, "send"))? {
@@ -77,6 +84,7 @@ pub fn direct<'py>(coroutine: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>
         }
         let state = State {
             coroutine: RefCell::new(Some(coroutine.clone().unbind())),
+            ended: RefCell::new(Some((ended, subject))),
             waiter: RefCell::new(None),
             operation: Cell::new(None),
             outcome: Cell::new(None),
@@ -129,13 +137,22 @@ fn answer(py: Python<'_>, me: *mut ffi::PyObject, state: &State, outcome: Outcom
         },
         Outcome::Returned(value) => {
             finish(py, state);
+            tell_end(py, state, None)?;
             Ok((false, value))
         }
         Outcome::Raised(failure) => {
             finish(py, state);
+            if tell_end(py, state, Some(&failure))? {
+                return Ok((false, py.None()));
+            }
             Err(failure)
         }
     }
+}
+
+fn tell_end(py: Python<'_>, state: &State, failure: Option<&PyErr>) -> PyResult<bool> {
+    let Some((ended, subject)) = state.ended.borrow_mut().take() else { return Ok(false) };
+    ended.bind(py).call1((subject, failure.map(|failure| failure.value(py))))?.is_truthy()
 }
 
 /// The coroutine is over: nothing is held any more.
@@ -547,6 +564,14 @@ unsafe extern "C" fn slot_traverse(object: *mut ffi::PyObject, visit: ffi::visit
                 return stop;
             }
         }
+        if let Some((ended, subject)) = state.ended.try_borrow().ok().as_deref().and_then(Option::as_ref) {
+            for it in [ended, subject] {
+                let stop = visit_one(it);
+                if stop != 0 {
+                    return stop;
+                }
+            }
+        }
         if let Some(waiter) = state.waiter.try_borrow().ok().as_deref().and_then(Option::as_ref) {
             for it in [Some(&waiter.wakeup), waiter.context.as_ref(), Some(&waiter.task), Some(&waiter.host)]
                 .into_iter()
@@ -563,8 +588,13 @@ unsafe extern "C" fn slot_traverse(object: *mut ffi::PyObject, visit: ffi::visit
 }
 
 unsafe extern "C" fn slot_clear(object: *mut ffi::PyObject) -> c_int {
-    // SAFETY: the collector passes a live object.
-    Python::attach(|py| finish(py, unsafe { state_of(object) }));
+    Python::attach(|py| {
+        // SAFETY: the collector passes a live object.
+        let state = unsafe { state_of(object) };
+        finish(py, state);
+        let ended = state.ended.borrow_mut().take();
+        drop(ended);
+    });
     0
 }
 
