@@ -64,11 +64,7 @@ struct Object {
 /// A `Direct` around `coroutine`, to be given to `create_task`. When the coroutine ends, `ended(subject, exception or None)` is called in
 /// its task, a turn earlier than a callback of the task would be; if it returns true, the exception is dealt with and not the task's.
 #[pyfunction]
-pub fn direct<'py>(
-    coroutine: &Bound<'py, PyAny>,
-    ended: Py<PyAny>,
-    subject: Py<PyAny>,
-) -> PyResult<Bound<'py, PyAny>> {
+pub fn direct<'py>(coroutine: &Bound<'py, PyAny>, ended: Py<PyAny>, subject: Py<PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = coroutine.py();
     // SAFETY: the check takes any object.
     if unsafe { ffi::PyIter_Check(coroutine.as_ptr()) } == 0 && !coroutine.hasattr(intern!(py, "send"))? {

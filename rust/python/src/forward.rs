@@ -80,7 +80,7 @@ impl Forward {
         });
         shared.lent_to(&made);
         if let Some(reactor) = &made.reactor {
-            reactor.get().watch_remote(Remote::Forward(Arc::clone(&made)));
+            reactor.get().watch_remote(Remote::Forward(Arc::downgrade(&made)));
         }
         Ok(Self { shared: made, _listener: listener.unbind() })
     }

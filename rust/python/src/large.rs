@@ -56,9 +56,10 @@ type Resize = unsafe extern "C" fn(*mut *mut ffi::PyObject, ffi::Py_ssize_t) -> 
 /// `_PyBytes_Resize` is documented for just this, but not of the limited API: looked up, not linked.
 fn resize(py: Python<'_>) -> Option<Resize> {
     static FUNCTION: PyOnceLock<Option<Resize>> = PyOnceLock::new();
-    // SAFETY: this is its type in CPython's documentation (C API, Bytes Objects).
     *FUNCTION.get_or_init(py, || {
-        symbol(c"_PyBytes_Resize").map(|found| unsafe { std::mem::transmute::<Found, Resize>(found) })
+        let found = symbol(c"_PyBytes_Resize")?;
+        // SAFETY: this is its type in CPython's documentation (C API, Bytes Objects).
+        Some(unsafe { std::mem::transmute::<Found, Resize>(found) })
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyRuntimeError;
@@ -29,11 +29,10 @@ pub enum Tenant {
     Listener(Arc<ListenerShared>),
 }
 
-/// What the relay thread does for tasks of this loop.
-#[derive(Clone)]
+/// What the relay thread does for tasks of this loop. Weak: their streams hold the reactor.
 pub enum Remote {
-    Relay(Arc<RelayShared>),
-    Forward(Arc<ForwardShared>),
+    Relay(Weak<RelayShared>),
+    Forward(Weak<ForwardShared>),
 }
 
 /// One per event loop. `fileno()` is readable when `poll()` has work: `loop.add_reader(reactor.fileno(), reactor.poll)`.
@@ -210,8 +209,8 @@ impl Reactor {
     fn look_at_remotes(&self, py: Python<'_>, woken: &mut Vec<OperationRef>) {
         let mut remotes = std::mem::take(&mut self.inner().remotes);
         remotes.retain(|remote| match remote {
-            Remote::Relay(relay) => !relay.on_news(py, woken),
-            Remote::Forward(forward) => !forward.on_news(py, woken),
+            Remote::Relay(relay) => relay.upgrade().is_some_and(|relay| !relay.on_news(py, woken)),
+            Remote::Forward(forward) => forward.upgrade().is_some_and(|forward| !forward.on_news(py, woken)),
         });
         // Others may have come meanwhile.
         self.inner().remotes.append(&mut remotes);
@@ -266,8 +265,8 @@ impl Drop for Reactor {
         let remotes = std::mem::take(&mut self.inner().remotes);
         for remote in &remotes {
             match remote {
-                Remote::Relay(relay) => relay.forget_waiters(),
-                Remote::Forward(forward) => forward.forget_waiters(),
+                Remote::Relay(relay) => drop(relay.upgrade().map(|relay| relay.forget_waiters())),
+                Remote::Forward(forward) => drop(forward.upgrade().map(|forward| forward.forget_waiters())),
             }
         }
         let tenants = self.inner().tenants.drain();

@@ -130,7 +130,7 @@ impl Relay {
         let work = match (thread, self.shared.a.reactor(py)) {
             (Some(thread), Some(reactor)) => {
                 let job = thread.relay(a, b, reactor.get().notifier());
-                reactor.get().watch_remote(Remote::Relay(Arc::clone(&self.shared)));
+                reactor.get().watch_remote(Remote::Relay(Arc::downgrade(&self.shared)));
                 Work::Thread(thread, job)
             }
             _ => Work::Here(Some(Box::new((a, b))), Arc::default()),
