@@ -57,8 +57,9 @@ class Listening(_core.Listener):
         if not self.closed and hasattr(self, "_remove"):
             import warnings
 
-            warnings.warn(f"{self!r} was dropped without being closed", ResourceWarning, stacklevel=2)
+            told = f"{self!r} was dropped without being closed"
             self.shut()
+            warnings.warn(told, ResourceWarning, stacklevel=2)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._endpoint}, {'closed' if self.closed else 'open'}>"

@@ -48,8 +48,9 @@ def test_a_name_is_free_again_after_closing(run: Run) -> None:
 def test_a_dropped_listener_frees_its_name(run: Run) -> None:
     async def main() -> None:
         listener = await listen("mem://name")
-        del listener
-        gc.collect()
+        with pytest.warns(ResourceWarning, match="dropped without being closed"):
+            del listener
+            gc.collect()
         async with listen("mem://name"):
             pass
 
