@@ -2,7 +2,6 @@
 //!
 //! Locks are held for a system call at most, never while Python code may run (an exception is made, an object dropped).
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -11,25 +10,27 @@ use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes};
 use rustix::event::PollFlags;
 use rustix::net::SocketAddrAny;
 use socketkit_engine::outbox::Chunk;
 use socketkit_engine::reactor::{Interest, Readiness, Token};
-use socketkit_engine::stream::{Carrier, Received, Sent, Stream as Engine, WriteMarks};
+use socketkit_engine::stream::{Carrier, Stream as Engine, WriteMarks};
 use socketkit_engine::Errno;
 
 use crate::action::{Action, Attempt, Wait};
 use crate::blocking::Watch;
 use crate::budget::Budget;
 use crate::failure::{os_error, Failure};
-use crate::large;
 use crate::listener::Listener;
 use crate::operation::{self, OperationRef};
 use crate::reactor::{Reactor, Tenant};
 use crate::relay::RelayShared;
 
+mod closing;
 pub mod lending;
+mod receiving;
+mod sending;
 
 /// A connected stream socket. `reactor` None: for blocking use.
 #[pyclass(subclass, frozen, module = "socketkit._core")]
@@ -324,287 +325,6 @@ impl StreamShared {
         attempt.map_err(|failure| failure.into_exception(subject.as_any(), verb.word()))
     }
 
-    fn receive(
-        self: &Arc<Self>,
-        py: Python<'_>,
-        max_bytes: usize,
-        me: &OperationRef,
-        iterating: bool,
-    ) -> Result<Attempt, Failure> {
-        with_scratch(max_bytes, |scratch| {
-            let mut large = None;
-            let (got, done) = {
-                let mut state = self.state();
-                let state = &mut *state;
-                let room = state.room.min(scratch.len());
-                let (engine, budget) = state.receiving(me)?;
-                let got = if !engine.readable() {
-                    Received::Blocked
-                } else if !budget.allows(self.turn(py)) {
-                    return Ok(Attempt::Wait(Wait::NextTurn));
-                } else if room > 0 && engine.reads_plainly() && large::possible(py) {
-                    let mut got = Received::Blocked;
-                    large = large::received(py, room, |room| {
-                        got = engine.receive_uninit(room)?;
-                        Ok(if let Received::Data(count) = got { count } else { 0 })
-                    })
-                    .map_err(Failure::Os)?;
-                    got
-                } else {
-                    engine.receive(scratch).map_err(Failure::Os)?
-                };
-                if let Received::Data(count) = got {
-                    budget.spend(count);
-                    let had = if large.is_some() { room } else { scratch.len() };
-                    state.room = large::next_room(count, had, scratch.len());
-                }
-                if got == Received::Blocked {
-                    return self.list_reader(py, state, me);
-                }
-                (got, state.reader.take())
-            };
-            drop(done);
-            match got {
-                Received::Data(count) => {
-                    let data = large.unwrap_or_else(|| PyBytes::new(py, &scratch[..count]).into_any().unbind());
-                    Ok(Attempt::Ready(data))
-                }
-                _ => Err(if iterating { Failure::StopIteration } else { Failure::End { have: 0 } }),
-            }
-        })
-    }
-
-    /// Lists a receive that must wait while its lock is held anyway; one that blocks its thread is not listed.
-    fn list_reader(self: &Arc<Self>, py: Python<'_>, state: &mut State, me: &OperationRef) -> Result<Attempt, Failure> {
-        if self.reactor.is_none() {
-            return Ok(Attempt::Wait(Wait::Readable));
-        }
-        if state.reader.is_none() {
-            state.reader = Some(me.clone_ref(py));
-        }
-        self.watch(state).map_err(Failure::Os)?;
-        Ok(Attempt::Wait(Wait::Listed))
-    }
-
-    fn receive_exactly(&self, py: Python<'_>, count: usize, me: &OperationRef) -> Result<Attempt, Failure> {
-        self.receive_buffered(py, me, |engine| {
-            if engine.inbox().len() >= count {
-                let taken = engine.inbox().bytes()[..count].to_vec();
-                engine.inbox().consume(count);
-                return Ok(Some(taken));
-            }
-            Ok(None)
-        })
-    }
-
-    fn receive_until(
-        &self,
-        py: Python<'_>,
-        delimiter: &[u8],
-        max_bytes: usize,
-        searched: &mut bool,
-        me: &OperationRef,
-    ) -> Result<Attempt, Failure> {
-        self.receive_buffered(py, me, |engine| {
-            let found = engine.inbox().find_end(delimiter, *searched);
-            *searched = true;
-            match found {
-                Some(end) if end <= max_bytes => {
-                    let taken = engine.inbox().bytes()[..end].to_vec();
-                    engine.inbox().consume(end);
-                    Ok(Some(taken))
-                }
-                Some(_) => Err(Failure::TooLong { max_bytes }),
-                None if engine.inbox().len() >= max_bytes => Err(Failure::TooLong { max_bytes }),
-                None => Ok(None),
-            }
-        })
-    }
-
-    /// Fills the inbox until `take` finds what it wants there. What it does not take stays for the next receive, whatever its kind.
-    fn receive_buffered(
-        &self,
-        py: Python<'_>,
-        me: &OperationRef,
-        mut take: impl FnMut(&mut Engine) -> Result<Option<Vec<u8>>, Failure>,
-    ) -> Result<Attempt, Failure> {
-        let taken = with_scratch(CHUNK_BYTES, |scratch| -> Result<Result<Vec<u8>, Failure>, Hold> {
-            let mut state = self.state();
-            let (engine, budget) = state.receiving(me)?;
-            loop {
-                match take(engine) {
-                    Ok(Some(taken)) => return Ok(Ok(taken)),
-                    Ok(None) => {}
-                    Err(failure) => return Ok(Err(failure)),
-                }
-                if !budget.allows(self.turn(py)) {
-                    return Err(Wait::NextTurn.into());
-                }
-                match engine.fill(scratch) {
-                    Ok(Received::Data(count)) => budget.spend(count),
-                    Ok(Received::Blocked) => return Err(Wait::Readable.into()),
-                    Ok(Received::End) => return Ok(Err(Failure::End { have: engine.inbox().len() })),
-                    Err(number) => return Ok(Err(Failure::Os(number))),
-                }
-            }
-        });
-        match taken {
-            Ok(outcome) => {
-                self.finished_receiving();
-                outcome.map(|taken| Attempt::Ready(PyBytes::new(py, &taken).into_any().unbind()))
-            }
-            Err(Hold::Wait(wait)) => Ok(Attempt::Wait(wait)),
-            Err(Hold::Failed(failure)) => Err(failure),
-        }
-    }
-
-    fn receive_descriptors(&self, py: Python<'_>, max_bytes: usize, me: &OperationRef) -> Result<Attempt, Failure> {
-        with_scratch(max_bytes, |scratch| {
-            let (got, descriptors) = {
-                let mut state = self.state();
-                let (engine, _) = state.receiving(me)?;
-                if !engine.readable() {
-                    return Ok(Attempt::Wait(Wait::Readable));
-                }
-                engine.receive_descriptors(scratch).map_err(Failure::Os)?
-            };
-            match got {
-                Received::Blocked => Ok(Attempt::Wait(Wait::Readable)),
-                Received::Data(count) => {
-                    self.finished_receiving();
-                    let numbers: Vec<i32> = descriptors.into_iter().map(IntoRawFd::into_raw_fd).collect();
-                    let data = PyBytes::new(py, &scratch[..count]);
-                    let pair =
-                        (data, numbers).into_pyobject(py).map(|pair: Bound<'_, PyTuple>| pair.into_any().unbind());
-                    pair.map(Attempt::Ready).map_err(|_| Failure::Os(Errno::NOMEM))
-                }
-                Received::End => {
-                    self.finished_receiving();
-                    Err(Failure::End { have: 0 })
-                }
-            }
-        })
-    }
-
-    fn send(self: &Arc<Self>, py: Python<'_>, data: &Data, me: &OperationRef) -> Result<Attempt, Failure> {
-        let bytes = data.bytes(py);
-        let (outcome, others_wait) = {
-            let mut state = self.state();
-            let state = &mut *state;
-            // Whoever waits already comes first, also when there is room: else one that keeps sending could keep him waiting for ever.
-            let behind = state.writers.front().is_some_and(|first| !first.is(me));
-            let (engine, budget) = state.sending()?;
-            if behind {
-                return Ok(Attempt::Wait(Wait::Room));
-            }
-            if !budget.allows(self.turn(py)) {
-                if state.writers.is_empty() {
-                    state.writers.push_back(me.clone_ref(py));
-                }
-                return Ok(Attempt::Wait(Wait::NextTurn));
-            }
-            let outcome = engine.send(bytes, || data.chunk(py));
-            if outcome != Ok(Sent::Blocked) {
-                budget.spend(bytes.len());
-                state.writers.pop_front();
-            }
-            if outcome.is_ok() {
-                self.watch(state).map_err(Failure::Os)?;
-            }
-            (outcome, !state.writers.is_empty())
-        };
-        if others_wait && outcome != Ok(Sent::Blocked) {
-            self.let_next_writer(py);
-        }
-        match outcome {
-            Ok(Sent::Blocked) => Ok(Attempt::Wait(Wait::Room)),
-            Ok(Sent::Taken) => Ok(Attempt::Ready(py.None())),
-            Err(number) => Err(Failure::Os(number)),
-        }
-    }
-
-    fn send_descriptors(
-        self: &Arc<Self>,
-        py: Python<'_>,
-        data: &Data,
-        descriptors: &[OwnedFd],
-    ) -> Result<Attempt, Failure> {
-        let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
-        let outcome = {
-            let mut state = self.state();
-            let outcome = state.sending()?.0.send_descriptors(data.bytes(py), &borrowed, || data.chunk(py));
-            self.watch(&mut state).map_err(Failure::Os)?;
-            outcome
-        };
-        match outcome.map_err(Failure::Os)? {
-            Sent::Blocked => Ok(Attempt::Wait(Wait::Flushed)),
-            Sent::Taken => Ok(Attempt::Ready(py.None())),
-        }
-    }
-
-    fn send_eof(self: &Arc<Self>, py: Python<'_>) -> Result<Attempt, Failure> {
-        let mut state = self.state();
-        let state = &mut *state;
-        if state.relayed.is_some() {
-            return Err(Failure::Busy);
-        }
-        let engine = state.engine.as_mut().filter(|_| !state.closing).ok_or(Failure::Closed)?;
-        engine.finish_sending();
-        if let Some(number) = engine.send_failure() {
-            return Err(Failure::Os(number));
-        }
-        if engine.flushed() {
-            return Ok(Attempt::Ready(py.None()));
-        }
-        self.watch(state).map_err(Failure::Os)?;
-        Ok(Attempt::Wait(Wait::Flushed))
-    }
-
-    fn close(self: &Arc<Self>, py: Python<'_>) -> Result<Attempt, Failure> {
-        let mut relay = None;
-        let others = {
-            let mut state = self.state();
-            let state = &mut *state;
-            let Some(engine) = state.engine.as_mut() else {
-                return Ok(Attempt::Ready(py.None()));
-            };
-            if std::mem::replace(&mut state.closing, true) {
-                Vec::new()
-            } else {
-                if self.reactor.is_none() {
-                    state.closes_until = Instant::now().checked_add(self.close_patience);
-                    if state.reader.is_some() {
-                        engine.shut_receiving(); // It may be in another thread's `poll`.
-                    }
-                }
-                engine.flush();
-                relay = state.relayed.as_ref().and_then(Weak::upgrade);
-                if relay.is_none() {
-                    self.close_in_time(state).map_err(Failure::Os)?;
-                }
-                let waiting = state.reader.iter().chain(&state.writers);
-                let mut others: Vec<_> = waiting.map(|other| other.clone_ref(py)).collect();
-                state.writers.clear();
-                others.retain(|other| other.notify(py));
-                others
-            }
-        };
-        if let Some(relay) = relay {
-            relay.stop(); // What it gives back is sent before the end.
-        }
-        for other in others {
-            self.resume_later(py, other);
-        }
-        if self.close_if_flushed(py) {
-            return Ok(Attempt::Ready(py.None()));
-        }
-        if self.state().closes_until.is_some_and(|until| until <= Instant::now()) {
-            self.abort(py);
-            return Ok(Attempt::Ready(py.None()));
-        }
-        Ok(Attempt::Wait(Wait::Flushed))
-    }
-
     fn connected(&self, py: Python<'_>) -> Result<Attempt, Failure> {
         let mut state = self.state();
         let engine = state.engine.as_mut().ok_or(Failure::Closed)?;
@@ -612,90 +332,6 @@ impl StreamShared {
             Some(()) => Ok(Attempt::Ready(py.None())),
             None => Ok(Attempt::Wait(Wait::Flushed)),
         }
-    }
-
-    /// Has what is queued sent before a closing stream is closed, or the stream reset when that takes too long.
-    fn close_in_time(self: &Arc<Self>, state: &mut State) -> Result<(), Errno> {
-        let unsent = state.engine.as_ref().is_some_and(|engine| !engine.flushed() && engine.send_failure().is_none());
-        if unsent {
-            self.watch(state)?;
-            if let (Some(reactor), Some((token, _))) = (&self.reactor, state.registration) {
-                reactor.get().set_timer(self.close_patience, token)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Closes a closing stream if nothing is left to send.
-    fn close_if_flushed(&self, py: Python<'_>) -> bool {
-        let done = {
-            let state = self.state();
-            match &state.engine {
-                None => return true,
-                Some(engine) => {
-                    let sent = engine.flushed() || engine.send_failure().is_some();
-                    state.closing && sent && state.relayed.is_none()
-                }
-            }
-        };
-        if done {
-            if let Some(mut engine) = self.close_now(py) {
-                with_scratch(CHUNK_BYTES, |scratch| engine.drain_before_close(scratch));
-                engine.shut_for_others();
-            }
-        }
-        done
-    }
-
-    pub fn abort(&self, py: Python<'_>) {
-        let relay = self.state().relayed.take().and_then(|relay| relay.upgrade());
-        let (reader, writers) = {
-            let mut state = self.state();
-            if let Some(engine) = state.engine.as_mut() {
-                drop(engine.reset());
-                state.aborted = true;
-            }
-            (state.reader.as_ref().map(|reader| reader.clone_ref(py)), std::mem::take(&mut state.writers))
-        };
-        if let Some(engine) = self.close_now(py) {
-            // To the relay it would look like an end, to be passed on.
-            if relay.is_none() {
-                engine.cut_for_others();
-            }
-        }
-        if let Some(relay) = relay {
-            relay.stop();
-        }
-        for waiting in reader.into_iter().chain(writers) {
-            if waiting.notify(py) {
-                self.resume_later(py, waiting);
-            }
-        }
-    }
-
-    /// Takes the socket out of everything; what comes back closes it when dropped.
-    fn close_now(&self, py: Python<'_>) -> Option<Engine> {
-        let (engine, tenant, counted_by, flushers) = {
-            let mut state = self.state();
-            let engine = state.engine.take()?;
-            state.totals = (engine.received_bytes(), engine.sent_bytes());
-            state.closing = true;
-            let tenant = match (&self.reactor, state.registration.take()) {
-                (Some(reactor), Some((token, _))) => reactor.get().deregister(token, engine.fd().as_fd()),
-                _ => None,
-            };
-            (engine, tenant, state.counted_by.take(), std::mem::take(&mut state.flushers))
-        };
-        drop(tenant);
-        for flusher in flushers {
-            if flusher.notify(py) {
-                self.resume_later(py, flusher);
-            }
-        }
-        if let Some(listener) = counted_by {
-            Listener::released(listener.bind(py));
-        }
-        Some(engine)
     }
 
     /// News from the reactor: what can be flushed is; whoever can go on is added to `woken`.
@@ -860,25 +496,6 @@ impl StreamShared {
         Ok(())
     }
 
-    fn finished_receiving(&self) {
-        let reader = self.state().reader.take();
-        drop(reader);
-    }
-
-    /// After a writer is done (or gone): the next one may go on if there is room.
-    fn let_next_writer(&self, py: Python<'_>) {
-        let next = {
-            let state = self.state();
-            if !state.engine.as_ref().is_none_or(Engine::has_room) {
-                return;
-            }
-            state.writers.front().map(|next| next.clone_ref(py))
-        };
-        if let Some(next) = next.filter(|next| next.notify(py)) {
-            self.resume_later(py, next);
-        }
-    }
-
     fn resume_later(&self, py: Python<'_>, operation: OperationRef) {
         if let Some(reactor) = self.reactor(py) {
             Reactor::resume_later(reactor, operation);
@@ -951,66 +568,10 @@ impl Data {
     }
 }
 
-/// Why an attempt does not end now.
-enum Hold {
-    Wait(Wait),
-    Failed(Failure),
-}
-
-impl From<Wait> for Hold {
-    fn from(wait: Wait) -> Self {
-        Hold::Wait(wait)
-    }
-}
-
-impl From<Failure> for Hold {
-    fn from(failure: Failure) -> Self {
-        Hold::Failed(failure)
-    }
-}
-
-impl State {
-    fn receiving(&mut self, me: &OperationRef) -> Result<(&mut Engine, &mut Budget), Failure> {
-        if self.relayed.is_some() || self.reader.as_ref().is_some_and(|reader| !reader.is(me)) {
-            return Err(Failure::Busy);
-        }
-        let engine = self.engine.as_mut().filter(|_| !self.closing).ok_or(Failure::Closed)?;
-        Ok((engine, &mut self.budget))
-    }
-
-    fn sending(&mut self) -> Result<(&mut Engine, &mut Budget), Failure> {
-        if self.relayed.is_some() {
-            return Err(Failure::Busy);
-        }
-        let engine = self.engine.as_mut().filter(|_| !self.closing).ok_or(Failure::Closed)?;
-        if engine.finished_sending() {
-            return Err(Failure::Closed);
-        }
-        Ok((engine, &mut self.budget))
-    }
-}
-
 fn wake(py: Python<'_>, waiting: Option<&OperationRef>, woken: &mut Vec<OperationRef>) {
     if let Some(operation) = waiting.filter(|operation| operation.notify(py)) {
         woken.push(operation.clone_ref(py));
     }
-}
-
-/// Lends this thread's buffer: it is warm, and a fresh one of this size would be paid for in page faults at each call.
-fn with_scratch<R>(length: usize, body: impl FnOnce(&mut [u8]) -> R) -> R {
-    thread_local! {
-        static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    }
-    let length = length.min(CHUNK_BYTES);
-    SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
-        Ok(mut scratch) => {
-            if scratch.is_empty() {
-                scratch.resize(CHUNK_BYTES, 0);
-            }
-            body(&mut scratch[..length])
-        }
-        Err(_) => body(&mut vec![0; length]),
-    })
 }
 
 fn at_least_one(number: usize, what: &str) -> PyResult<usize> {

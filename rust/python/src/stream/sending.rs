@@ -1,0 +1,116 @@
+//! Sending: all of it or nothing, in the order of the askers.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use socketkit_engine::stream::{Sent, Stream as Engine};
+
+use super::{Data, State, StreamShared};
+use crate::action::{Attempt, Wait};
+use crate::budget::Budget;
+use crate::failure::Failure;
+use crate::operation::OperationRef;
+
+impl StreamShared {
+    pub(super) fn send(self: &Arc<Self>, py: Python<'_>, data: &Data, me: &OperationRef) -> Result<Attempt, Failure> {
+        let bytes = data.bytes(py);
+        let (outcome, others_wait) = {
+            let mut state = self.state();
+            let state = &mut *state;
+            // Whoever waits already comes first, also when there is room: else one that keeps sending could keep him waiting for ever.
+            let behind = state.writers.front().is_some_and(|first| !first.is(me));
+            let (engine, budget) = state.sending()?;
+            if behind {
+                return Ok(Attempt::Wait(Wait::Room));
+            }
+            if !budget.allows(self.turn(py)) {
+                if state.writers.is_empty() {
+                    state.writers.push_back(me.clone_ref(py));
+                }
+                return Ok(Attempt::Wait(Wait::NextTurn));
+            }
+            let outcome = engine.send(bytes, || data.chunk(py));
+            if outcome != Ok(Sent::Blocked) {
+                budget.spend(bytes.len());
+                state.writers.pop_front();
+            }
+            if outcome.is_ok() {
+                self.watch(state).map_err(Failure::Os)?;
+            }
+            (outcome, !state.writers.is_empty())
+        };
+        if others_wait && outcome != Ok(Sent::Blocked) {
+            self.let_next_writer(py);
+        }
+        match outcome {
+            Ok(Sent::Blocked) => Ok(Attempt::Wait(Wait::Room)),
+            Ok(Sent::Taken) => Ok(Attempt::Ready(py.None())),
+            Err(number) => Err(Failure::Os(number)),
+        }
+    }
+
+    pub(super) fn send_descriptors(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        data: &Data,
+        descriptors: &[OwnedFd],
+    ) -> Result<Attempt, Failure> {
+        let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+        let outcome = {
+            let mut state = self.state();
+            let outcome = state.sending()?.0.send_descriptors(data.bytes(py), &borrowed, || data.chunk(py));
+            self.watch(&mut state).map_err(Failure::Os)?;
+            outcome
+        };
+        match outcome.map_err(Failure::Os)? {
+            Sent::Blocked => Ok(Attempt::Wait(Wait::Flushed)),
+            Sent::Taken => Ok(Attempt::Ready(py.None())),
+        }
+    }
+
+    pub(super) fn send_eof(self: &Arc<Self>, py: Python<'_>) -> Result<Attempt, Failure> {
+        let mut state = self.state();
+        let state = &mut *state;
+        if state.relayed.is_some() {
+            return Err(Failure::Busy);
+        }
+        let engine = state.engine.as_mut().filter(|_| !state.closing).ok_or(Failure::Closed)?;
+        engine.finish_sending();
+        if let Some(number) = engine.send_failure() {
+            return Err(Failure::Os(number));
+        }
+        if engine.flushed() {
+            return Ok(Attempt::Ready(py.None()));
+        }
+        self.watch(state).map_err(Failure::Os)?;
+        Ok(Attempt::Wait(Wait::Flushed))
+    }
+
+    /// After a writer is done (or gone): the next one may go on if there is room.
+    pub(super) fn let_next_writer(&self, py: Python<'_>) {
+        let next = {
+            let state = self.state();
+            if !state.engine.as_ref().is_none_or(Engine::has_room) {
+                return;
+            }
+            state.writers.front().map(|next| next.clone_ref(py))
+        };
+        if let Some(next) = next.filter(|next| next.notify(py)) {
+            self.resume_later(py, next);
+        }
+    }
+}
+
+impl State {
+    pub(super) fn sending(&mut self) -> Result<(&mut Engine, &mut Budget), Failure> {
+        if self.relayed.is_some() {
+            return Err(Failure::Busy);
+        }
+        let engine = self.engine.as_mut().filter(|_| !self.closing).ok_or(Failure::Closed)?;
+        if engine.finished_sending() {
+            return Err(Failure::Closed);
+        }
+        Ok((engine, &mut self.budget))
+    }
+}
