@@ -110,10 +110,21 @@ def test_every_attempt_is_in_the_error(run: Run) -> None:
         assert error.errno == errno.ECONNREFUSED
         assert error.transient
         assert error.__cause__ is error.attempts[-1]
-        start = f"connect tcp://example.test:{port}: every address failed (tcp://127.0.0.2:{port}: refused"
-        assert str(error).startswith(start)
+        tried = f"tried tcp://127.0.0.2:{port}, tcp://[::1]:{port}, tcp://127.0.0.3:{port}"
+        assert str(error) == f"connect tcp://example.test:{port}: refused: nothing listens there ({tried})"
 
     run(main())
+
+
+def test_reasons_that_differ_are_all_said() -> None:
+    one, other = (Endpoint.parse(f"tcp://{host}:80") for host in ("127.0.0.2", "[::1]"))
+    refused, unreachable = (
+        SocketError("connect", where, reason) for where, reason in ((one, "refused"), (other, "no route"))
+    )
+    assert tcp._in_one([refused, unreachable]) == (
+        "every address failed (tcp://127.0.0.2:80: refused; tcp://[::1]:80: no route)"
+    )
+    assert tcp._in_one([refused, refused]) == "refused (tried tcp://127.0.0.2:80, tcp://127.0.0.2:80)"
 
 
 def test_connect_seconds_ends_it(run: Run, blackhole: tuple[str, int]) -> None:

@@ -37,8 +37,7 @@ async def connect(kind: type[_Connection], endpoint: Endpoint, driver: Driver, l
     def defeat(failures: Sequence[BaseException]) -> ConnectError:
         attempts = tuple(failure for failure in failures if isinstance(failure, SocketError))
         last = attempts[-1]
-        tried = "; ".join(f"{attempt.endpoint}: {attempt.reason}" for attempt in attempts)
-        error = raisable(ConnectError)("connect", endpoint, f"every address failed ({tried})", last.errno)
+        error = raisable(ConnectError)("connect", endpoint, _in_one(attempts), last.errno)
         error.attempts = attempts
         error.__cause__ = last
         return error
@@ -63,6 +62,13 @@ async def open_listeners(endpoint: Endpoint, driver: Driver, limits: Limits) -> 
     port = sockets[0].getsockname()[1]
     host = endpoint.host if endpoint.host is not None else "localhost"
     return [sock.detach() for sock in sockets], endpoint.replace(host=host, port=port)
+
+
+def _in_one(attempts: Sequence[SocketError]) -> str:
+    """What all attempts say; a reason that they share is said once."""
+    if len({attempt.reason for attempt in attempts}) == 1:
+        return f"{attempts[0].reason} (tried {', '.join(str(attempt.endpoint) for attempt in attempts)})"
+    return f"every address failed ({'; '.join(f'{attempt.endpoint}: {attempt.reason}' for attempt in attempts)})"
 
 
 async def _attempt(

@@ -533,7 +533,9 @@ impl Verb {
             Verb::Connected => "connect",
             Verb::Send { .. } | Verb::SendDescriptors { .. } | Verb::SendEof => "send",
             Verb::Close => "close",
-            _ => "receive",
+            Verb::ReceiveExactly { .. } => "receive_exactly",
+            Verb::ReceiveUntil { .. } => "receive_until",
+            Verb::Receive { .. } | Verb::Iterate | Verb::ReceiveDescriptors { .. } => "receive",
         }
     }
 
