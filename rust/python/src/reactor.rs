@@ -22,6 +22,14 @@ use crate::relay::RelayShared;
 use crate::slots::RESUMING;
 use crate::stream::StreamShared;
 
+/// What there was for tasks in one look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum News {
+    None,
+    Small,
+    Bulk,
+}
+
 /// What a token stands for.
 #[derive(Clone)]
 pub enum Tenant {
@@ -86,15 +94,16 @@ impl Reactor {
     fn poll(slf: &Bound<'_, Self>) -> PyResult<()> {
         let begun = Instant::now();
         slf.get().turn.fetch_add(1, Ordering::Relaxed);
-        let mut resumed = Self::take_news(slf, Duration::ZERO)?;
+        let mut news = Self::take_news(slf, Duration::ZERO)?;
         for _ in 1..LOOKS {
-            if !resumed || begun.elapsed() > POLL_TIME {
+            // Of bulk data a moment later there is more: looking at once would find a part of it, and pay for two.
+            if news != News::Small || begun.elapsed() > POLL_TIME {
                 break;
             }
             let patience = slf.get().inner().linger.patience();
-            resumed = Self::take_news(slf, patience)?;
+            news = Self::take_news(slf, patience)?;
             if patience > Duration::ZERO {
-                slf.get().inner().linger.note(resumed);
+                slf.get().inner().linger.note(news != News::None);
             }
         }
         Ok(())
@@ -121,24 +130,29 @@ impl Reactor {
         self.host.bind(py).upgrade().ok_or_else(|| PyRuntimeError::new_err("the event loop of this connection is gone"))
     }
 
-    /// Takes what news there is, looking for it for at most `patience`; whether there was any for a task.
-    fn take_news(slf: &Bound<'_, Self>, patience: Duration) -> PyResult<bool> {
+    /// Takes what news there is, looking for it for at most `patience`; says what there was for tasks.
+    fn take_news(slf: &Bound<'_, Self>, patience: Duration) -> PyResult<News> {
         let this = slf.get();
         let (mut woken, (news, notified)) = (Vec::new(), this.collect(patience)?);
         if notified {
             this.look_at_remotes(slf.py(), &mut woken);
         }
+        let mut bulk = false;
         for (tenant, event) in news {
             match (tenant, event) {
-                (Tenant::Stream(stream), Event::Socket(_, news)) => stream.on_ready(slf.py(), news, &mut woken),
+                (Tenant::Stream(stream), Event::Socket(_, news)) => bulk |= stream.on_ready(slf.py(), news, &mut woken),
                 (Tenant::Stream(stream), _) => stream.on_timer(&mut woken),
                 (Tenant::Listener(listener), Event::Socket(token, _)) => listener.on_ready(token, &mut woken),
                 (Tenant::Listener(listener), _) => listener.on_timer(&mut woken),
             }
         }
-        let any = !woken.is_empty();
+        let news = match (woken.is_empty(), bulk) {
+            (true, _) => News::None,
+            (false, false) => News::Small,
+            (false, true) => News::Bulk,
+        };
         Self::resume_all(slf, woken)?;
-        Ok(any)
+        Ok(news)
     }
 
     fn resume_all(slf: &Bound<'_, Self>, woken: Vec<OperationRef>) -> PyResult<()> {

@@ -334,39 +334,37 @@ impl StreamShared {
         }
     }
 
-    /// News from the reactor: what can be flushed is; whoever can go on is added to `woken`.
-    pub fn on_ready(self: &Arc<Self>, py: Python<'_>, news: Readiness, woken: &mut Vec<OperationRef>) {
-        {
-            let sent;
-            let closing = {
-                let mut state = self.state();
-                let state = &mut *state;
-                let Some(engine) = state.engine.as_mut() else { return };
-                engine.ready(news);
-                sent = if news.writable { engine.flush() } else { Vec::new() };
-                let failed = engine.send_failure().is_some();
-                if engine.readable() {
-                    wake(py, state.reader.as_ref(), woken);
-                }
-                if engine.has_room() {
-                    wake(py, state.writers.front(), woken);
-                }
-                if news.writable && (engine.flushed() || failed) {
-                    for flusher in state.flushers.drain(..) {
-                        wake(py, Some(&flusher), woken);
-                    }
-                }
-                if engine.carrier() == Carrier::Unix && !engine.wants_to_write() {
-                    // A Unix socket tells of room after every read of its peer (net/unix/af_unix.c, unix_write_space).
-                    let _ = self.set_interest(state, Interest::Read);
-                }
-                state.closing
-            };
-            drop(sent);
-            if closing {
-                self.close_if_flushed(py);
+    /// News from the reactor: what can be flushed is; whoever can go on is added to `woken`. Says whether it receives in bulk.
+    pub fn on_ready(self: &Arc<Self>, py: Python<'_>, news: Readiness, woken: &mut Vec<OperationRef>) -> bool {
+        let (sent, closing, bulk) = {
+            let mut state = self.state();
+            let state = &mut *state;
+            let Some(engine) = state.engine.as_mut() else { return false };
+            engine.ready(news);
+            let sent = if news.writable { engine.flush() } else { Vec::new() };
+            let failed = engine.send_failure().is_some();
+            if engine.readable() {
+                wake(py, state.reader.as_ref(), woken);
             }
+            if engine.has_room() {
+                wake(py, state.writers.front(), woken);
+            }
+            if news.writable && (engine.flushed() || failed) {
+                for flusher in state.flushers.drain(..) {
+                    wake(py, Some(&flusher), woken);
+                }
+            }
+            if engine.carrier() == Carrier::Unix && !engine.wants_to_write() {
+                // A Unix socket tells of room after every read of its peer (net/unix/af_unix.c, unix_write_space).
+                let _ = self.set_interest(state, Interest::Read);
+            }
+            (sent, state.closing, state.room > 0)
+        };
+        drop(sent);
+        if closing {
+            self.close_if_flushed(py);
         }
+        bulk
     }
 
     /// The time for closing in good order is over.
