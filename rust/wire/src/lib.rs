@@ -1,0 +1,3 @@
+//! Parsers without I/O: bytes in, what they say out. Everything here meets bytes that strangers wrote.
+
+#![forbid(unsafe_code)]
