@@ -14,5 +14,6 @@ pub mod reactor;
 pub mod relay;
 pub mod stream;
 pub mod timers;
+pub mod tls;
 
 pub use rustix::io::Errno;

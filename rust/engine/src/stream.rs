@@ -1,7 +1,8 @@
 //! One connected stream socket: what it may do now, what was read too early, what is not yet sent.
 //!
 //! Nothing here waits. An attempt that cannot go on says `Blocked`; `ready` notes what a reactor (or `poll`) said, after which the
-//! attempt is worth repeating. Bytes leave the kernel only in an attempt whose caller takes them at once, or into the inbox.
+//! attempt is worth repeating. Bytes leave the kernel only in an attempt whose caller takes them at once, or into the inbox. With TLS
+//! (`sealed`) a session stands between the kernel and both.
 
 use std::collections::VecDeque;
 use std::io::IoSliceMut;
@@ -19,6 +20,9 @@ use rustix::net::{
 use crate::inbox::Inbox;
 use crate::outbox::{Chunk, Outbox};
 use crate::reactor::Readiness;
+use crate::tls::{Fault, Session};
+
+mod sealed;
 
 /// What a stream's bytes travel in: it decides how an emptied queue is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +76,13 @@ pub struct Stream {
     inbox: Inbox,
     outbox: Outbox,
     descriptors: VecDeque<OwnedFd>,
-    received_bytes: u64,
-    sent_bytes: u64,
+    tls: Option<Box<Session>>,
+    fault: Option<Fault>,
+    /// What the kernel gave and took: under TLS more than the application did.
+    wire_received: u64,
+    wire_sent: u64,
+    plain_received: u64,
+    plain_sent: u64,
 }
 
 impl Stream {
@@ -94,8 +103,12 @@ impl Stream {
             inbox: Inbox::default(),
             outbox: Outbox::default(),
             descriptors: VecDeque::new(),
-            received_bytes: 0,
-            sent_bytes: 0,
+            tls: None,
+            fault: None,
+            wire_received: 0,
+            wire_sent: 0,
+            plain_received: 0,
+            plain_sent: 0,
         }
     }
 
@@ -130,6 +143,9 @@ impl Stream {
             self.inbox.consume(count);
             return Ok(Received::Data(count));
         }
+        if self.tls.is_some() {
+            return self.open_into(into);
+        }
         let got = self.receive_from_kernel(into)?;
         if !self.descriptors.is_empty() {
             // They belonged to bytes that are gone now; nobody asked for them.
@@ -138,18 +154,21 @@ impl Stream {
         Ok(got)
     }
 
-    /// As `receive`, into memory that need not be written before; only while nothing was read too early, and only over TCP.
+    /// As `receive`, into memory that need not be written before; only while `reads_plainly`.
     pub fn receive_uninit(&mut self, into: &mut [MaybeUninit<u8>]) -> Result<Received, Errno> {
         self.attempt(into.len(), |fd| Ok((recv(fd, &mut *into, RecvFlags::DONTWAIT)?.1, false)))
     }
 
     /// Whether `receive_uninit` may be used now.
     pub fn reads_plainly(&self) -> bool {
-        self.carrier == Carrier::Tcp && self.inbox.is_empty()
+        self.carrier == Carrier::Tcp && self.tls.is_none() && self.inbox.is_empty()
     }
 
     /// Reads what has arrived, up to `scratch`, behind what the inbox holds. Descriptors that come along are kept (up to a bound).
     pub fn fill(&mut self, scratch: &mut [u8]) -> Result<Received, Errno> {
+        if self.tls.is_some() {
+            return self.open_into_inbox();
+        }
         let got = match self.carrier {
             Carrier::Tcp => self.receive_from_kernel(scratch)?,
             Carrier::Unix => self.receive_with_descriptors(scratch)?,
@@ -174,6 +193,15 @@ impl Stream {
         if self.over_high {
             return Ok(Sent::Blocked);
         }
+        if self.tls.is_some() {
+            return self.send_sealed(data);
+        }
+        self.put(data, keep)?;
+        Ok(Sent::Taken)
+    }
+
+    /// Gives `data` to the kernel, what it has no room for to the outbox. An error says that nothing of it was taken.
+    fn put(&mut self, data: &[u8], keep: impl FnOnce() -> Chunk) -> Result<(), Errno> {
         let mut count = 0;
         if self.outbox.is_empty() {
             while self.writable && count < data.len() {
@@ -189,13 +217,13 @@ impl Stream {
                     }
                 }
             }
-            self.sent_bytes += count as u64;
+            self.wire_sent += count as u64;
         }
         if count < data.len() && self.send_failure.is_none() {
             self.outbox.push(keep(), count);
-            self.over_high = self.outbox.bytes() > self.marks.high_bytes;
+            self.over_high = self.outbox.bytes() >= self.marks.high_bytes;
         }
-        Ok(Sent::Taken)
+        Ok(())
     }
 
     /// Sends `data` (at least a byte) with `descriptors`, all or nothing; blocked while anything is queued before it.
@@ -218,7 +246,7 @@ impl Stream {
         loop {
             match sendmsg(&self.fd, &slices, &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Ok(sent) => {
-                    self.sent_bytes += sent as u64;
+                    self.wire_sent += sent as u64;
                     self.outbox.push(keep(), sent);
                     return Ok(Sent::Taken);
                 }
@@ -242,7 +270,7 @@ impl Stream {
             let mut control = SendAncillaryBuffer::default();
             match sendmsg(&self.fd, &slices, &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Ok(sent) => {
-                    self.sent_bytes += sent as u64;
+                    self.wire_sent += sent as u64;
                     done.extend(self.outbox.advance(sent));
                 }
                 Err(Errno::INTR) => {}
@@ -266,9 +294,10 @@ impl Stream {
         done
     }
 
-    /// Nothing more will be sent after what is queued: a FIN goes out behind it (at once if nothing is queued).
+    /// Nothing more will be sent after what is queued: close_notify (under TLS) and a FIN go out behind it (at once if nothing is queued).
     pub fn finish_sending(&mut self) {
         if self.send_end == SendEnd::Open {
+            self.end_sealed();
             self.send_end = SendEnd::Wanted;
             self.flush();
         }
@@ -343,10 +372,10 @@ impl Stream {
         if finished_sending {
             self.send_end = SendEnd::Sent;
         }
-        self.received_bytes += received;
-        self.sent_bytes += sent;
+        self.wire_received += received;
+        self.wire_sent += sent;
         self.outbox.push(Box::new(unsent), 0);
-        self.over_high = self.outbox.bytes() > self.marks.high_bytes;
+        self.over_high = self.outbox.bytes() >= self.marks.high_bytes;
         self.flush();
     }
 
@@ -402,12 +431,29 @@ impl Stream {
         self.receive_failure
     }
 
+    /// What the application has received, or could.
     pub fn received_bytes(&self) -> u64 {
-        self.received_bytes
+        if self.tls.is_some() { self.plain_received } else { self.wire_received }
     }
 
     pub fn sent_bytes(&self) -> u64 {
-        self.sent_bytes
+        if self.tls.is_some() { self.plain_sent } else { self.wire_sent }
+    }
+
+    /// What the kernel gave and what it took: (received, sent).
+    pub fn wire_bytes(&self) -> (u64, u64) {
+        (self.wire_received, self.wire_sent)
+    }
+
+    /// How much memory it keeps for bytes on their way.
+    pub fn queued_bytes(&self) -> usize {
+        self.inbox.len() + self.outbox.bytes() + self.tls.as_ref().map_or(0, |session| session.kept_bytes())
+    }
+
+    /// Whether something has arrived that nobody has read yet.
+    pub fn has_arrived(&self) -> bool {
+        !self.inbox.is_empty()
+            || matches!(recv(&self.fd, &mut [0_u8; 1], RecvFlags::DONTWAIT | RecvFlags::PEEK), Ok((_, 1..)))
     }
 
     fn receive_from_kernel(&mut self, into: &mut [u8]) -> Result<Received, Errno> {
@@ -470,7 +516,7 @@ impl Stream {
                 Ok((count, stopped)) => {
                     // man 7 epoll: a short read means an emptied queue, unless an end was announced that is yet to be read.
                     self.readable = count == room || stopped || self.to_the_end;
-                    self.received_bytes += count as u64;
+                    self.wire_received += count as u64;
                     return Ok(Received::Data(count));
                 }
                 Err(Errno::INTR) => {}
@@ -499,141 +545,4 @@ const MAX_DESCRIPTORS: usize = 253;
 const DRAIN_READS: usize = 16;
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use std::os::fd::AsFd;
-
-    use rustix::net::{socketpair, AddressFamily, SocketFlags, SocketType};
-
-    const MARKS: WriteMarks = WriteMarks { high_bytes: 1000, low_bytes: 100 };
-
-    fn pair() -> (Stream, Stream) {
-        let (a, b) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
-        (Stream::new(a, Carrier::Unix, MARKS), Stream::new(b, Carrier::Unix, MARKS))
-    }
-
-    fn chunk(data: &[u8]) -> Chunk {
-        Box::new(data.to_vec())
-    }
-
-    fn all_ready() -> Readiness {
-        Readiness { readable: true, writable: true, to_the_end: false }
-    }
-
-    #[test]
-    fn a_reset_is_told_again_and_again() {
-        let (mut ours, mut theirs) = pair();
-        theirs.send(b"before", || chunk(b"before")).unwrap();
-        ours.send(b"unread", || chunk(b"unread")).unwrap();
-        drop(theirs);
-        let mut into = [0; 100];
-        assert_eq!(ours.receive(&mut into), Ok(Received::Data(6)));
-        for _ in 0..3 {
-            ours.ready(all_ready());
-            assert_eq!(ours.receive(&mut into), Err(Errno::CONNRESET));
-            assert!(ours.readable());
-        }
-    }
-
-    #[test]
-    fn send_takes_all_or_nothing() {
-        let (mut ours, mut theirs) = pair();
-        let big = vec![5_u8; 3_000_000];
-        assert_eq!(ours.send(&big, || chunk(&big)), Ok(Sent::Taken));
-        assert!(!ours.flushed());
-        assert_eq!(ours.send(b"x", || chunk(b"x")), Ok(Sent::Blocked));
-        let mut scratch = vec![0; 65536];
-        let mut received = 0;
-        while received < big.len() {
-            theirs.ready(all_ready());
-            if let Received::Data(count) = theirs.receive(&mut scratch).unwrap() {
-                received += count;
-            }
-            ours.ready(all_ready());
-            ours.flush();
-        }
-        assert!(ours.has_room() && ours.flushed());
-        assert_eq!(ours.sent_bytes(), 3_000_000);
-        assert_eq!(theirs.receive(&mut scratch), Ok(Received::Blocked));
-    }
-
-    #[test]
-    fn a_short_read_blocks_until_news() {
-        let (mut ours, mut theirs) = pair();
-        let mut scratch = [0; 100];
-        ours.send(b"one", || chunk(b"one")).unwrap();
-        assert_eq!(theirs.receive(&mut scratch), Ok(Received::Data(3)));
-        ours.send(b"two", || chunk(b"two")).unwrap();
-        assert_eq!(theirs.receive(&mut scratch), Ok(Received::Blocked));
-        theirs.ready(all_ready());
-        assert_eq!(theirs.receive(&mut scratch), Ok(Received::Data(3)));
-    }
-
-    #[test]
-    fn the_end_comes_behind_what_is_queued() {
-        let (mut ours, mut theirs) = pair();
-        let big = vec![5_u8; 1_000_000];
-        ours.send(&big, || chunk(&big)).unwrap();
-        ours.finish_sending();
-        let mut scratch = vec![0; 65536];
-        let mut received = 0;
-        loop {
-            theirs.ready(all_ready());
-            match theirs.receive(&mut scratch).unwrap() {
-                Received::Data(count) => received += count,
-                Received::End => break,
-                Received::Blocked => {
-                    ours.ready(all_ready());
-                    ours.flush();
-                }
-            }
-        }
-        assert_eq!(received, big.len());
-        assert_eq!(theirs.receive(&mut scratch), Ok(Received::End));
-    }
-
-    #[test]
-    fn an_end_announced_with_data_is_not_missed() {
-        let (mut ours, mut theirs) = pair();
-        ours.send(b"last", || chunk(b"last")).unwrap();
-        drop(ours);
-        theirs.ready(Readiness { readable: true, writable: true, to_the_end: true });
-        let mut scratch = [0; 100];
-        assert_eq!(theirs.receive(&mut scratch), Ok(Received::Data(4)));
-        assert_eq!(theirs.receive(&mut scratch), Ok(Received::End));
-    }
-
-    #[test]
-    fn bytes_behind_descriptors_are_not_missed() {
-        let (mut ours, mut theirs) = pair();
-        let extra = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
-        ours.send_descriptors(b"with", &[extra.as_fd()], || chunk(b"with")).unwrap();
-        ours.send(b"more", || chunk(b"more")).unwrap();
-        let mut scratch = [0; 100];
-        let (got, descriptors) = theirs.receive_descriptors(&mut scratch).unwrap();
-        assert_eq!((got, descriptors.len()), (Received::Data(4), 1));
-        assert_eq!(theirs.receive(&mut scratch), Ok(Received::Data(4)));
-    }
-
-    #[test]
-    fn descriptors_survive_being_read_into_the_inbox() {
-        let (mut ours, mut theirs) = pair();
-        let extra = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
-        ours.send_descriptors(b"with", &[extra.as_fd()], || chunk(b"with")).unwrap();
-        let mut scratch = [0; 100];
-        assert_eq!(theirs.fill(&mut scratch), Ok(Received::Data(4)));
-        let (got, descriptors) = theirs.receive_descriptors(&mut scratch).unwrap();
-        assert_eq!((got, descriptors.len()), (Received::Data(4), 1));
-    }
-
-    #[test]
-    fn a_vanished_peer_fails_the_send_and_keeps_what_came() {
-        let (mut ours, mut theirs) = pair();
-        theirs.send(b"bye", || chunk(b"bye")).unwrap();
-        drop(theirs);
-        assert_eq!(ours.send(b"x", || chunk(b"x")), Err(Errno::PIPE));
-        let mut scratch = [0; 100];
-        assert_eq!(ours.receive(&mut scratch), Ok(Received::Data(3)));
-    }
-}
+mod tests;
