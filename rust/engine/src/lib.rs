@@ -6,9 +6,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admission;
+pub mod guard;
 pub mod inbox;
 pub mod linger;
 pub mod listener;
+pub mod network;
 pub mod outbox;
 pub mod reactor;
 pub mod relay;
