@@ -1,3 +1,5 @@
 //! Parsers without I/O: bytes in, what they say out. Everything here meets bytes that strangers wrote.
 
 #![forbid(unsafe_code)]
+
+pub mod hello;
