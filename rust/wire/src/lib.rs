@@ -2,5 +2,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod authorized;
 pub mod fingerprint;
 pub mod hello;
