@@ -19,7 +19,12 @@ __all__ = [
     "Stream",
     "__version__",
     "block",
+    "certificate_fingerprint",
     "direct",
+    "fingerprint_bytes",
+    "fingerprint_text",
+    "make_identity",
+    "parse_authorized",
     "wait",
 ]
 
@@ -228,3 +233,16 @@ def direct(
 
 # Block until one of the operations, which a coroutine without a loop yielded, may go on: its place.
 def wait(operations: Sequence[Operation[Any]], seconds: float | None = None) -> int | None: ...
+
+# `sk1:...` of a fingerprint's 32 bytes, and back; ValueError says what is wrong.
+def fingerprint_text(raw: bytes, /) -> str: ...
+def fingerprint_bytes(text: str, /) -> bytes: ...
+
+# `sk1:...` of the first certificate in `pem`.
+def certificate_fingerprint(pem: bytes, /) -> str: ...
+
+# A new Ed25519 key (PKCS#8), then its own certificate for these DNS names and IP addresses: PEM.
+def make_identity(names: Sequence[str], /) -> bytes: ...
+
+# The keys that an `authorized_peers` allows and those that it revokes; ValueError("line 3: ...").
+def parse_authorized(text: str, /) -> tuple[list[bytes], list[bytes]]: ...

@@ -10,6 +10,7 @@ mod direct;
 mod entering;
 mod failure;
 mod forward;
+mod identity;
 mod large;
 mod listener;
 mod operation;
@@ -35,5 +36,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<forward::Forward>()?;
     module.add_function(wrap_pyfunction!(blocking::block, module)?)?;
     module.add_function(wrap_pyfunction!(blocking::wait, module)?)?;
+    module.add_function(wrap_pyfunction!(identity::fingerprint_text, module)?)?;
+    module.add_function(wrap_pyfunction!(identity::fingerprint_bytes, module)?)?;
+    module.add_function(wrap_pyfunction!(identity::certificate_fingerprint, module)?)?;
+    module.add_function(wrap_pyfunction!(identity::make_identity, module)?)?;
+    module.add_function(wrap_pyfunction!(identity::parse_authorized, module)?)?;
     Ok(())
 }
