@@ -140,6 +140,11 @@ impl Table {
     }
 
     #[cfg(test)]
+    pub fn known_sources(&self) -> usize {
+        self.known.len()
+    }
+
+    #[cfg(test)]
     pub fn check(&self, places: impl Iterator<Item = (Source, bool)>) {
         let mut expected: HashMap<Source, (u32, u32)> = HashMap::new();
         for (source, unproven) in places {
