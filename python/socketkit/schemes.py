@@ -159,6 +159,25 @@ def _mode(text: str) -> str:
     return f"{int(text, 8):04o}"
 
 
+def _yes(text: str) -> str:
+    if text != "yes":
+        raise Misfit("the only value here is yes", "write yes, or leave the parameter out")
+    return text
+
+
+def _user(text: str) -> str:
+    if text.isascii() and text.isdigit():
+        if len(text) > 10 or int(text) > _LAST_UNSIGNED:
+            raise Misfit("no user has such a number", f"it goes up to {_LAST_UNSIGNED}")
+        return str(int(text))
+    # What systemd lets pass (its "relaxed" rule): names that come from a directory have spaces, dots and backslashes.
+    if len(text.encode("utf-8", "surrogateescape")) > 256:
+        raise Misfit("a user's name has 256 bytes at most", offset=256)
+    if not text.isprintable() or text != text.strip() or text[0] == "-" or any(char in ":/" for char in text):
+        raise Misfit("not a user", "write a name or a number, as `id` shows them")
+    return text
+
+
 def _ip_protocol(text: str) -> str:
     number = _IP_PROTOCOLS.get(text.lower(), text)
     if not (number.isascii() and number.isdigit() and len(number) <= 3 and int(number) <= 255):
@@ -233,7 +252,9 @@ _ETHER_TYPES = {"all": "0x0003", "ip": "0x0800", "arp": "0x0806", "vlan": "0x810
 
 _TLS = {"ca": _file, "key": _file, "pin": _pin, "sni": host_name, "trust": _trust}
 _TLS_ALPN = _TLS | {"alpn": _protocols}
-_UNIX = {"mode": _mode}
+_PLAIN_TEXT = {"plaintext": _yes}
+_PUBLIC = {"public": _yes}
+_UNIX = {"mode": _mode, "uid": _user}
 _MULTICAST = {"interface": interface}
 _RAW_IP = {"interface": interface, "proto": _ip_protocol}
 _ETHERNET = {"proto": _ether_type}
@@ -255,10 +276,10 @@ _VSOCK_PORT = ("port", _LAST_UNSIGNED)
 SCHEMES: dict[str, Scheme] = {
     scheme.name: scheme
     for scheme in (
-        Scheme("tcp", _STREAM),
-        Scheme("tcp4", _STREAM, family=4),
-        Scheme("tcp6", _STREAM, family=6),
-        Scheme("tls", _STREAM, parameters=_TLS_ALPN),
+        Scheme("tcp", _STREAM, parameters=_PLAIN_TEXT),
+        Scheme("tcp4", _STREAM, parameters=_PLAIN_TEXT, family=4),
+        Scheme("tcp6", _STREAM, parameters=_PLAIN_TEXT, family=6),
+        Scheme("tls", _STREAM, parameters=_TLS_ALPN | _PUBLIC),
         Scheme("quic", ("Session", "Stream"), parameters=_TLS_ALPN),
         Scheme("udp", _ADDRESSED, parameters=_MULTICAST),
         Scheme("udp4", _ADDRESSED, parameters=_MULTICAST, family=4),
@@ -271,13 +292,20 @@ SCHEMES: dict[str, Scheme] = {
         Scheme("tls+unix", _STREAM, "path", port=None, parameters=_UNIX | _TLS_ALPN, local=True),
         Scheme("seqpacket+unix", _MESSAGES, "path", port=None, parameters=_UNIX, local=True),
         Scheme("dgram+unix", _MESSAGES, "path", port=None, parameters=_UNIX, local=True),
-        Scheme("seqpacket+tls", _MESSAGES, parameters=_TLS),  # no alpn: it is sk-seq/1
-        Scheme("seqpacket+tcp", _MESSAGES),
+        Scheme("seqpacket+tls", _MESSAGES, parameters=_TLS | _PUBLIC),  # no alpn: it is sk-seq/1
+        Scheme("seqpacket+tcp", _MESSAGES, parameters=_PLAIN_TEXT),
         Scheme("vsock", _STREAM, "cid", port=_VSOCK_PORT),
         Scheme("seqpacket+vsock", _MESSAGES, "cid", port=_VSOCK_PORT),
         Scheme("bt-rfcomm", _STREAM, "radio", port=("channel", 30)),
         Scheme("bt-l2cap", _MESSAGES, "radio", port=("psm", 65535)),
         Scheme("mem", ("Stream", "Messages", "Session", "Datagrams"), "name", port=None, local=True),
-        Scheme("fd", ("Stream", "Messages", "Session", "Datagrams"), "descriptor", port=None, local=True),
+        Scheme(
+            "fd",
+            ("Stream", "Messages", "Session", "Datagrams"),
+            "descriptor",
+            port=None,
+            parameters=_PLAIN_TEXT | _PUBLIC,
+            local=True,
+        ),
     )
 }
