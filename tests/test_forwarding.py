@@ -24,6 +24,7 @@ from socketkit import (
     ClosedConnection,
     ConnectError,
     EndOfStream,
+    Endpoint,
     EndpointError,
     Limits,
     Listener,
@@ -34,7 +35,8 @@ from socketkit import (
     relay,
     serve,
 )
-from socketkit.forwarding import Forward
+from socketkit.drivers import LoopDriver
+from socketkit.forwarding import Forward, addresses_of
 from socketkit.testing.claims import all_of, numbered, started, until
 from tests.conformance.transports import url
 from tests.conftest import Run
@@ -303,6 +305,23 @@ def test_what_cannot_be_a_target_is_said_at_once(run: Run, tmp_path: Path) -> No
             caller = await connect(listener.local)
             (await listener.accept()).abort()
             caller.abort()
+
+    run(main())
+
+
+def test_of_a_name_only_the_addresses_of_this_machine_are_targets(run: Run) -> None:
+    class Resolver(LoopDriver):
+        async def resolve(self, host: str, port: int, family: int) -> list[tuple[int, tuple[str, int]]]:
+            return [(socket.AF_INET, (address, port)) for address in ("192.0.2.1", "127.0.0.2", "127.0.0.1")]
+
+    async def main() -> None:
+        driver = Resolver(asyncio.get_running_loop())
+        for written, hosts in (
+            ("", ["127.0.0.2", "127.0.0.1"]),
+            ("?plaintext=yes", ["192.0.2.1", "127.0.0.2", "127.0.0.1"]),
+        ):
+            found = await addresses_of(Endpoint.parse(f"tcp://example.test:80{written}"), driver)
+            assert found == [(host, 80) for host in hosts]
 
     run(main())
 

@@ -222,7 +222,7 @@ def test_both_families_are_served_in_turn(run: Run) -> None:
 
 def test_everywhere_is_reached_over_loopback(run: Run) -> None:
     async def main() -> None:
-        async with listen("tcp://*:0") as listener, connect(str(listener.local)) as ours:
+        async with listen("tcp://*:0?plaintext=yes") as listener, connect(str(listener.local)) as ours:
             theirs = await listener.accept()
             await ours.send(b"x")
             assert await theirs.receive() == b"x"
@@ -265,7 +265,7 @@ def test_a_port_that_one_family_has_taken_is_taken(run: Run) -> None:
 def test_an_address_of_another_machine_is_refused(run: Run) -> None:
     async def main() -> None:
         with pytest.raises(ListenError, match="no such address on this machine"):
-            await listen("tcp://192.0.2.1:0")
+            await listen("tcp://192.0.2.1:0?plaintext=yes")
 
     run(main())
 

@@ -166,13 +166,16 @@ class Forward:
 
 
 async def addresses_of(target: Endpoint, driver: Driver) -> list[tuple[Any, ...] | bytes] | None:
-    """The target as the kernel knows it, best address first; None if it is not one that the engine connects to."""
+    """The target as the kernel knows it, best address first; None if it is not one that the engine connects to.
+
+    Raises ConnectError if plain text may not go to any of its addresses; those to which it may not are left out.
+    """
     match target.scheme:
         case "tcp" | "tcp4" | "tcp6":
             from .types import stream
 
-            found = await stream.resolve(target, driver, "connect", ConnectError)
-            return [sockaddr for _, sockaddr in interleave(found)]
+            found = interleave(await stream.resolve(target, driver, "connect", ConnectError))
+            return [sockaddr for _, sockaddr in stream.permitted(target, found)]
         case "unix":
             from .types import unix
 

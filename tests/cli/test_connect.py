@@ -204,3 +204,12 @@ def test_output_cannot_be_written(socketkit: Start, listener: socket.socket) -> 
             peer.sendall(b"x")
             result = command.finish()
     assert (result.status, result.err) == (1, "socketkit: standard output: no space left on device\n")
+
+
+def test_plain_text_to_another_machine_must_be_written_out(ran: Ran) -> None:
+    result = ran("connect", "tcp://192.0.2.1:7000")
+    assert (result.status, result.out) == (1, b"")
+    assert result.err == (
+        "socketkit: connect tcp://192.0.2.1:7000: plain text could be read and changed on its way: "
+        "write tls://192.0.2.1:7000 to encrypt it, or tcp://192.0.2.1:7000?plaintext=yes to allow it\n"
+    )

@@ -182,6 +182,15 @@ def test_path_is_too_long(ran: Ran) -> None:
 
 
 def test_address_of_another_machine(ran: Ran) -> None:
-    assert ran("listen", "tcp://192.0.2.1:0").err.startswith(
-        "socketkit: listen tcp://192.0.2.1:0: no such address on this machine"
+    assert ran("listen", "tcp://192.0.2.1:0?plaintext=yes").err.startswith(
+        "socketkit: listen tcp://192.0.2.1:0?plaintext=yes: no such address on this machine"
+    )
+
+
+def test_plain_text_for_other_machines_must_be_written_out(ran: Ran) -> None:
+    result = ran("listen", "tcp://*:0")
+    assert (result.status, result.out) == (1, b"")
+    assert result.err == (
+        "socketkit: listen tcp://*:0: plain text would be open to other machines: write tls://*:0 to encrypt it, "
+        "tcp://*:0?plaintext=yes to allow it, or leave the host out to stay on this machine (tcp://:0)\n"
     )

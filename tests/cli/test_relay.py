@@ -95,3 +95,10 @@ def test_port_is_taken(ran: Ran, target: str) -> None:
     result = ran("relay", target, "tcp://localhost:1")
     assert result.status == 1
     assert result.err.startswith(f"socketkit: listen {target}: already in use")
+
+
+def test_plain_text_beyond_this_machine_must_be_written_out(ran: Ran) -> None:
+    for listen_url, target_url in (("tcp://*:0", "tcp://localhost:1"), ("tcp://localhost:0", "tcp://192.0.2.1:1")):
+        result = ran("relay", listen_url, target_url)
+        assert result.status == 1
+        assert "?plaintext=yes to allow it" in result.err

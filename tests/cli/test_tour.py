@@ -74,12 +74,14 @@ def test_nobody_reads_it(socketkit: Start, closed_pipe: int) -> None:
 
 
 def test_failed_stop_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(stops, "STOPS", [Stop("nobody's port", "tcp4://192.0.2.1:0"), Stop("in the process", "mem://")])
+    monkeypatch.setattr(
+        stops, "STOPS", [Stop("nobody's port", "tcp4://192.0.2.1:0?plaintext=yes"), Stop("in the process", "mem://")]
+    )
     assert main(["tour", "--json"]) == 1
     tour = json.loads(capsys.readouterr().out)
     assert tour["works"] is False
     failed, works = tour["stops"]
     assert (failed["outcome"], works["outcome"]) == ("failed", "works")
-    assert failed["reason"].startswith("listen tcp4://192.0.2.1:0: no such address on this machine")
+    assert failed["reason"].startswith("listen tcp4://192.0.2.1:0?plaintext=yes: no such address on this machine")
     assert main(["tour"]) == 1
     assert "1 FAILED" in capsys.readouterr().out

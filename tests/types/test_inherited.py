@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -90,6 +91,43 @@ def test_wrong_kinds_are_refused_and_stay_the_programs(run: Run, tcp_listener: s
             assert theirs.recv(100) == b"still usable"
             ours.close()
             theirs.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")])
+def test_a_listener_that_other_machines_can_reach(run: Run, family: int, host: str) -> None:
+    async def main() -> None:
+        with socket.create_server((host, 0), family=family) as sock:
+            fd, port = os.dup(sock.fileno()), sock.getsockname()[1]
+            with pytest.raises(ListenError, match="plaintext=yes to allow it") as raised:
+                await listen(f"fd://{fd}")
+            assert raised.value.errno == errno.EPERM
+            os.fstat(fd)  # it stays the program's
+            async with listen(f"fd://{fd}?plaintext=yes") as listener:
+                where = str(listener.local)
+                assert where == f"tcp://{f'[{host}]' if ':' in host else host}:{port}?plaintext=yes"
+                async with connect(where):
+                    (await listener.accept()).abort()
+
+    run(main())
+
+
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_a_connection_is_judged_by_its_own_address(run: Run, family: int, host: str) -> None:
+    async def main() -> None:
+        with socket.create_server((host, 0), family=family) as server:
+            ours = socket.create_connection(server.getsockname()[:2])
+            theirs, _ = server.accept()
+        async with await connect(f"fd://{ours.detach()}") as stream:
+            theirs.send(b"x")
+            assert await stream.receive() == b"x"
+        theirs.close()
+        # Not connected, and bound to every address: what it will be connected to, nobody knows.
+        with socket.socket(family) as sock:
+            with pytest.raises(ConnectError, match="plaintext=yes to allow it"):
+                await connect(f"fd://{sock.fileno()}")
+            os.fstat(sock.fileno())
 
     run(main())
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -114,6 +116,56 @@ def test_every_attempt_is_in_the_error(run: Run) -> None:
         assert str(error) == f"connect tcp://example.test:{port}: refused: nothing listens there ({tried})"
 
     run(main())
+
+
+def test_of_a_name_only_the_addresses_of_this_machine_are_connected(run: Run) -> None:
+    """In plain text. What it may not connect is an attempt that failed, and no socket was made for it."""
+
+    async def main() -> None:
+        port = _free_port()
+        driver = Resolver([v4("192.0.2.1"), v4("127.0.0.2"), (socket.AF_INET6, ("2001:db8::1", 0, 0))])
+        with pytest.raises(ConnectError) as raised:
+            await open_stream(Stream, f"tcp://example.test:{port}", driver, Limits())
+        said = [(str(attempt.endpoint), attempt.errno) for attempt in raised.value.attempts]
+        assert said == [
+            (f"tcp://192.0.2.1:{port}", errno.EPERM),
+            (f"tcp://[2001:db8::1]:{port}", errno.EPERM),
+            (f"tcp://127.0.0.2:{port}", errno.ECONNREFUSED),
+        ]
+        assert f"write tls://example.test:{port} to encrypt it" in str(raised.value)
+        async with listen(f"tcp://127.0.0.2:{port}") as listener:
+            stream = await open_stream(Stream, f"tcp://example.test:{port}", driver, Limits())
+            assert str(stream.peer.endpoint) == f"tcp://127.0.0.2:{port}"
+            await _accept_one(listener)
+            stream.abort()
+
+    run(main())
+
+
+def test_a_name_that_leaves_this_machine_is_refused_once(run: Run) -> None:
+    async def main() -> None:
+        driver = Resolver([v4("192.0.2.1"), v4("192.0.2.2")])
+        with pytest.raises(ConnectError) as raised:
+            await open_stream(Stream, "tcp://example.test:80", driver, Limits())
+        assert raised.value.errno == errno.EPERM
+        assert str(raised.value) == (
+            "connect tcp://example.test:80: plain text could be read and changed on its way: "
+            "write tls://example.test:80 to encrypt it, or tcp://example.test:80?plaintext=yes to allow it "
+            "(tried tcp://192.0.2.1:80, tcp://192.0.2.2:80)"
+        )
+
+    run(main())
+
+
+def test_a_relay_goes_where_a_connect_would() -> None:
+    here, there = (socket.AF_INET, ("127.0.0.1", 80)), (socket.AF_INET, ("192.0.2.1", 80))
+    plain, encrypted = Endpoint.parse("tcp://h:80"), Endpoint.parse("tls://h:80")
+    assert tcp.permitted(plain, [there, here]) == [here]
+    assert tcp.permitted(plain.replace(query={"plaintext": "yes"}), [there, here]) == [there, here]
+    assert tcp.permitted(encrypted, [there]) == [there]
+    with pytest.raises(ConnectError, match="plaintext=yes") as raised:
+        tcp.permitted(plain, [there])
+    assert [str(attempt.endpoint) for attempt in raised.value.attempts] == ["tcp://192.0.2.1:80"]
 
 
 def test_reasons_that_differ_are_all_said() -> None:
@@ -263,6 +315,64 @@ def test_one_free_port_for_both_families(run: Run) -> None:
             async with listen("tcp://:0") as listener:
                 assert len(listener._filenos) == 2
                 assert listener.local.port
+
+    run(main())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_localhost_is_taken_whole_or_not_at_all(run: Run, host: str) -> None:
+    """Else who has the other half would get the callers that try it first."""
+
+    async def main() -> None:
+        with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as other:
+            port = other.getsockname()[1]
+            for name in ("", "localhost"):
+                with pytest.raises(ListenError, match="in use"):
+                    await listen(f"tcp://{name}:{port}")
+
+    run(main())
+
+
+THIEF = """
+import os, socket, sys
+
+def steal(family, host, port):
+    with socket.socket(family) as thief:
+        if family == socket.AF_INET6:
+            thief.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            thief.bind((host, port))
+            thief.listen()
+        except OSError as error:
+            return error.strerror
+
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[2]))
+print(*(
+    steal(family, host, int(sys.argv[1]))
+    for family, hosts in ((socket.AF_INET, ("127.0.0.1", "0.0.0.0")), (socket.AF_INET6, ("::1", "::")))
+    for host in hosts
+    for _ in range(10)
+), sep=",")
+"""
+
+
+@pytest.mark.parametrize("user", [pytest.param(65534, marks=pytest.mark.privileged), os.getuid()])
+@pytest.mark.parametrize("url", ["tcp://:0", "tcp://*:0?plaintext=yes"])
+def test_nobody_else_can_bind_the_port(run: Run, url: str, user: int) -> None:
+    """Neither another user nor we ourselves, with every option that shares ports; not even one address of many."""
+
+    async def main() -> None:
+        async with listen(url) as listener:
+            for fd in listener._filenos:
+                with socket.socket(fileno=os.dup(fd)) as sock:
+                    assert not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+            command = (sys.executable, "-S", "-c", THIEF, str(listener.local.port), str(user))
+            thief = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+            said, _ = await thief.communicate()
+            assert said.decode().strip().split(",") == ["Address already in use"] * 40
 
     run(main())
 

@@ -21,8 +21,8 @@ Examples:
   socketkit listen --keep tcp://localhost:7000 >> log
 
 \b
-An address without a host, or with localhost, can be reached from this machine only.
-tcp://*:7000 can be reached from everywhere, and what it receives is not encrypted.
+An address without a host, or with localhost, can be reached from this machine only. To be reached
+from everywhere in plain text must be written out: 'tcp://*:7000?plaintext=yes'.
 """
 
 

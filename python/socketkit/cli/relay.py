@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   socketkit relay tcp://localhost:7001 tcp://localhost:7000
-  socketkit relay unix:///tmp/db.sock tcp://db.example:5432
+  socketkit relay unix:///tmp/db.sock 'tcp://db.example:5432?plaintext=yes'
   socketkit relay --json tcp://localhost:0 unix:///run/app.sock > summary.json
 
 \b
-What it passes on is not encrypted on the way. An address without a host, or with localhost, can be
-reached from this machine only; tcp://*:7001 from everywhere.
+An address without a host, or with localhost, is on this machine only. To listen for other machines, or
+to connect to one, in plain text must be written out: 'tcp://*:7001?plaintext=yes'.
 """
 
 

@@ -1,7 +1,7 @@
 """`fd://3`, `fd://name`: sockets that were open when the program started (systemd socket activation, a parent process).
 
 By number: that descriptor. By name: the first of LISTEN_FDS whose LISTEN_FDNAMES entry is the name (man 3
-sd_listen_fds).
+sd_listen_fds). Who made the socket chose its address: whether plain text may use it is judged by that (exposure.py).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ..connection import adopt
 from ..endpoint import Endpoint
 from ..errors import ConnectError, ListenError, SocketError, Unsupported, from_errno, raisable
+from ..exposure import inherited_refusal
 
 if TYPE_CHECKING:
     from ..connection import Connection
@@ -32,7 +33,8 @@ async def connect(kind: type[_Connection], endpoint: Endpoint, driver: Driver, l
 def open_listener(endpoint: Endpoint, limits: Limits) -> tuple[int, Endpoint]:
     """The listening descriptor and where it listens; it is owned from here on."""
     sock, where = _inherit(endpoint, "listen", ListenError, listening=True)
-    where = Endpoint.from_sockaddr(where.scheme, sock.getsockname())
+    if where.scheme == "tcp" and "plaintext" in endpoint.query:
+        where = where.replace(query={"plaintext": "yes"})  # what it says must connect as it stands
     return sock.detach(), where
 
 
@@ -52,12 +54,15 @@ def _inherit(
         if accepts != listening:
             what, remedy = ("listens", "listen") if accepts else ("does not listen", "connect")
             raise raisable(kind)(operation, endpoint, f"the descriptor {what}: use {remedy}()", errno.EINVAL)
+        sockaddr = sock.getsockname()
+        if scheme == "tcp" and (refusal := inherited_refusal(endpoint, kind, operation, sockaddr)):
+            raise refusal
         sock.setblocking(False)
         os.set_inheritable(fd, False)
     except BaseException:
         sock.detach()  # it stays the program's
         raise
-    return sock, Endpoint.from_sockaddr(scheme, sock.getsockname())
+    return sock, Endpoint.from_sockaddr(scheme, sockaddr)
 
 
 def _descriptor(endpoint: Endpoint, operation: str, kind: type[SocketError]) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..connection import adopt
 from ..errors import ConnectError, ListenError, SocketError, from_errno, raisable
+from ..exposure import plain_text_refusal, require_private
 from ..race import Race
 
 if TYPE_CHECKING:
@@ -35,14 +36,18 @@ async def connect(kind: type[_Connection], endpoint: Endpoint, driver: Driver, l
         return await attempt(addresses[0])
 
     def defeat(failures: Sequence[BaseException]) -> ConnectError:
-        attempts = tuple(failure for failure in failures if isinstance(failure, SocketError))
-        last = attempts[-1]
-        error = raisable(ConnectError)("connect", endpoint, _in_one(attempts), last.errno)
-        error.attempts = attempts
-        error.__cause__ = last
-        return error
+        return _defeat(endpoint, [failure for failure in failures if isinstance(failure, SocketError)])
 
     return await driver.run(Race(addresses, attempt, kind.abort, defeat))
+
+
+def permitted(endpoint: Endpoint, addresses: Sequence[Address]) -> list[Address]:
+    """Those of `addresses` to which `connect` would go; ConnectError if it would go to none."""
+    refusals = [_refusal(endpoint, address) for address in addresses]
+    allowed = [address for address, refusal in zip(addresses, refusals, strict=True) if refusal is None]
+    if not allowed:
+        raise _defeat(endpoint, [refusal for refusal in refusals if refusal is not None])
+    return allowed
 
 
 async def open_listeners(endpoint: Endpoint, driver: Driver, limits: Limits) -> tuple[list[int], Endpoint]:
@@ -51,6 +56,7 @@ async def open_listeners(endpoint: Endpoint, driver: Driver, limits: Limits) -> 
     All of its addresses are taken, with one port; else ListenError.
     """
     addresses = await resolve(endpoint, driver, "listen", ListenError)
+    require_private(endpoint, addresses)
     tries = FREE_PORT_TRIES if endpoint.port == 0 and len(addresses) > 1 else 1
     for left in reversed(range(tries)):
         try:
@@ -64,6 +70,19 @@ async def open_listeners(endpoint: Endpoint, driver: Driver, limits: Limits) -> 
     return [sock.detach() for sock in sockets], endpoint.replace(host=host, port=port)
 
 
+def _defeat(endpoint: Endpoint, attempts: Sequence[SocketError]) -> ConnectError:
+    last = attempts[-1]
+    error = raisable(ConnectError)("connect", endpoint, _in_one(attempts), last.errno)
+    error.attempts = tuple(attempts)
+    error.__cause__ = last
+    return error
+
+
+def _refusal(endpoint: Endpoint, address: Address) -> ConnectError | None:
+    _, sockaddr = address
+    return plain_text_refusal(endpoint, endpoint.from_sockaddr(endpoint.scheme, sockaddr), sockaddr)
+
+
 def _in_one(attempts: Sequence[SocketError]) -> str:
     """What all attempts say; a reason that they share is said once."""
     if len({attempt.reason for attempt in attempts}) == 1:
@@ -74,6 +93,8 @@ def _in_one(attempts: Sequence[SocketError]) -> str:
 async def _attempt(
     kind: type[_Connection], address: Address, endpoint: Endpoint, driver: Driver, limits: Limits
 ) -> _Connection:
+    if refusal := _refusal(endpoint, address):
+        raise refusal
     family, sockaddr = address
     where = endpoint.from_sockaddr(endpoint.scheme, sockaddr)
     try:
