@@ -38,6 +38,7 @@ from socketkit import (
 from socketkit.drivers import LoopDriver
 from socketkit.forwarding import Forward, addresses_of
 from socketkit.testing.claims import all_of, numbered, started, until
+from socketkit.types import unix
 from tests.conformance.transports import url
 from tests.conftest import Run
 
@@ -326,6 +327,42 @@ def test_of_a_name_only_the_addresses_of_this_machine_are_targets(run: Run) -> N
     run(main())
 
 
+@pytest.mark.parametrize("listening", ["tcp4", "mem"])
+def test_a_target_of_a_stranger_gets_no_byte(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listening: str
+) -> None:
+    """A Unix socket where others can listen, too: each connection is asked who answers."""
+    me = os.geteuid()
+
+    async def main() -> None:
+        folder = tmp_path / "shared"
+        folder.mkdir()
+        folder.chmod(0o1777)
+        where = f"unix://{folder}/socket"
+        async with listen(where) as target, listen(url(listening, tmp_path), limits=QUICK) as listener:
+            monkeypatch.setattr(unix, "ROOT", -1)
+            monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+            for written, served in (("", False), (f"?uid={me}", True)):
+                forward = relay(listener, where + written)
+                task = await started(forwarded(forward))
+                caller = await connect(listener.local)
+                await caller.send(b"secret")
+                seen = await target.accept()
+                if served:
+                    assert await seen.receive() == b"secret"
+                else:
+                    with pytest.raises(EndOfStream):
+                        await seen.receive()
+                    await until(lambda: forward.failed == 1)  # noqa: B023
+                    assert f"write {where}?uid={me} if that is your server" in str(forward.last_error)
+                seen.abort()
+                caller.abort()
+                task.cancel()
+                await asyncio.wait([task])
+
+    run(main())
+
+
 def test_a_forward_is_used_once(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
         async with forwarding(tmp_path) as (forward, listener, _):
@@ -458,8 +495,9 @@ def test_blocking_out_of_time(tmp_path: Path) -> None:
     with socketkit.sync.listen(f"unix://{tmp_path}/socket") as listener:
         with pytest.raises(TimeoutError), socketkit.sync.timeout(0.02):
             socketkit.sync.relay(listener, "tcp://localhost:1")
-        with pytest.raises(Unsupported, match=r"socketkit\.relay"):
-            socketkit.sync.relay(listener, "mem://somewhere")
+        for target in ("mem://somewhere", "unix://@socketkit-test-anybody"):
+            with pytest.raises(Unsupported, match=r"socketkit\.relay does"):
+                socketkit.sync.relay(listener, target)
         with socketkit.sync.connect(f"unix://{tmp_path}/socket") as caller, listener.accept() as stream:
             caller.send(b"still a listener")
             assert stream.receive() == b"still a listener"

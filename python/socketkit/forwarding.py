@@ -1,7 +1,8 @@
 """`Forward`: every connection to a listener is relayed to a new one to a target.
 
 Between sockets the engine accepts, connects and relays, and no connection becomes a Python object. What exists only in
-this process (`mem://`) is accepted and connected here, and relayed by the engine pair by pair.
+this process (`mem://`), and a Unix target whose server must be asked for its user, is accepted and connected here, and
+relayed by the engine pair by pair.
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ class Forward:
     @property
     def last_error(self) -> str | None:
         """Why the last accept or connect that failed did so."""
+        if isinstance(self._work, Pairs):
+            return self._work.last_reason
         number = self._work.last_errno
         return None if number is None else explain(number)
 
@@ -121,7 +124,10 @@ class Forward:
         if targets is None or self._listener.local.carrier == "mem":
             connector(self._target)  # An address that cannot be opened is said now, not to every caller.
             if not isinstance(self._listener, Listener):
-                reason = "socketkit.sync relays listeners between TCP and Unix sockets only; socketkit.relay does all"
+                reason = (
+                    "socketkit.sync relays listeners between TCP sockets and Unix sockets in folders of their owner's "
+                    "alone; socketkit.relay does all"
+                )
                 raise raisable(Unsupported)("relay", self._target, reason)
             self._work = Pairs(self._listener, self._target, limits)
             return self._work
@@ -179,7 +185,9 @@ async def addresses_of(target: Endpoint, driver: Driver) -> list[tuple[Any, ...]
         case "unix":
             from .types import unix
 
-            return [os.fsencode(unix.sockaddr(target))]
+            # The engine does not ask who listens there. Where others could, each connection is made here, which does.
+            path = unix.unattended(target)
+            return None if path is None else [os.fsencode(path)]
         case _:
             return None
 
@@ -233,6 +241,7 @@ class Pairs:
     def __init__(self, listener: Listener, target: Endpoint, limits: Limits) -> None:
         self.accepted = self.failed = self.broken = 0
         self.last_errno: int | None = None
+        self.last_reason: str | None = None
         self._listener = listener
         self._target = target
         self._limits = limits
@@ -306,6 +315,8 @@ class Pairs:
             if len(streams) == 1:
                 self.failed += 1
                 self.last_errno, self._failure = failure.errno, failure
+                # What a number cannot say: who listens there instead, and what to write.
+                self.last_reason = failure.reason if isinstance(failure, SocketError) else str(failure)
             else:
                 self.broken += 1
         finally:

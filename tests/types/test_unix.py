@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
+import pwd
 import socket
 import stat
 import subprocess
 import sys
 import textwrap
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
-from socketkit import ConnectError, ListenError, connect, listen
+from socketkit import ConnectError, EndOfStream, Endpoint, ListenError, connect, listen
+from socketkit.types import unix
 from tests.conftest import Run
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -328,3 +333,239 @@ def test_the_kernel_proves_who_called(run: Run) -> None:
             assert (credentials.pid, credentials.uid, credentials.gid) == (process.pid, 65534, 65534)
 
     run(main())
+
+
+# --- who listens: asked before a byte is sent
+
+
+@pytest.fixture
+def stranger(monkeypatch: pytest.MonkeyPatch) -> int:
+    """This process's servers are those of another user, who is not root either. His number."""
+    me = os.geteuid()
+    monkeypatch.setattr(unix, "ROOT", -1)
+    monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+    return me
+
+
+async def refused(url: str) -> ConnectError:
+    with pytest.raises(ConnectError) as raised:
+        await connect(url)
+    assert raised.value.errno == errno.EPERM
+    return raised.value
+
+
+@pytest.mark.parametrize("place", ["path", "abstract"])
+def test_a_server_of_a_stranger(run: Run, tmp_path: Path, stranger: int, place: str) -> None:
+    """pytest's folder is below /tmp, where anybody may make one: owning it proves nothing."""
+    where = tmp_path / "socket" if place == "path" else f"@socketkit-test-{os.getpid()}"
+    me = f"user {pwd.getpwuid(stranger).pw_name} (uid {stranger})"
+
+    async def main() -> None:
+        async with listen(f"unix://{where}") as listener:
+            assert str(await refused(f"unix://{where}")) == (
+                f"connect unix://{where}: {me} listens there, and anybody could: write unix://{where}?uid={stranger} "
+                "if that is your server, or have it listen in a folder of its own, as in /run/NAME"
+            )
+            async with await listener.accept() as seen:
+                with pytest.raises(EndOfStream):
+                    await seen.receive()
+            await refused(f"unix://{where}?uid={stranger + 7}")
+            (await listener.accept()).abort()
+            for user in (stranger, pwd.getpwuid(stranger).pw_name):
+                async with connect(f"unix://{where}?uid={user}") as stream:
+                    theirs = await listener.accept()
+                    await stream.send(b"x")
+                    assert await theirs.receive() == b"x"
+                    theirs.abort()
+
+    if place == "path" and not unix._is_open_to_all("/tmp"):
+        pytest.skip("/tmp is not open to all here")
+    run(main())
+
+
+def test_ours_and_roots(run: Run, path: Path, stranger: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with listen(f"unix://{path}") as listener:
+            await refused(f"unix://{path}")
+            (await listener.accept()).abort()
+            with monkeypatch.context() as known:
+                known.setattr(unix, "ROOT", stranger)
+                async with connect(f"unix://{path}"):
+                    (await listener.accept()).abort()
+            with monkeypatch.context() as known:
+                known.setattr(os, "geteuid", lambda: stranger)
+                async with connect(f"unix://{path}"):
+                    (await listener.accept()).abort()
+
+    run(main())
+
+
+def test_a_user_without_a_name(stranger: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int) -> pwd.struct_passwd:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert unix._described(4711) == "uid 4711"
+
+
+def test_a_user_that_this_machine_does_not_know(run: Run, path: Path) -> None:
+    async def main() -> None:
+        with pytest.raises(ConnectError, match="no user of this machine is called nobody-has-this-name") as raised:
+            await connect(f"unix://{path}?uid=nobody-has-this-name")
+        assert raised.value.errno == errno.EINVAL
+
+    run(main())
+
+
+@pytest.mark.parametrize("open_to_all", ["/tmp", "/tmp/theirs", "/home"])
+def test_owning_a_folder_proves_nothing_where_anybody_may_make_one(
+    monkeypatch: pytest.MonkeyPatch, open_to_all: str
+) -> None:
+    modes = {"/": 0o755, "/home": 0o755, "/home/alice": 0o700, open_to_all: 0o1777}
+    links = {"/tmp/theirs": "/home/alice", "/tmp/theirs/deep": "/home/alice/deep"}
+
+    def status(folder: str) -> os.stat_result:
+        return os.stat_result((stat.S_IFDIR | modes.get(folder, 0o755), 0, 0, 0, 1000, 0, 0, 0, 0, 0))
+
+    monkeypatch.setattr(os, "stat", status)
+    monkeypatch.setattr(os.path, "realpath", lambda folder: links.get(folder, folder))
+    assert unix._keeper("/tmp/theirs/deep") is None
+    assert unix._keeper("/srv/alice") == 1000
+
+
+def test_a_folder_that_cannot_be_seen_has_no_keeper(tmp_path: Path) -> None:
+    assert unix._keeper(f"{tmp_path}/missing") is None
+    assert unix._keeper("/missing") is None
+
+
+SERVER = """
+import os, socket, sys
+os.setgid(65534); os.setuid(65534)
+listener = socket.socket(socket.AF_UNIX)
+name = sys.argv[1]
+listener.bind("\\0" + name[1:] if name[0] == "@" else name)
+listener.listen()
+if name[0] != "@":
+    os.chmod(name, 0o666)
+print("ready", flush=True)
+while True:
+    caller, _ = listener.accept()
+    print(len(caller.recv(100)), flush=True)
+"""
+
+
+@asynccontextmanager
+async def squatter(where: str) -> AsyncIterator[asyncio.StreamReader]:
+    """Another user's server; says how many bytes it got of each caller."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(sys.executable, "-S", "-c", SERVER, where, stdout=pipe)
+    assert process.stdout
+    try:
+        assert await process.stdout.readline() == b"ready\n"
+        yield process.stdout
+    finally:
+        process.kill()
+        await process.communicate()
+
+
+@pytest.mark.privileged
+@pytest.mark.parametrize("place", ["/tmp", "his own folder in /tmp", "an abstract name"])
+def test_a_squatter_gets_no_byte(run: Run, place: str) -> None:
+    async def main() -> None:
+        with TemporaryDirectory(dir="/tmp") as folder:
+            if place == "/tmp":
+                os.chmod(folder, 0o1777)
+            else:
+                os.chown(folder, 65534, 65534)
+            where = f"@socketkit-test-{os.getpid()}" if place == "an abstract name" else f"{folder}/socket"
+            async with squatter(where) as got:
+                for _ in range(40):
+                    assert "(uid 65534) listens there, and anybody could" in str(await refused(f"unix://{where}"))
+                    assert await got.readline() == b"0\n"
+                async with connect(f"unix://{where}?uid=65534") as stream:
+                    await stream.send(b"known")
+                    assert await got.readline() == b"5\n"
+
+    run(main())
+
+
+@pytest.mark.privileged
+def test_a_service_in_its_own_folder_is_known(run: Run) -> None:
+    """As postgres in /run/postgresql, also by a link such as /var/run."""
+
+    async def main() -> None:
+        with TemporaryDirectory(dir="/run") as folder:
+            os.chmod(folder, 0o755)
+            os.mkdir(f"{folder}/service")
+            os.chown(f"{folder}/service", 65534, 65534)
+            os.symlink("service", f"{folder}/link")
+            async with squatter(f"{folder}/service/socket") as got:
+                for name in ("service", "link"):
+                    async with connect(f"unix://{folder}/{name}/socket") as stream:
+                        await stream.send(b"known")
+                        assert await got.readline() == b"5\n"
+                os.symlink("service/socket", f"{folder}/socket")
+                error = await refused(f"unix://{folder}/socket")
+                assert "(uid 65534) listens there, who is neither you, nor root, nor the folder's owner" in str(error)
+
+    run(main())
+
+
+# --- where a server may make its socket
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_a_folder_in_which_anybody_could_replace_it(run: Run, tmp_path: Path, above: bool) -> None:
+    shared = tmp_path / "shared"
+    folder = shared / "private" if above else shared
+    folder.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(folder)
+
+    async def main() -> None:
+        shared.chmod(0o777)
+        for place in (folder, tmp_path / "link"):
+            with pytest.raises(ListenError, match="anybody could replace the socket") as raised:
+                await listen(f"unix://{place}/socket")
+            assert raised.value.errno == errno.EPERM
+            assert f"chmod +t {shared}" in str(raised.value)
+        assert list(folder.iterdir()) == []
+        shared.chmod(0o1777)
+        async with listen(f"unix://{folder}/socket"), connect(f"unix://{folder}/socket"):
+            pass
+        shared.chmod(0o775)
+        async with listen(f"unix://{folder}/socket"), connect(f"unix://{folder}/socket"):
+            pass
+
+    run(main())
+
+
+# --- where the engine may connect by itself
+
+
+def test_a_path_that_only_known_users_can_take_is_unattended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(folder)
+    url = Endpoint.parse(f"unix://{folder}/socket")
+
+    assert unix.unattended(url) == f"{folder}/socket"
+    assert unix.unattended(Endpoint.parse(f"unix://{tmp_path}/link/socket")) == f"{folder}/socket", "it may be turned"
+    assert unix.unattended(Endpoint.parse("unix://@abstract")) is None
+    assert unix.unattended(Endpoint.parse(f"unix://{tmp_path}/missing/socket")) is None
+    for mode in (0o770, 0o702, 0o1777):
+        folder.chmod(mode)
+        assert unix.unattended(url) is None
+        folder.chmod(0o755)
+        assert unix.unattended(url) is not None
+    for mode in (0o777, 0o775):
+        tmp_path.chmod(mode)
+        assert unix.unattended(url) is None
+        tmp_path.chmod(0o700)
+    long = folder / ("x" * 60) / ("y" * 60)
+    long.mkdir(parents=True)
+    (tmp_path / "short").symlink_to(long)
+    assert unix.unattended(Endpoint.parse(f"unix://{tmp_path}/short/socket")) is None, "the engine could not write it"
+    me = os.geteuid()
+    monkeypatch.setattr(unix, "ROOT", -1)
+    monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+    assert unix.unattended(url) is None

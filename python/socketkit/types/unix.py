@@ -1,4 +1,8 @@
-"""Unix domain stream sockets (man 7 unix): paths that are nobody else's, abstract names, private by default."""
+"""Unix domain stream sockets (man 7 unix): paths that are nobody else's, abstract names, private by default.
+
+A name on this machine says nothing about who took it. So a client asks the kernel who listens, and a server takes no
+path that another user could take from it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import fcntl
 import os
 import socket
 import stat
+import struct
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
@@ -26,6 +31,8 @@ _Connection = TypeVar("_Connection", bound="Connection")
 
 
 async def connect(kind: type[_Connection], endpoint: Endpoint, driver: Driver, limits: Limits) -> _Connection:
+    """A connection to the server at `endpoint`, if it is one that may be there (`_require_known`)."""
+    expected = _expected(endpoint)
     sock = _socket()
     try:
         wait = FULL_BACKLOG_WAIT_SECONDS
@@ -39,6 +46,7 @@ async def connect(kind: type[_Connection], endpoint: Endpoint, driver: Driver, l
             wait = min(2 * wait, 0.1)
         if number:
             raise from_errno(ConnectError, "connect", endpoint, number)
+        _require_known(sock, endpoint, expected)
         return adopt(kind, sock.detach(), endpoint, driver, limits)
     finally:
         sock.close()
@@ -57,6 +65,7 @@ def open_listener(endpoint: Endpoint, limits: Limits) -> tuple[int, Callable[[],
         # is open to all.
         mode = int(endpoint.query.get("mode", "0600"), 8)
         os.fchmod(sock.fileno(), mode)
+        _require_lasting(path, endpoint)
         with _locked_folder(path, endpoint):
             _clear(path, endpoint)
             sock.bind(path)
@@ -77,6 +86,117 @@ def sockaddr(endpoint: Endpoint) -> str | bytes:
     """The address as the kernel wants it: a leading NUL makes a name abstract."""
     path = endpoint.path or ""
     return b"\0" + os.fsencode(path[1:]) if path.startswith("@") else path
+
+
+def unattended(endpoint: Endpoint) -> str | None:
+    """The path at which to connect without asking each time who listens; None if that must be asked.
+
+    Without links, and with nothing in it where a user could listen whose server `connect` refuses.
+    """
+    path = endpoint.path or ""
+    if path.startswith("@"):
+        return None
+    folder = os.path.realpath(os.path.dirname(path))
+    real = f"{folder}/{os.path.basename(path)}"
+    known = {os.geteuid(), ROOT, _expected(endpoint), _keeper(os.path.dirname(path))}
+    try:
+        there = [os.stat(above) for above in (folder, *_above(folder))]
+    except OSError:
+        return None
+    others = stat.S_IWGRP | stat.S_IWOTH
+    kept = all(
+        each.st_uid in known and not (each.st_mode & others and not each.st_mode & stat.S_ISVTX) for each in there
+    )
+    return real if kept and not there[0].st_mode & others and len(os.fsencode(real)) <= LONGEST_PATH_BYTES else None
+
+
+def _require_known(sock: socket.socket, endpoint: Endpoint, expected: int | None) -> None:
+    """Raise ConnectError unless the server is ours, root's, of the user that the address names or the folder's owner.
+
+    Nothing has been sent by then: a stranger who was there first gets no byte. The kernel tells who called listen(2).
+    """
+    _, uid, _ = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII")))
+    if uid in (os.geteuid(), ROOT, expected):
+        return
+    path = endpoint.path or ""
+    abstract = path.startswith("@")
+    folder = os.path.dirname(path)
+    if not abstract and uid == _keeper(folder):
+        return
+    anybody = abstract or any(_is_open_to_all(above) for above in (folder, *_above(folder)))
+    doubt = "and anybody could" if anybody else "who is neither you, nor root, nor the folder's owner"
+    accept = endpoint.replace(query={**endpoint.query, "uid": str(uid)})
+    raise raisable(ConnectError)(
+        "connect",
+        endpoint,
+        f"{_described(uid)} listens there, {doubt}: write {accept} if that is your server, "
+        "or have it listen in a folder of its own, as in /run/NAME",
+        errno.EPERM,
+    )
+
+
+def _expected(endpoint: Endpoint) -> int | None:
+    """The number of the user that the address names; ConnectError if there is no such user."""
+    user = endpoint.query.get("uid")
+    if user is None or user.isdecimal():
+        return None if user is None else int(user)
+    import pwd
+
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except (KeyError, ValueError):
+        reason = f"no user of this machine is called {user}: `getent passwd` lists them; a number will do, too"
+        raise raisable(ConnectError)("connect", endpoint, reason, errno.EINVAL) from None
+
+
+def _keeper(folder: str) -> int | None:
+    """The owner of the folder; None where anybody may make folders, so that owning one proves nothing."""
+    if any(_is_open_to_all(above) for above in _above(folder)):
+        return None
+    try:
+        return os.stat(folder).st_uid
+    except OSError:
+        return None
+
+
+def _require_lasting(path: str, endpoint: Endpoint) -> None:
+    """Raise ListenError if anybody could put a socket of his own in the place of the one at `path`."""
+    real = os.path.realpath(os.path.dirname(path))
+    for folder in (real, *_above(real)):
+        if _is_open_to_all(folder, sticky=False):
+            reason = (
+                f"anybody could replace the socket, because everybody may rename what is in {folder}: "
+                f"take another folder, or `chmod +t {folder}`"
+            )
+            raise raisable(ListenError)("listen", endpoint, reason, errno.EPERM)
+
+
+def _is_open_to_all(folder: str, *, sticky: bool = True) -> bool:
+    """Whether every user may make entries in it; `sticky=False`: and may rename and remove those of others, too."""
+    try:
+        mode = os.stat(folder).st_mode
+    except OSError:
+        return False
+    return bool(mode & stat.S_IWOTH) and (sticky or not mode & stat.S_ISVTX)
+
+
+def _above(folder: str) -> list[str]:
+    """The folders above this one: those by which it is reached as it is written, and those in which it really is."""
+    found = []
+    for lower in (folder, os.path.realpath(folder)):
+        while (upper := os.path.dirname(lower)) != lower:
+            found.append(upper)
+            lower = upper
+    return found
+
+
+def _described(uid: int) -> str:
+    import pwd
+
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name} (uid {uid})"
+    except KeyError:
+        return f"uid {uid}"
 
 
 def _socket() -> socket.socket:
@@ -134,5 +254,7 @@ def _nothing() -> None:
     return None
 
 
+ROOT = 0
+LONGEST_PATH_BYTES = 107
 FULL_BACKLOG_WAIT_SECONDS = 0.001
 LOCK_SECONDS = 1.0
