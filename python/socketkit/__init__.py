@@ -12,14 +12,18 @@ from .errors import (
     ConnectError,
     EndOfStream,
     EndpointError,
+    IdentityError,
     ListenError,
     PeerViolation,
     SocketError,
     Unsupported,
+    UntrustedPeer,
 )
+from .identity import Identity
 from .limits import Limits
 from .listener import Listener
 from .relaying import RelayReport
+from .trust import Trust
 from .verbs import bind, connect, listen, relay, serve
 
 __all__ = [
@@ -31,6 +35,8 @@ __all__ = [
     "EndOfStream",
     "Endpoint",
     "EndpointError",
+    "Identity",
+    "IdentityError",
     "Limits",
     "ListenError",
     "Listener",
@@ -39,7 +45,9 @@ __all__ = [
     "RelayReport",
     "SocketError",
     "Stream",
+    "Trust",
     "Unsupported",
+    "UntrustedPeer",
     "__version__",
     "bind",
     "connect",

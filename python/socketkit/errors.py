@@ -2,7 +2,7 @@
 
 - The network or the kernel did it: `SocketError` (an `OSError`), with the operation, the endpoint and whether trying
   again may help.
-- The caller did it: `EndpointError`, `ClosedConnection`, `BusyConnection`.
+- The caller did it: `EndpointError`, `IdentityError`, `ClosedConnection`, `BusyConnection`.
 - The peer broke the protocol: `PeerViolation`.
 - The stream ended as it should: `EndOfStream`.
 
@@ -65,6 +65,28 @@ class ConnectError(SocketError):
         self.attempts = attempts
 
 
+class UntrustedPeer(ConnectError):
+    """The peer did not prove to be the one that was meant, and nothing was sent to it.
+
+    `presented` is the fingerprint that it showed (None: none), `expected` those that would have been accepted.
+    """
+
+    def __init__(
+        self,
+        operation: str,
+        endpoint: Endpoint | None,
+        reason: str,
+        errno: int | None = None,
+        attempts: tuple[SocketError, ...] = (),
+        *,
+        presented: str | None = None,
+        expected: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(operation, endpoint, reason, errno, attempts)
+        self.presented = presented
+        self.expected = expected
+
+
 class ListenError(SocketError):
     """The endpoint could not be taken: in use, not permitted, not an address of this machine."""
 
@@ -112,6 +134,13 @@ def _pointed(text: str, at: int) -> str:
     line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[start:stop])
     before, after = "…" * (start > 0), "…" * (stop < len(text))
     return f"\n  {before}{line}{after}\n  {' ' * (at - start + len(before))}^"
+
+
+class IdentityError(ValueError):
+    """A key, a fingerprint or a file that says whom to trust cannot be used: `what: remedy`.
+
+    The text never holds a part of a key.
+    """
 
 
 class ClosedConnection(RuntimeError):

@@ -10,6 +10,8 @@ from __future__ import annotations
 from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import TYPE_CHECKING
 
+from . import fingerprint
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -128,11 +130,10 @@ def _file(text: str) -> str:
 
 
 def _pin(text: str) -> str:
-    # 32 bytes are 52 characters of base32; the check digits behind them are verified where the pin is used.
-    digits = text[4:].lower()
-    if text[:4].lower() != "sk1:" or not 52 <= len(digits) <= 72 or not _PIN_CHARACTERS.issuperset(digits):
-        raise Misfit("not an identity", "it reads sk1:..., as the peer prints it when it listens")
-    return f"sk1:{digits}"
+    try:
+        return fingerprint.canonical(text)
+    except fingerprint.NotFingerprint as fault:
+        raise Misfit(fault.reason, fault.hint, fault.offset) from None
 
 
 def _trust(text: str) -> str:
@@ -235,7 +236,6 @@ def did_you_mean(word: str, known: Mapping[str, object] | tuple[str, ...]) -> st
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 _HEXADECIMAL = frozenset("0123456789abcdef")
 _LAST_UNSIGNED = 2**32 - 2  # one more is the kernel's "any", for which an address has * and port 0
-_PIN_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 _IP_PROTOCOLS = {
     "icmp": "1",
     "igmp": "2",
