@@ -3,6 +3,7 @@
 - `run(coroutine, seconds=10)`: runs it on a fresh event loop, under asyncio and again under uvloop, bounded in time.
 - `loop_factory`: what `run` is made of, for a test that starts its own loop.
 - `program(name)`: the path of a program that we did not write (`program("socat")`).
+- `home`: socketkit's folder for this test, without an identity yet. Every test has one: none touches the user's own.
 - `no_leaks`: fails the test if it leaves a descriptor open.
 
 Markers: `slow`, `privileged` (needs root), `may_skip(reason)`. A skip is printed by name with its reason; with CI set
@@ -66,6 +67,14 @@ def run(loop_factory: LoopFactory) -> Run:
 
 
 # --- the machine
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that SOCKETKIT_HOME names, in this process and in those that it starts; it does not exist yet."""
+    folder = tmp_path_factory.mktemp("home") / "socketkit"
+    monkeypatch.setenv("SOCKETKIT_HOME", str(folder))
+    return folder
 
 
 @pytest.fixture

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from socketkit import _core
 from socketkit.endpoint import Endpoint
 from socketkit.errors import EndpointError
 from socketkit.schemes import SCHEMES
 
-PIN = "sk1:" + "a2" * 26
+PIN = _core.fingerprint_text(b"a peer's key, hashed to 32 bytes")
 
 # --- endpoints of every scheme, for properties
 
@@ -41,7 +42,7 @@ radios = st.binary(min_size=6, max_size=6).filter(any).map(lambda address: addre
 VALUES = {
     "ca": text.map(lambda name: f"/{name}"),
     "key": text.map(lambda name: f"/{name}"),
-    "pin": st.text("abcdefghijklmnopqrstuvwxyz234567", min_size=52, max_size=60).map(lambda digits: f"sk1:{digits}"),
+    "pin": st.binary(min_size=32, max_size=32).map(_core.fingerprint_text),
     "sni": names,
     "trust": st.sampled_from(["system", "first_use", "danger_anyone"]),
     "alpn": st.lists(text.filter(lambda name: "," not in name), min_size=1, max_size=3).map(",".join),
@@ -215,6 +216,7 @@ def test_ip_addresses_have_one_spelling(address: ipaddress.IPv4Address | ipaddre
         ("tcp6://[0:0::1]:80", ("tcp6", "::1", 80, None, {}), "tcp6://[::1]:80"),
         ("tcp://[FE80::1%25eth0]:80", ("tcp", "fe80::1%eth0", 80, None, {}), "tcp://[fe80::1%25eth0]:80"),
         (f"tls://h:443?pin={PIN.upper()}", ("tls", "h", 443, None, {"pin": PIN}), f"tls://h:443?pin={PIN}"),
+        (f"tls://h:443?pin={PIN[:10]}-{PIN[10:]}", ("tls", "h", 443, None, {"pin": PIN}), f"tls://h:443?pin={PIN}"),
         (
             "quic://h:443?trust=system&alpn=h3,x%26y",
             ("quic", "h", 443, None, {"alpn": "h3,x&y", "trust": "system"}),
@@ -428,7 +430,15 @@ def fault(written: str) -> EndpointError:
         ("tls://h:1?ca=a", "             ^", "not an absolute path", "from / on"),
         ("tls://h:1?ca=/a%00", "             ^", "not an absolute path", "from / on"),
         ("tls://h:1?pin=x", "              ^", "not an identity", "sk1:"),
-        (f"tls://h:1?pin={PIN[:-1]}", "              ^", "not an identity", "sk1:"),
+        (f"tls://h:1?pin={PIN[:-1]}", "              ^", "it has 57 characters after sk1:, not 58", "copy all"),
+        (f"tls://h:1?pin={PIN[:9]}0{PIN[10:]}", " " * 23 + "^", "'0' cannot stand in an identity", "did you mean o?"),
+        (f"tls://h:1?pin={PIN[:9]}~{PIN[10:]}", " " * 23 + "^", "'~' cannot stand in an identity", "digits 2 to 7"),
+        (
+            f"tls://h:1?pin={PIN[:-1]}{'b' if PIN[-1] == 'a' else 'a'}",
+            "              ^",
+            "check digits",
+            "copy it again",
+        ),
         ("tls://h:1?trust=first-use", "                ^", "not a kind of trust", "did you mean first_use?"),
         ("tls://h:1?trust=qqq", "                ^", "not a kind of trust", "one of system, "),
         ("tls://h:1?alpn=h2,,x", "                  ^", "1 to 255 bytes", "alpn=h2,"),

@@ -22,10 +22,12 @@ from socketkit.errors import (
     ConnectError,
     EndOfStream,
     EndpointError,
+    IdentityError,
     ListenError,
     PeerViolation,
     SocketError,
     Unsupported,
+    UntrustedPeer,
     explain,
     from_errno,
     raisable,
@@ -45,7 +47,7 @@ def test_text_without_endpoint() -> None:
     assert str(SocketError("receive", None, "reset by the peer")) == "receive: reset by the peer"
 
 
-@pytest.mark.parametrize("kind", [ConnectError, ListenError, BrokenConnection, Unsupported])
+@pytest.mark.parametrize("kind", [ConnectError, ListenError, BrokenConnection, Unsupported, UntrustedPeer])
 def test_socket_errors_are_os_errors_of_their_own_kind(kind: type[SocketError]) -> None:
     # OSError itself turns into ConnectionRefusedError and the like by its number; these must not.
     error = kind("connect", WHERE, "refused", errno.ECONNREFUSED)
@@ -69,6 +71,13 @@ def test_connect_error_carries_every_attempt() -> None:
     error = ConnectError("connect", WHERE, "refused", errno.ECONNREFUSED, attempts=(attempt,))
     assert error.attempts == (attempt,)
     assert ConnectError("connect", WHERE, "refused").attempts == ()
+
+
+def test_untrusted_peer_says_who_it_was() -> None:
+    error = UntrustedPeer("connect", WHERE, "changed", presented="sk1:b", expected=("sk1:a",))
+    assert isinstance(error, ConnectError)
+    assert (error.presented, error.expected, error.transient) == ("sk1:b", ("sk1:a",), False)
+    assert UntrustedPeer("connect", WHERE, "no key").presented is None
 
 
 def test_explain_names_the_remedy() -> None:
@@ -113,7 +122,9 @@ ERRORS = [
     ConnectError("connect", WHERE, "refused", 111, attempts=(SocketError("connect", WHERE, "refused", 111),)),
     ListenError("listen", None, "in use"),
     Unsupported("bind", WHERE, "reserved"),
+    UntrustedPeer("connect", WHERE, "changed", presented="sk1:b", expected=("sk1:a",)),
     EndpointError("bad", "tcp://x", 6, "write y"),
+    IdentityError("key.pem holds no key"),
     EndOfStream("the end"),
     PeerViolation("too long"),
     raisable(BrokenConnection)("receive", WHERE, "reset by the peer", errno.ECONNRESET),

@@ -21,7 +21,10 @@ MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 # DESIGN section 2, from the ground up. Imports stay within a layer or go to a lower one.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"_core"}),
-    frozenset({"endpoint", "grammar", "schemes", "errors", "trust", "identity", "limits"}),
+    frozenset(
+        {"endpoint", "grammar", "schemes", "errors", "fingerprint", "home", "identity", "kept_file", "limits", "trust"}
+    ),
+    frozenset({"authorized_peers", "known_peers", "trusting"}),
     frozenset({"connection", "datagram", "listener", "drivers", "race"}),
     frozenset({"types"}),
     frozenset({"", "verbs", "opening", "serving", "relaying", "forwarding", "sync"}),  # "" is socketkit/__init__.py

@@ -38,7 +38,8 @@ def canonical(text: str) -> str:
     try:
         return _core.fingerprint_text(_core.fingerprint_bytes(text))
     except ValueError as failure:
-        raise NotFingerprint(f"not an identity: {failure}", "copy it again: its check digits do not fit") from failure
+        hint = "a character is wrong: copy it again, as the peer prints it when it listens"
+        raise NotFingerprint("not an identity: its check digits do not match", hint) from failure
 
 
 def public_key_pin(fingerprint: str) -> str:

@@ -34,9 +34,12 @@ def read(path: str, *, private: bool = False, own: bool = True) -> bytes | None:
     except OSError as failure:
         reason = "not permitted" if failure.errno in (errno.EACCES, errno.EPERM) else explain(failure.errno or 0)
         raise IdentityError(f"{path}: {reason}") from failure
-    with os.fdopen(fd, "rb") as file:
+    try:
         _check(path, os.fstat(fd), private=private, own=own)
-        data = file.read(MOST_BYTES + 1)
+        with open(fd, "rb", closefd=False) as file:
+            data = file.read(MOST_BYTES + 1)
+    finally:
+        os.close(fd)
     if len(data) > MOST_BYTES:
         raise IdentityError(f"{path} is larger than {MOST_BYTES:,} bytes: take out what is not needed")
     return data

@@ -87,6 +87,7 @@ class Decision:
     def reason(self, presented: str | None) -> str:
         """Why a peer with this key (None: none) is not accepted, and what to do if it should be."""
         expected = " or ".join(self.expected)
+        confirmed = "If the peer's owner confirms that it is his"
         if presented is None:
             return f"the peer showed no key{f', expected was {expected}' if expected else ''}: nothing was sent"
         if presented in self.revoked:
@@ -94,30 +95,30 @@ class Decision:
         if expected and self.told:
             return (
                 f"the peer's key is {presented}, expected was {expected}: somebody may sit in the middle, or the peer "
-                f"has a new key: nothing was sent. If its owner confirms the key, write pin={presented}"
+                f"has a new key: nothing was sent. {confirmed}, write pin={presented}"
             )
         if expected:
             return (
                 f"the peer's key has changed: it is {presented}, known is {expected}: somebody may sit in the middle, "
-                "or the peer has a new key: nothing was sent. If its owner confirms the key: "
+                f"or the peer has a new key: nothing was sent. {confirmed}: "
                 f"{replace_command(self.place, presented)}"
             )
         if self.told and not self.first_use:
-            by = "authorities of this machine" if self.roots == "system" else f"authorities in {self.roots}"
-            if self.roots is None:
-                by = "keys that were named (all are revoked)"
-            return (
-                f"the {by} do not vouch for the peer, its key is {presented}: nothing was sent. "
-                f"If its owner confirms the key, write pin={presented}"
-            )
+            return f"{self._unmet()}, its key is {presented}: nothing was sent. {confirmed}, write pin={presented}"
         who = "no authority of this machine vouches for the peer, and its key" if self.roots else "the peer's key"
         return (
-            f"{who} {presented} is not known here: nothing was sent. "
-            f"If its owner confirms the key: {add_command(self.place, presented)}"
+            f"{who} {presented} is not known here: nothing was sent. {confirmed}: {add_command(self.place, presented)}"
         )
 
+    def _unmet(self) -> str:
+        """What was asked for by the address or the caller, and the peer does not have."""
+        if self.roots is None:
+            return "all keys that would be accepted are revoked; the peer is another one"
+        whose = "of this machine" if self.roots == "system" else f"in {self.roots}"
+        return f"the authorities {whose} do not vouch for the peer"
+
     def __repr__(self) -> str:
-        return f"Decision({', '.join(f'{name}={value!r}' for name, value in zip(self.__slots__, self._values(), strict=True))})"
+        return f"Decision({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
 
     def __eq__(self, other: object) -> bool:
         return self._values() == other._values() if isinstance(other, Decision) else NotImplemented

@@ -13,7 +13,7 @@ from contextlib import suppress
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
-from ..errors import BusyConnection, ClosedConnection, EndpointError, PeerViolation, explain
+from ..errors import BusyConnection, ClosedConnection, EndpointError, IdentityError, PeerViolation, explain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +72,7 @@ def _status(ending: BaseException) -> int:
         case OSError() if type(ending).__module__ == "builtins":
             where = f"{ending.filename}: " if ending.filename else ""
             return _complain(where + (explain(ending.errno) if ending.errno else str(ending)), FAILED)
-        case OSError() | EOFError() | BusyConnection() | ClosedConnection() | PeerViolation():
+        case OSError() | EOFError() | BusyConnection() | ClosedConnection() | IdentityError() | PeerViolation():
             return _complain(str(ending), FAILED)
     return _status_of_click(ending)
 

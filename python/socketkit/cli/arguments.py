@@ -22,6 +22,11 @@ def address(name: str) -> Callable[[_C], _C]:
     return click.argument(name, callback=_endpoint)
 
 
+def address_option(name: str, text: str) -> Callable[[_C], _C]:
+    """An option of the command that is an address; it gets the Endpoint, or None."""
+    return click.option(name, metavar="ADDRESS", help=text, callback=_optional_endpoint)
+
+
 def joining_options(command: _C) -> _C:
     command = click.option(
         "--linger",
@@ -43,6 +48,10 @@ def _endpoint(context: click.Context, parameter: click.Parameter, text: str) -> 
     if endpoint.scheme == "mem":
         raise EndpointError("mem:// reaches nobody outside this process", text, 0, "between programs: unix://@name")
     return endpoint
+
+
+def _optional_endpoint(context: click.Context, parameter: click.Parameter, text: str | None) -> Endpoint | None:
+    return None if text is None else _endpoint(context, parameter, text)
 
 
 def described(peer: Peer) -> str:

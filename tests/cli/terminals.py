@@ -1,0 +1,43 @@
+"""A terminal for a command: what it asks there can be read, and answered."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import termios
+from collections.abc import Callable
+from typing import Any
+
+
+class Terminal:
+    """A pseudo-terminal. `device` is the path that programs open."""
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = os.openpty()
+        self.device = os.ttyname(self.theirs)
+        self.shown = ""
+
+    def asked(self, words: str, seconds: float = 20) -> str:
+        """All that it shows, once these words are in it."""
+        while words not in self.shown:
+            readable, _, _ = select.select([self.ours], [], [], seconds)
+            assert readable, f"it never asked {words!r}, but showed {self.shown!r}"
+            self.shown += os.read(self.ours, 65536).decode()
+        return self.shown
+
+    def answer(self, text: str) -> None:
+        os.write(self.ours, f"{text}\n".encode())
+
+    def options(self) -> dict[str, Any]:
+        """For `subprocess.Popen`: this is the program's controlling terminal."""
+        return {"start_new_session": True, "preexec_fn": self._take}
+
+    @property
+    def _take(self) -> Callable[[], None]:
+        theirs = self.theirs
+        return lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0) and None
+
+    def close(self) -> None:
+        os.close(self.ours)
+        os.close(self.theirs)
