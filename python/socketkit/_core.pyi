@@ -9,6 +9,9 @@ from typing import Any, Self, TypeVar, final, overload
 from typing_extensions import Buffer, disjoint_base
 
 __all__ = [
+    "Arrival",
+    "Bounds",
+    "ClientTls",
     "Direct",
     "Forward",
     "Listener",
@@ -16,6 +19,7 @@ __all__ = [
     "Operation",
     "Reactor",
     "Relay",
+    "ServerTls",
     "Stream",
     "__version__",
     "block",
@@ -108,14 +112,13 @@ class Stream:
 
     def __new__(
         cls,
-        fd: int,
+        source: int | Arrival,
         reactor: Reactor | None,
         unix: bool,
-        high_bytes: int,
-        low_bytes: int,
-        close_seconds: float,
+        bounds: Bounds,
         counted_by: Listener | None = None,
         connecting: bool = False,
+        guarded: bool = True,
     ) -> Self: ...
     @property
     def closed(self) -> bool: ...
@@ -123,6 +126,9 @@ class Stream:
     def received_bytes(self) -> int: ...
     @property
     def sent_bytes(self) -> int: ...
+    # What TLS has agreed on: the peer's fingerprint, the application protocol, cipher, key exchange, resumed.
+    @property
+    def _session(self) -> tuple[str | None, str | None, str, str, bool] | None: ...
     def __aiter__(self) -> Self: ...
     def __anext__(self) -> Operation[bytes]: ...
     @property
@@ -142,32 +148,68 @@ class Stream:
     def _connected(self) -> Operation[None]: ...
     def _detach(self) -> int: ...
     def _receive_descriptors(self, max_bytes: int = 65_536) -> Operation[tuple[bytes, list[int]]]: ...
+    def _secure(self, side: ClientTls | ServerTls, name: str) -> Operation[None]: ...
     def _send_descriptors(self, data: Buffer, descriptors: Sequence[int]) -> Operation[None]: ...
 
 @disjoint_base
 class Listener:
-    # Listening sockets that share one limit. `make(listener, fd)` builds what `accept` gives.
+    # Listening sockets that share their limits. `make(listener, arrival)` builds what `accept` gives.
 
     def __new__(
         cls,
         fds: Sequence[int],
         port: MemoryPort | None,
         reactor: Reactor | None,
-        limit: int,
-        make: Callable[[Any, int], object],
+        bounds: Bounds,
+        unix: bool,
+        tls: ServerTls | None,
+        make: Callable[[Any, Arrival], object],
     ) -> Self: ...
     @property
     def closed(self) -> bool: ...
     @property
     def connections(self) -> int: ...
     @property
-    def _counters(self) -> tuple[int, int]: ...
+    def _counters(self) -> dict[str, Any]: ...
     @property
     def _filenos(self) -> list[int]: ...
     def __aiter__(self) -> Self: ...
     def __anext__(self) -> Operation[Any]: ...
     def accept(self) -> Operation[Any]: ...
     def shut(self) -> None: ...
+
+@final
+class Arrival:
+    # Who has come in, on his way to the Stream that is made of him.
+    ...
+
+@final
+class Bounds:
+    # A Limits as the engine needs it; `connections`: of a listener.
+
+    def __new__(cls, limits: Any, connections: int) -> Self: ...
+
+@final
+class ServerTls:
+    # `identity` is PEM: key and chain. `clients` are asked for a key: None nobody, True whoever has one, a path
+    # everybody, and it must be in that file.
+
+    def __new__(cls, identity: bytes, clients: bool | str | None, protocols: Sequence[bytes]) -> Self: ...
+
+@final
+class ClientTls:
+    # Accepts the keys `pins`, or a name that `roots` vouch for (True: the machine's authorities), or `anyone`; never
+    # what is in `revoked`.
+
+    def __new__(
+        cls,
+        pins: Sequence[bytes],
+        revoked: Sequence[bytes],
+        roots: bool | str | None,
+        anyone: bool,
+        identity: bytes | None,
+        protocols: Sequence[bytes],
+    ) -> Self: ...
 
 @final
 class MemoryPort:

@@ -18,6 +18,7 @@ from .errors import (
     EndOfStream,
     PeerViolation,
     SocketError,
+    UntrustedPeer,
     from_errno,
     raisable,
 )
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .drivers import Driver
-    from .limits import Limits
+    from .identity import Identity
+    from .trust import Trust
 
 _Connection = TypeVar("_Connection", bound="Connection")
 
@@ -52,8 +54,10 @@ class Peer(NamedTuple):
 class Connection(_core.Stream):
     """What `Stream` and `sync.Stream` share: everything but the waiting."""
 
-    __slots__ = ("__weakref__", "_endpoint", "_local", "_peer", "_sockaddr")
+    __slots__ = ("__weakref__", "_called", "_endpoint", "_local", "_peer", "_sockaddr")
 
+    _called: Endpoint | None
+    """What `connect` was asked for; None if the peer has called."""
     _endpoint: Endpoint
     _local: Endpoint | None
     _peer: Peer | None
@@ -76,7 +80,19 @@ class Connection(_core.Stream):
     @property
     def encrypted(self) -> bool:
         """Whether nobody on the way can read it. A Unix or in-process connection has no way."""
-        return self._endpoint.carrier in ("unix", "mem")
+        return self._endpoint.carrier in ("unix", "mem", "tls")
+
+    @property
+    def alpn(self) -> str | None:
+        """The application protocol that both sides of TLS have agreed on (RFC 7301), or None."""
+        session = self._session
+        return session[1] if session else None
+
+    @property
+    def ciphers(self) -> tuple[str, str] | None:
+        """The names of TLS's cipher and key exchange; None without TLS."""
+        session = self._session
+        return session[2:4] if session else None
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
@@ -112,7 +128,8 @@ class Connection(_core.Stream):
         if sockaddr is not None:
             where = Endpoint.from_sockaddr(self._endpoint.scheme, sockaddr)
         where = where or self._name("getpeername") or self._endpoint
-        return Peer(where, credentials=self._credentials())
+        session = self._session
+        return Peer(where, session[0] if session else None, self._credentials())
 
     def _name(self, call: str) -> Endpoint | None:
         if self._endpoint.carrier == "mem":
@@ -152,6 +169,9 @@ class Stream(Connection):
       sees an end.)
     - `async for chunk in stream`, `async with stream`.
 
+    Under TLS (`tls://`, or after `start_tls`) an end that the peer did not announce is BrokenConnection: somebody on
+    the way can forge it. `peer.fingerprint` is the key that the peer has proved.
+
     A cancelled receive has taken nothing and a cancelled send has sent nothing. Any number of tasks may send; a second
     one that receives gets BusyConnection. A reset is BrokenConnection, use after closing ClosedConnection.
     """
@@ -173,6 +193,28 @@ class Stream(Connection):
         """
         self._require_unix("receive_fds")
         return self._admit(*await self._receive_descriptors(max_bytes), max_fds)
+
+    async def start_tls(
+        self,
+        *,
+        server_side: bool | None = None,
+        name: str | None = None,
+        alpn: Sequence[str] = (),
+        trust: Trust | None = None,
+        identity: Identity | None = None,
+    ) -> None:
+        """Go on under TLS 1.3, in place: for protocols that begin in plain text (STARTTLS).
+
+        The side that accepted the connection is the server, unless `server_side` says otherwise. `name` is the host
+        that a client means (default: what it connected to). Whom it trusts, and which identity is shown: as in
+        `connect` and `listen`. What was received and not consumed goes to TLS, never to the application (RFC 3207 §5).
+
+        Raises UntrustedPeer, PeerViolation when the peer does not speak TLS 1.3, BrokenConnection. After an error, or
+        when cancelled, the connection is reset: half a handshake is of no use.
+        """
+        from .types import tls
+
+        await tls.start(self, server_side=server_side, name=name, alpn=alpn, trust=trust, identity=identity)
 
     async def lines(self, *, max_bytes: int = 65_536) -> AsyncIterator[bytes]:
         """The lines of the stream without their ends (LF or CRLF); the last one needs none.
@@ -223,33 +265,33 @@ class Stream(Connection):
 
 def adopt(
     kind: type[_Connection],
-    fd: int,
+    source: int | _core.Arrival,
     endpoint: Endpoint,
     driver: Driver,
-    limits: Limits,
+    bounds: _core.Bounds,
     *,
     sockaddr: tuple[Any, ...] | None = None,
     counted_by: _core.Listener | None = None,
     connecting: bool = False,
 ) -> _Connection:
-    """The connection of an open, non-blocking descriptor, which it owns from here on."""
+    """The connection of an open, non-blocking descriptor, which it owns from here on, or of who has come in."""
+    carrier = endpoint.carrier
     stream = kind(
-        fd,
+        source,
         driver.reactor,
-        endpoint.carrier in ("unix", "mem"),
-        limits.write_high_bytes,
-        limits.write_low_bytes,
-        limits.close_seconds,
+        carrier in ("unix", "mem"),
+        bounds,
         counted_by,
         connecting,
+        carrier != "mem",
     )
     stream._endpoint = endpoint
-    stream._local = stream._peer = None
+    stream._local = stream._peer = stream._called = None
     stream._sockaddr = sockaddr
     return stream
 
 
-def failure(kind: str, subject: Any, operation: str, detail: int) -> BaseException:
+def failure(kind: str, subject: Any, operation: str, detail: int, words: str) -> BaseException:
     """The exception for what the engine reports; called by it when something fails."""
     if kind == "end":
         more = f"; {detail} bytes are left for receive()" if detail else ""
@@ -262,7 +304,21 @@ def failure(kind: str, subject: Any, operation: str, detail: int) -> BaseExcepti
         )
     if kind == "too long":
         return raisable(PeerViolation)(f"{operation}: no delimiter within {detail} bytes; they are left for receive()")
+    if kind == "too large":
+        return raisable(PeerViolation)(
+            f"{operation}: {words} bytes in one message, and limits.message_bytes is {detail}: "
+            "receive it in parts, or allow more"
+        )
+    if kind == "violation":
+        return raisable(PeerViolation)(f"{operation} {subject.peer.endpoint}: {words}")
     where = subject._endpoint if operation in ("connect", "accept") else subject.peer.endpoint
+    if kind == "untrusted":
+        presented, _, why = words.partition(" ")
+        return raisable(UntrustedPeer)(operation, where, why, detail, presented=presented or None)
+    if kind == "cut":
+        return raisable(BrokenConnection)(operation, where, f"cut by limits.{words}: {_CUTS[words]}", detail)
+    if kind == "tls":
+        return raisable(BrokenConnection)(operation, where, words, detail)
     reason: type[SocketError] = {"connect": ConnectError, "accept": SocketError}.get(operation, BrokenConnection)
     return from_errno(reason, operation, where, detail)
 
@@ -310,3 +366,13 @@ class _Borrowed:
 
     def __exit__(self, *_: object) -> None:
         self._socket.detach()
+
+
+_CUTS = {
+    "first_message_seconds": "its first message did not come in time",
+    "idle_seconds": "nothing came or went for too long",
+    "slowest_bytes_per_second": "a message came too slowly",
+    "write_stalled_seconds": "the peer takes nothing of what is sent",
+    "unproven_connections": "it sent nothing, and a newer caller needed its place",
+    "memory_bytes": "what waits to be sent or received took too much memory",
+}

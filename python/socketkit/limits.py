@@ -10,6 +10,8 @@ import resource
 from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import TYPE_CHECKING
 
+from . import _core
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from dataclasses import dataclass
@@ -183,7 +185,16 @@ class Limits:
 
     def replace(self, **changes: Any) -> Limits:
         """The same limits but for `changes`, checked anew."""
-        return Limits(**(self.__dict__ | changes))
+        return Limits(**({name: self.__dict__[name] for name in FIELDS if name in self.__dict__} | changes))
+
+    def bounds(self, connections: int | None = None) -> _core.Bounds:
+        """For the engine; `connections`: of a listener. Those of a connection are made once."""
+        if connections is not None:
+            return _core.Bounds(self, connections)
+        made: _core.Bounds | None = self.__dict__.get("_bounds")
+        if made is None:
+            made = self.__dict__["_bounds"] = _core.Bounds(self, 1)
+        return made
 
     def most_connections(self) -> int:
         """`connections`, or what this process's descriptors allow behind `descriptor_reserve`."""

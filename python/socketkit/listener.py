@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _core
 from .connection import Connection, Stream, adopt
@@ -24,14 +24,16 @@ _Listening = TypeVar("_Listening", bound="Listening")
 class Listening(_core.Listener):
     """What `Listener` and `sync.Listener` share: everything but the waiting."""
 
-    __slots__ = ("__weakref__", "_driver", "_endpoint", "_kind", "_limits", "_logged_at", "_remove")
+    __slots__ = ("__weakref__", "_bounds", "_driver", "_endpoint", "_kind", "_limits", "_logged_at", "_remove", "_told")
 
     _endpoint: Endpoint
     _driver: Driver
+    _bounds: _core.Bounds
     _limits: Limits
     _kind: type[Connection]
     _remove: Callable[[], None]
     _logged_at: float
+    _told: dict[str, int]
 
     @property
     def local(self) -> Endpoint:
@@ -39,10 +41,15 @@ class Listening(_core.Listener):
         return self._endpoint
 
     @property
-    def stats(self) -> dict[str, int]:
-        """`connections` open now, `accepted` in all, `exhausted`: how often it paused for want of descriptors."""
-        accepted, exhausted = self._counters
-        return {"connections": self.connections, "accepted": accepted, "exhausted": exhausted}
+    def stats(self) -> dict[str, Any]:
+        """What it did, and what its limits did (docs/limits.md).
+
+        `connections` open now, `unproven` ones among them, `accepted` in all, `exhausted`: how often it paused for want
+        of descriptors. How often a limit has acted: `refused_rate`, `refused_source`, `refused_penalty`,
+        `refused_handshake`, `evicted`, `first_message`, `idle`, `slow`, `write_stalled`, `memory`; and `sources`: the
+        same of the 16 addresses that met limits most, {address: {what: times}}.
+        """
+        return self._counters
 
     def shut(self) -> None:
         """Stop listening now.
@@ -72,6 +79,16 @@ class Listening(_core.Listener):
 
             self._logged_at = now
             logging.getLogger("socketkit").warning("accept %s: %s; callers wait", self._endpoint, explain(number))
+
+    def _tell_limits(self) -> None:
+        """Called by the engine when limits have acted, every ten seconds at most; says so in the log."""
+        import logging
+
+        now = {name: count for name, count in self._counters.items() if name in _ACTS}
+        news = {name: count - self._told.get(name, 0) for name, count in now.items()}
+        self._told = now
+        told = ", ".join(f"{count} {_ACTS[name]}" for name, count in news.items() if count)
+        logging.getLogger("socketkit").warning("limits of %s: %s; `stats` has the sources", self._endpoint, told)
 
 
 class Listener(Listening):
@@ -112,23 +129,42 @@ def make_listener(
     *,
     fds: list[int] | None = None,
     port: _core.MemoryPort | None = None,
+    tls: _core.ServerTls | None = None,
     remove: Callable[[], None] = lambda: None,
 ) -> _Listening:
     """A listener on listening descriptors, which it owns from here on, or on a port in memory."""
     import logging  # noqa: F401  # for `_exhausted`: out of descriptors, no module can be loaded
 
-    listener = kind(fds or [], port, driver.reactor, limits.most_connections(), _accepted)
+    bounds = limits.bounds(limits.most_connections())
+    unix = endpoint.carrier in ("unix", "mem")
+    listener = kind(fds or [], port, driver.reactor, bounds, unix, tls, _accepted)
     listener._endpoint = endpoint
     listener._driver = driver
+    listener._bounds = bounds
     listener._limits = limits
     listener._kind = stream_kind
     listener._remove = remove
     listener._logged_at = -LOG_SECONDS
+    listener._told = {}
     return listener
 
 
-def _accepted(listener: Listening, fd: int) -> Connection:
-    return adopt(listener._kind, fd, listener._endpoint, listener._driver, listener._limits, counted_by=listener)
+def _accepted(listener: Listening, arrival: _core.Arrival) -> Connection:
+    return adopt(listener._kind, arrival, listener._endpoint, listener._driver, listener._bounds, counted_by=listener)
 
 
 LOG_SECONDS = 10.0
+
+# What each limit did, in the words of the log.
+_ACTS = {
+    "refused_rate": "callers came too fast",
+    "refused_source": "callers had too many connections",
+    "refused_penalty": "callers were under a penalty",
+    "refused_handshake": "handshakes failed or took too long",
+    "evicted": "silent connections made room for newer ones",
+    "first_message": "first messages did not come in time",
+    "idle": "connections were idle for too long",
+    "slow": "messages came too slowly",
+    "write_stalled": "peers took nothing of what was sent",
+    "memory": "connections kept too much memory",
+}

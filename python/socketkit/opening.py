@@ -13,8 +13,10 @@ from .listener import make_listener
 if TYPE_CHECKING:
     from .connection import Connection
     from .drivers import Driver
+    from .identity import Identity
     from .limits import Limits
     from .listener import Listening
+    from .trust import Trust
 
 _Connection = TypeVar("_Connection", bound="Connection")
 _Listening = TypeVar("_Listening", bound="Listening")
@@ -26,12 +28,21 @@ class Connect(Protocol):
     ) -> _Connection: ...
 
 
-async def open_stream(kind: type[_Connection], address: str | Endpoint, driver: Driver, limits: Limits) -> _Connection:
-    """A connection of class `kind` to `address`, within `limits.connect_seconds`."""
+async def open_stream(
+    kind: type[_Connection],
+    address: str | Endpoint,
+    driver: Driver,
+    limits: Limits,
+    trust: Trust | None = None,
+    identity: Identity | None = None,
+) -> _Connection:
+    """A connection of class `kind` to `address`, within `limits.connect_seconds`; under TLS the handshake included."""
     endpoint = Endpoint.parse(address)
-    connect = connector(endpoint)
+    connect = connector(endpoint, trust, identity)
     try:
-        return await driver.within(limits.connect_seconds, connect(kind, endpoint, driver, limits))
+        stream = await driver.within(limits.connect_seconds, connect(kind, endpoint, driver, limits))
+        stream._called = endpoint
+        return stream
     except TimeLimit as late:
         raise raisable(ConnectError)(
             "connect", endpoint, f"no answer within {limits.connect_seconds:g} s", _TIMED_OUT
@@ -39,11 +50,22 @@ async def open_stream(kind: type[_Connection], address: str | Endpoint, driver: 
 
 
 async def open_listener(
-    kind: type[_Listening], stream_kind: type[Connection], address: str | Endpoint, driver: Driver, limits: Limits
+    kind: type[_Listening],
+    stream_kind: type[Connection],
+    address: str | Endpoint,
+    driver: Driver,
+    limits: Limits,
+    identity: Identity | None = None,
 ) -> _Listening:
     """A listener of class `kind` on `address`, whose connections are of class `stream_kind`."""
     endpoint = Endpoint.parse(address)
+    _require_tls(endpoint, identity=identity)
     match endpoint.scheme:
+        case "tls" | "tls+unix":
+            from .types import tls
+
+            fds, taken, remove, side = await tls.open_listener(endpoint, driver, limits, identity)
+            return make_listener(kind, stream_kind, taken, driver, limits, fds=fds, remove=remove, tls=side)
         case "tcp" | "tcp4" | "tcp6":
             from .types import stream
 
@@ -76,9 +98,16 @@ def unsupported(operation: str, endpoint: Endpoint) -> Unsupported:
     )
 
 
-def connector(endpoint: Endpoint) -> Connect:
+def connector(endpoint: Endpoint, trust: Trust | None = None, identity: Identity | None = None) -> Connect:
     """What connects to endpoints of this scheme; Unsupported if nothing does."""
+    _require_tls(endpoint, trust=trust, identity=identity)
     match endpoint.scheme:
+        case "tls" | "tls+unix":
+            from functools import partial
+
+            from .types import tls
+
+            return partial(tls.connect, trust=trust, identity=identity)
         case "tcp" | "tcp4" | "tcp6":
             from .types import stream
 
@@ -99,10 +128,16 @@ def connector(endpoint: Endpoint) -> Connect:
             raise unsupported("connect", endpoint)
 
 
-OPENED = ("tcp", "tcp4", "tcp6", "unix", "mem", "fd")
+def _require_tls(endpoint: Endpoint, **given: object) -> None:
+    for name, value in given.items():
+        if value is not None and not (endpoint.carrier == "tls" or "tls" in endpoint.modifiers):
+            raise ValueError(f"{name}= means something under TLS only: write tls:// in {endpoint}, or leave it out")
+
+
+OPENED = ("tcp", "tcp4", "tcp6", "tls", "unix", "tls+unix", "mem", "fd")
 
 _MISSING = {
-    "tls": "encryption (TLS)",
+    "tls": "records over streams",
     "unix": "this kind of Unix socket",
     "tcp": "records over streams",
     "quic": "QUIC",

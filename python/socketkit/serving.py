@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from .endpoint import Endpoint
+    from .identity import Identity
     from .limits import Limits
 
 
@@ -33,11 +34,16 @@ class Server:
     """
 
     def __init__(
-        self, address: str | Endpoint, handler: Callable[[Stream], Coroutine[Any, Any, object]], limits: Limits
+        self,
+        address: str | Endpoint,
+        handler: Callable[[Stream], Coroutine[Any, Any, object]],
+        limits: Limits,
+        identity: Identity | None = None,
     ) -> None:
         self._address = address
         self._handler = handler
         self._limits = limits
+        self._identity = identity
         self._listener: Listener | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._handling: dict[Stream, asyncio.Task[Any]] = {}
@@ -53,7 +59,7 @@ class Server:
         return self._opened().connections
 
     @property
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> dict[str, Any]:
         """The listener's counters (see `Listener.stats`)."""
         return self._opened().stats
 
@@ -69,7 +75,9 @@ class Server:
     async def __aenter__(self) -> Self:
         if self._listener is not None:
             raise RuntimeError("a server is used once: call serve() again")
-        self._listener = await open_listener(Listener, Stream, self._address, LoopDriver.current(), self._limits)
+        self._listener = await open_listener(
+            Listener, Stream, self._address, LoopDriver.current(), self._limits, self._identity
+        )
         self._create_task = asyncio.get_running_loop().create_task
         self._accepting = asyncio.create_task(self._accept())
         return self

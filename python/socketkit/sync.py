@@ -27,31 +27,45 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+    from .identity import Identity
     from .relaying import RelayReport
+    from .trust import Trust
 
 __all__ = ["Listener", "Server", "Stream", "bind", "connect", "listen", "relay", "serve", "timeout"]
 
 
-def connect(address: str | Endpoint, *, limits: Limits = Limits()) -> Stream:
+def connect(
+    address: str | Endpoint,
+    *,
+    limits: Limits = Limits(),
+    trust: Trust | None = None,
+    identity: Identity | None = None,
+) -> Stream:
     """Connect to `address`. The `Stream` is closed by `close()`, or at the end of its `with`.
 
     A name's addresses are raced in this thread (RFC 8305). Raises what `socketkit.connect` raises.
     """
-    return block(open_stream(Stream, address, ThreadDriver(), limits))
+    return block(open_stream(Stream, address, ThreadDriver(), limits, trust, identity))
 
 
-def listen(address: str | Endpoint, *, limits: Limits = Limits()) -> Listener:
+def listen(address: str | Endpoint, *, limits: Limits = Limits(), identity: Identity | None = None) -> Listener:
     """Listen on `address`, as `socketkit.listen` does."""
-    return block(open_listener(Listener, Stream, address, ThreadDriver(), limits))
+    return block(open_listener(Listener, Stream, address, ThreadDriver(), limits, identity))
 
 
-def serve(address: str | Endpoint, handler: Callable[[Stream], object], *, limits: Limits = Limits()) -> Server:
+def serve(
+    address: str | Endpoint,
+    handler: Callable[[Stream], object],
+    *,
+    limits: Limits = Limits(),
+    identity: Identity | None = None,
+) -> Server:
     """Serve `address` with `handler(stream)` per connection, each in a thread of its own.
 
     `with` serves for the block, `serve(...).run()` until interrupted. How many threads there can be is
     `limits.connections`. Raises what `listen` raises. How it ends: see `Server`.
     """
-    return Server(Endpoint.parse(address), handler, limits)
+    return Server(Endpoint.parse(address), handler, limits, identity)
 
 
 @overload
@@ -118,6 +132,20 @@ class Stream(Connection):
     def send_eof(self) -> None:  # type: ignore[override]
         """Half-close, idempotent, behind everything that was sent."""
         do(super().send_eof())
+
+    def start_tls(
+        self,
+        *,
+        server_side: bool | None = None,
+        name: str | None = None,
+        alpn: Sequence[str] = (),
+        trust: Trust | None = None,
+        identity: Identity | None = None,
+    ) -> None:
+        """As `socketkit.Stream.start_tls`."""
+        from .types import tls
+
+        block(tls.start(self, server_side=server_side, name=name, alpn=alpn, trust=trust, identity=identity))
 
     def send_fds(self, data: bytes, fds: Sequence[int]) -> None:
         """As `socketkit.Stream.send_fds`."""
@@ -204,10 +232,17 @@ class Server:
     connection is logged and left behind.
     """
 
-    def __init__(self, address: str | Endpoint, handler: Callable[[Stream], object], limits: Limits) -> None:
+    def __init__(
+        self,
+        address: str | Endpoint,
+        handler: Callable[[Stream], object],
+        limits: Limits,
+        identity: Identity | None = None,
+    ) -> None:
         self._address = address
         self._handler = handler
         self._limits = limits
+        self._identity = identity
         self._listener: Listener | None = None
         self._accepting: threading.Thread | None = None
         self._handling: dict[threading.Thread, Stream] = {}
@@ -225,7 +260,7 @@ class Server:
         return self._opened().connections
 
     @property
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> dict[str, Any]:
         """The listener's counters (see `Listener.stats`)."""
         return self._opened().stats
 
@@ -250,7 +285,7 @@ class Server:
     def __enter__(self) -> Self:
         if self._listener is not None:
             raise RuntimeError("a server is used once: call serve() again")
-        self._listener = listen(self._address, limits=self._limits)
+        self._listener = listen(self._address, limits=self._limits, identity=self._identity)
         self._accepting = threading.Thread(target=self._accept, name=f"accept {self.local}", daemon=True)
         self._accepting.start()
         return self

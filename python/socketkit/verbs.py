@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .forwarding import Forward
+    from .identity import Identity
     from .relaying import Relay
     from .serving import Server
+    from .trust import Trust
 
 _T = TypeVar("_T", bound="Stream | Listener")
 
@@ -42,49 +44,66 @@ class Opening(Generic[_T]):
             await self._opened.aclose()
 
 
-def connect(address: str | Endpoint, *, limits: Limits = Limits()) -> Opening[Stream]:
+def connect(
+    address: str | Endpoint,
+    *,
+    limits: Limits = Limits(),
+    trust: Trust | None = None,
+    identity: Identity | None = None,
+) -> Opening[Stream]:
     """Connect to `address`; the `await`, or `async with`, gives the `Stream`.
 
-    A name's addresses are raced (RFC 8305). Raises EndpointError for an address that is none, ConnectError when nothing
-    answers (with every attempt in `attempts`), Unsupported for a scheme that this version cannot open. Cancelled:
-    nothing stays open.
+    A name's addresses are raced (RFC 8305). Under TLS `trust` says which peer is accepted, if the address does not (by
+    `pin`, `ca` or `trust`; docs/identity.md has the order), and `identity` who this side is (`key`; default: this
+    user). Raises EndpointError for an address that is none, ConnectError when nothing answers (with every attempt in
+    `attempts`), UntrustedPeer when the peer is not the one that was meant (nothing was sent then), Unsupported for a
+    scheme that this version cannot open. Cancelled: nothing stays open.
     """
     endpoint = Endpoint.parse(address)
 
     async def start() -> Stream:
         from .drivers import LoopDriver
 
-        return await open_stream(Stream, endpoint, LoopDriver.current(), limits)
+        return await open_stream(Stream, endpoint, LoopDriver.current(), limits, trust, identity)
 
     return Opening(start)
 
 
-def listen(address: str | Endpoint, *, limits: Limits = Limits()) -> Opening[Listener]:
+def listen(
+    address: str | Endpoint, *, limits: Limits = Limits(), identity: Identity | None = None
+) -> Opening[Listener]:
     """Listen on `address`; `async with` gives the `Listener`.
 
-    No host is loopback, `*` every interface; port 0 takes one free port for IPv4 and IPv6. Raises ListenError when the
-    address cannot be taken, EndpointError, Unsupported.
+    No host is loopback, `*` every interface; port 0 takes one free port for IPv4 and IPv6. Under TLS `identity` is who
+    this side is (default: `key` of the address, else this user), and `local` has its fingerprint as `pin`. Beyond this
+    machine TLS is required, and callers that authorized_peers lists, unless the address says `plaintext=yes` or
+    `public=yes`. Raises ListenError when the address cannot be taken or would be open to others, EndpointError,
+    Unsupported.
     """
     endpoint = Endpoint.parse(address)
 
     async def start() -> Listener:
         from .drivers import LoopDriver
 
-        return await open_listener(Listener, Stream, endpoint, LoopDriver.current(), limits)
+        return await open_listener(Listener, Stream, endpoint, LoopDriver.current(), limits, identity)
 
     return Opening(start)
 
 
 def serve(
-    address: str | Endpoint, handler: Callable[[Stream], Coroutine[Any, Any, object]], *, limits: Limits = Limits()
+    address: str | Endpoint,
+    handler: Callable[[Stream], Coroutine[Any, Any, object]],
+    *,
+    limits: Limits = Limits(),
+    identity: Identity | None = None,
 ) -> Server:
     """Serve `address` with `await handler(stream)` per connection: `async with` for the block, `await` until cancelled.
 
-    Raises what `listen` raises. How it ends: see `Server`.
+    Takes and raises what `listen` does. How it ends: see `Server`.
     """
     from .serving import Server
 
-    return Server(Endpoint.parse(address), handler, limits)
+    return Server(Endpoint.parse(address), handler, limits, identity)
 
 
 @overload

@@ -27,7 +27,7 @@ _Connection = TypeVar("_Connection", bound="Connection")
 async def connect(kind: type[_Connection], endpoint: Endpoint, driver: Driver, limits: Limits) -> _Connection:
     """The connection that descriptor is; it is owned from here on."""
     sock, where = _inherit(endpoint, "connect", ConnectError, listening=False)
-    return adopt(kind, sock.detach(), where, driver, limits)
+    return adopt(kind, sock.detach(), where, driver, limits.bounds())
 
 
 def open_listener(endpoint: Endpoint, limits: Limits) -> tuple[int, Endpoint]:

@@ -34,7 +34,7 @@ async def connect(kind: type[_Connection], endpoint: Endpoint, driver: Driver, l
         fd = port.call()
     except OSError as failure:
         raise from_errno(ConnectError, "connect", endpoint, failure.errno or errno.EIO) from failure
-    return adopt(kind, fd, endpoint, driver, limits)
+    return adopt(kind, fd, endpoint, driver, limits.bounds())
 
 
 def open_port(endpoint: Endpoint, limits: Limits) -> tuple[_core.MemoryPort, Endpoint, Callable[[], None]]:

@@ -13,7 +13,7 @@ from ..exposure import plain_text_refusal, require_private
 from ..race import Race
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ..connection import Connection
     from ..drivers import Driver
@@ -50,13 +50,18 @@ def permitted(endpoint: Endpoint, addresses: Sequence[Address]) -> list[Address]
     return allowed
 
 
-async def open_listeners(endpoint: Endpoint, driver: Driver, limits: Limits) -> tuple[list[int], Endpoint]:
+async def open_listeners(
+    endpoint: Endpoint,
+    driver: Driver,
+    limits: Limits,
+    permit: Callable[[Endpoint, Sequence[Address]], None] = require_private,
+) -> tuple[list[int], Endpoint]:
     """Listening descriptors for `endpoint`, and the endpoint that was taken.
 
-    All of its addresses are taken, with one port; else ListenError.
+    All of its addresses are taken, with one port; else ListenError. `permit` raises if they must not be.
     """
     addresses = await resolve(endpoint, driver, "listen", ListenError)
-    require_private(endpoint, addresses)
+    permit(endpoint, addresses)
     tries = FREE_PORT_TRIES if endpoint.port == 0 and len(addresses) > 1 else 1
     for left in reversed(range(tries)):
         try:
@@ -103,12 +108,12 @@ async def _attempt(
         if number not in (0, errno.EINPROGRESS):
             sock.close()
             raise from_errno(ConnectError, "connect", where, number)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _prepare(sock, limits)
     except SocketError:
         raise
     except OSError as failure:
         raise from_errno(ConnectError, "connect", where, failure.errno or errno.EIO) from failure
-    stream = adopt(kind, sock.detach(), where, driver, limits, sockaddr=sockaddr, connecting=number != 0)
+    stream = adopt(kind, sock.detach(), where, driver, limits.bounds(), sockaddr=sockaddr, connecting=number != 0)
     try:
         await stream._connected()
         if stream.local == stream.peer.endpoint:
@@ -169,8 +174,8 @@ def _bind(family: int, sockaddr: tuple[Any, ...], limits: Limits) -> socket.sock
         # A restarted server takes its port back although old connections linger (TIME_WAIT); two listeners still cannot
         # share it.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Linux: accepted sockets inherit it, which saves a system call for each.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Linux: accepted sockets inherit the options, which saves system calls for each.
+        _prepare(sock, limits)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(sockaddr)
@@ -182,6 +187,13 @@ def _bind(family: int, sockaddr: tuple[Any, ...], limits: Limits) -> socket.sock
     return sock
 
 
+def _prepare(sock: socket.socket, limits: Limits) -> None:
+    """The options of a TCP connection (man 7 tcp): no delay, and bounds on the kernel's memory and patience."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, limits.notsent_bytes)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(limits.user_timeout_seconds * 1000))
+
+
 def _other_family(addresses: Sequence[Address], family: int) -> bool:
     return any(other != family for other, _ in addresses)
 
@@ -190,7 +202,7 @@ def _is_pair(endpoint: Endpoint) -> bool:
     return (endpoint.host or "localhost").lower() in _FIXED
 
 
-_FAMILIES = {"tcp": socket.AF_UNSPEC, "tcp4": socket.AF_INET, "tcp6": socket.AF_INET6}
+_FAMILIES = {"tcp": socket.AF_UNSPEC, "tls": socket.AF_UNSPEC, "tcp4": socket.AF_INET, "tcp6": socket.AF_INET6}
 
 _LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 _EVERYWHERE = ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))

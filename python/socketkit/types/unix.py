@@ -47,7 +47,7 @@ async def connect(kind: type[_Connection], endpoint: Endpoint, driver: Driver, l
         if number:
             raise from_errno(ConnectError, "connect", endpoint, number)
         _require_known(sock, endpoint, expected)
-        return adopt(kind, sock.detach(), endpoint, driver, limits)
+        return adopt(kind, sock.detach(), endpoint, driver, limits.bounds())
     finally:
         sock.close()
 

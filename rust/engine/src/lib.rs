@@ -11,6 +11,7 @@ pub mod guard;
 pub mod inbox;
 pub mod linger;
 pub mod listener;
+pub mod lobby;
 pub mod network;
 pub mod outbox;
 pub mod reactor;

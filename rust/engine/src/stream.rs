@@ -24,6 +24,8 @@ use crate::tls::{Fault, Session};
 
 mod sealed;
 
+pub use sealed::Shaken;
+
 /// What a stream's bytes travel in: it decides how an emptied queue is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
@@ -329,6 +331,22 @@ impl Stream {
         }
     }
 
+    /// Leaves a peer that broke the rules: what tells him why (an alert) is in the kernel, and must not be destroyed by a reset.
+    pub fn part(&mut self) {
+        let _ = shutdown(&self.fd, Shutdown::Write);
+        let mut scratch = [0; 4096];
+        for _ in 0..DRAIN_READS {
+            if !matches!(recv(&self.fd, &mut scratch, RecvFlags::DONTWAIT), Ok((_, 1..))) {
+                break;
+            }
+        }
+    }
+
+    /// Whether the kernel has announced an end (or an error) that is yet to be read.
+    pub fn saw_end(&self) -> bool {
+        self.to_the_end
+    }
+
     /// Wakes whoever waits in another thread's `poll` to receive; the peer is told nothing.
     pub fn shut_receiving(&self) {
         let _ = shutdown(&self.fd, Shutdown::Read);
@@ -433,11 +451,19 @@ impl Stream {
 
     /// What the application has received, or could.
     pub fn received_bytes(&self) -> u64 {
-        if self.tls.is_some() { self.plain_received } else { self.wire_received }
+        if self.tls.is_some() {
+            self.plain_received
+        } else {
+            self.wire_received
+        }
     }
 
     pub fn sent_bytes(&self) -> u64 {
-        if self.tls.is_some() { self.plain_sent } else { self.wire_sent }
+        if self.tls.is_some() {
+            self.plain_sent
+        } else {
+            self.wire_sent
+        }
     }
 
     /// What the kernel gave and what it took: (received, sent).
@@ -448,6 +474,25 @@ impl Stream {
     /// How much memory it keeps for bytes on their way.
     pub fn queued_bytes(&self) -> usize {
         self.inbox.len() + self.outbox.bytes() + self.tls.as_ref().map_or(0, |session| session.kept_bytes())
+    }
+
+    /// Whether a message has begun to arrive and is not whole, as far as that can be seen: a part of what a `waiting` receiver wants, or of
+    /// a TLS record.
+    pub fn has_part_of_message(&self, waiting: bool) -> bool {
+        (waiting && !self.inbox.is_empty()) || self.tls.as_ref().is_some_and(|session| session.inside_record())
+    }
+
+    /// Ends the connection at once, as far as the peer and the kernel's memory go; the descriptor stays for whoever still uses it, and who
+    /// is told that his time was over.
+    pub fn cut(&mut self) {
+        drop(self.reset());
+        self.receive_failure.get_or_insert(Errno::TIMEDOUT);
+        self.inbox.drain();
+        // Without a FIN, which would hide the reset from the peer (man 2 connect, AF_UNSPEC).
+        let _ = match self.carrier {
+            Carrier::Tcp => rustix::net::connect_unspec(&self.fd),
+            Carrier::Unix => shutdown(&self.fd, Shutdown::Both),
+        };
     }
 
     /// Whether something has arrived that nobody has read yet.

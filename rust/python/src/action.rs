@@ -122,7 +122,7 @@ impl Action {
     pub fn note(&self, me: &OperationRef, news: &[PollFlags]) {
         match self {
             Action::Stream(stream, _) => stream.get().shared().note(Some(me), news),
-            Action::Accept(listener, _) => listener.get().shared().note(me),
+            Action::Accept(listener, _) => listener.get().shared().note(me, news),
             Action::Relay(relay) => relay.get().shared().dismiss(me),
             Action::Forward(forward) => forward.get().shared().note(me),
         }

@@ -3,7 +3,10 @@
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use socketkit_engine::tls::Fault;
 use socketkit_engine::Errno;
+
+use crate::stream::Ending;
 
 /// What went wrong in an operation, before it has words.
 pub enum Failure {
@@ -19,6 +22,14 @@ pub enum Failure {
     TooLong {
         max_bytes: usize,
     },
+    /// More bytes were asked for than a message may have.
+    TooLarge {
+        count: usize,
+        limit: usize,
+    },
+    /// A limit has ended the connection.
+    Cut(Ending),
+    Tls(Fault),
     Os(Errno),
     /// `async for` is over.
     StopIteration,
@@ -27,15 +38,37 @@ pub enum Failure {
 impl Failure {
     /// The exception to raise for `operation` on `subject` (a stream or a listener).
     pub fn into_exception(self, subject: &Bound<'_, PyAny>, operation: &str) -> PyErr {
+        let mut words = String::new();
         let (kind, detail) = match self {
             Failure::StopIteration => return pyo3::exceptions::PyStopAsyncIteration::new_err(()),
+            Failure::TooLarge { count, limit } => {
+                words = count.to_string();
+                ("too large", limit as i64)
+            }
+            Failure::Cut(ending) => {
+                words.push_str(ending.limit());
+                ("cut", i64::from(Errno::TIMEDOUT.raw_os_error()))
+            }
+            Failure::Tls(fault) => {
+                let kind = match &fault {
+                    Fault::Untrusted(rejected) => {
+                        let presented = rejected.presented.map_or_else(String::new, |key| key.to_string());
+                        words = format!("{presented} ");
+                        "untrusted"
+                    }
+                    Fault::Violation(_) | Fault::NotTls(_) => "violation",
+                    Fault::Truncated | Fault::Refused(_) | Fault::Local(_) => "tls",
+                };
+                words.push_str(&fault.to_string());
+                (kind, i64::from(Errno::PROTO.raw_os_error()))
+            }
             Failure::End { have } => ("end", have as i64),
             Failure::Closed => ("closed", 0),
             Failure::Busy => ("busy", 0),
             Failure::TooLong { max_bytes } => ("too long", max_bytes as i64),
             Failure::Os(number) => ("os", i64::from(number.raw_os_error())),
         };
-        match words(subject.py()).and_then(|words| words.call1((kind, subject, operation, detail))) {
+        match maker(subject.py()).and_then(|make| make.call1((kind, subject, operation, detail, words))) {
             Ok(exception) => PyErr::from_value(exception),
             Err(instead) => instead,
         }
@@ -47,10 +80,10 @@ pub fn os_error(number: Errno) -> PyErr {
     pyo3::exceptions::PyOSError::new_err((number.raw_os_error(), std::io::Error::from(number).to_string()))
 }
 
-fn words(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static WORDS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let words = WORDS.get_or_try_init(py, || {
+fn maker(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static MAKER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let maker = MAKER.get_or_try_init(py, || {
         py.import("socketkit.connection")?.getattr(intern!(py, "failure")).map(Bound::unbind)
     })?;
-    Ok(words.bind(py))
+    Ok(maker.bind(py))
 }

@@ -5,6 +5,7 @@
 
 mod action;
 mod blocking;
+mod bounds;
 mod budget;
 mod direct;
 mod entering;
@@ -19,6 +20,8 @@ mod registry;
 mod relay;
 mod slots;
 mod stream;
+mod system;
+mod tls;
 
 use pyo3::prelude::*;
 
@@ -31,7 +34,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<reactor::Reactor>()?;
     module.add_class::<stream::Stream>()?;
     module.add_class::<listener::Listener>()?;
+    module.add_class::<listener::Arrival>()?;
     module.add_class::<listener::MemoryPort>()?;
+    module.add_class::<bounds::Bounds>()?;
+    module.add_class::<tls::ClientTls>()?;
+    module.add_class::<tls::ServerTls>()?;
     module.add_class::<relay::Relay>()?;
     module.add_class::<forward::Forward>()?;
     module.add_function(wrap_pyfunction!(blocking::block, module)?)?;

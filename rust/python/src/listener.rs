@@ -1,29 +1,37 @@
-//! `_core.Listener`: accepting, within a limit, and resting when the process is out of descriptors.
+//! `_core.Listener`: accepting, within limits, and resting when the process is out of descriptors. Who comes in is the lobby's business
+//! (`socketkit_engine::lobby`); here are the tasks that wait for it, and the way to the connections that must be cut.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
 use rustix::event::{eventfd, EventfdFlags, PollFlags};
-use rustix::net::{SocketAddrAny, SocketFlags, SocketType};
-use socketkit_engine::listener::{self as engine, Accepted, Source};
-use socketkit_engine::reactor::{Interest, Token};
+use rustix::net::{SocketFlags, SocketType};
+use socketkit_engine::admission::{Admission, Offence, Place};
+use socketkit_engine::listener::{self as engine, Source};
+use socketkit_engine::lobby::{self, House, Lobby, Step};
+use socketkit_engine::reactor::{Interest, Readiness, Token};
+use socketkit_engine::stream::Carrier;
 use socketkit_engine::Errno;
 
 use crate::action::{Action, Attempt, Wait};
 use crate::blocking::Watch;
+use crate::bounds::{Bounds, Rules};
 use crate::budget::Budget;
 use crate::failure::{os_error, Failure};
 use crate::forward::ForwardShared;
 use crate::operation::{self, OperationRef};
 use crate::reactor::{Reactor, Tenant};
-use crate::stream::Stream;
+use crate::stream::{Stream, StreamShared};
+use crate::system;
+use crate::tls::ServerTls;
 
-/// Listening sockets that share one limit. `make(listener, fd, peer)` builds what `accept` gives; it owns `fd`.
+/// Listening sockets that share their limits. `make(listener, arrival)` builds what `accept` gives.
 #[pyclass(subclass, frozen, module = "socketkit._core")]
 pub struct Listener {
     shared: Arc<ListenerShared>,
@@ -32,21 +40,24 @@ pub struct Listener {
 pub struct ListenerShared {
     reactor: Option<Py<Reactor>>,
     make: Py<PyAny>,
-    limit: usize,
+    rules: Arc<Rules>,
+    /// Known from the first accept on; weak, as the object holds this.
+    subject: OnceLock<Py<PyWeakrefReference>>,
     state: Mutex<State>,
 }
 
 struct State {
-    /// Empty once it is closed.
-    doors: Vec<Door>,
-    /// Which door is asked first next time, so that none is preferred.
-    next: usize,
+    /// Without doors once it is closed.
+    lobby: Lobby,
+    /// The connections that the application has, by their places.
+    held: HashMap<Place, Weak<StreamShared>>,
     acceptors: VecDeque<OperationRef>,
     budget: Budget,
-    open: usize,
     accepted: u64,
     exhausted: u64,
     rests_until: Option<Instant>,
+    /// What the limits had done when the log was last told, and when that was.
+    told: (u64, Option<Instant>),
     relayed: bool,
     /// Who accepts meanwhile.
     lent_to: Weak<ForwardShared>,
@@ -54,10 +65,16 @@ struct State {
     bell: Option<Arc<OwnedFd>>,
 }
 
-struct Door {
-    source: Arc<Source>,
-    token: Option<Token>,
-    ready: bool,
+/// Who has come in, on his way to the `Stream` that `make` makes of him.
+#[pyclass(frozen, module = "socketkit._core")]
+pub struct Arrival {
+    inner: Mutex<Option<Box<lobby::Arrival>>>,
+}
+
+impl Arrival {
+    pub fn take(&self) -> Option<Box<lobby::Arrival>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// A listener inside the process: `Listener` accepts from it, `call` leaves a socket there.
@@ -91,7 +108,9 @@ impl Listener {
         fds: Vec<i32>,
         port: Option<&Bound<'_, MemoryPort>>,
         reactor: Option<Py<Reactor>>,
-        limit: usize,
+        bounds: &Bound<'_, Bounds>,
+        unix: bool,
+        tls: Option<&Bound<'_, ServerTls>>,
         make: Py<PyAny>,
     ) -> PyResult<Self> {
         let mut sources = Vec::new();
@@ -103,22 +122,34 @@ impl Listener {
             sources.push(Source::Socket(Arc::new(unsafe { OwnedFd::from_raw_fd(fd) })));
         }
         sources.extend(port.map(|port| Source::Memory(Arc::clone(&port.get().port))));
-        let doors =
-            sources.into_iter().map(|source| Door { source: Arc::new(source), token: None, ready: true }).collect();
+        let rules = Arc::clone(bounds.get().rules());
+        let house = House {
+            carrier: if unix { Carrier::Unix } else { Carrier::Tcp },
+            marks: rules.marks,
+            tls: tls.map(|tls| tls.get().configuration().clone()),
+            handshake: rules.first_message,
+            // Locked, a buffer never grows again: only where the lock can be taken off.
+            receive_buffer_bytes: if system::can_unlock_buffers() { rules.receive_buffer_bytes } else { 0 },
+        };
         let state = State {
-            doors,
-            next: 0,
+            lobby: Lobby::new(sources, house, Admission::new(rules.admission.clone())),
+            held: HashMap::new(),
             acceptors: VecDeque::new(),
             budget: Budget::default(),
-            open: 0,
             accepted: 0,
             exhausted: 0,
             rests_until: None,
+            told: (0, None),
             relayed: false,
             lent_to: Weak::new(),
             bell: None,
         };
-        Ok(Self { shared: Arc::new(ListenerShared { reactor, make, limit: limit.max(1), state: Mutex::new(state) }) })
+        let shared =
+            Arc::new(ListenerShared { reactor, make, rules, subject: OnceLock::new(), state: Mutex::new(state) });
+        if let Some(reactor) = &shared.reactor {
+            reactor.get().guard_listener(&shared).map_err(os_error)?;
+        }
+        Ok(Self { shared })
     }
 
     fn accept<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
@@ -140,25 +171,44 @@ impl Listener {
 
     #[getter]
     fn closed(&self) -> bool {
-        self.shared.state().doors.is_empty()
+        self.shared.state().closed()
     }
 
     /// How many accepted connections are open.
     #[getter]
     fn connections(&self) -> usize {
-        self.shared.state().open
+        self.shared.state().lobby.seen().open()
     }
 
-    /// (accepted in all, times that it rested because the process was out of descriptors)
+    /// What it did: connections accepted, times that it rested because the process was out of descriptors, and what each limit did, in all
+    /// and to the sources that met them most.
     #[getter]
-    fn _counters(&self) -> (u64, u64) {
+    fn _counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counters = PyDict::new(py);
         let state = self.shared.state();
-        (state.accepted, state.exhausted)
+        let admission = state.lobby.seen();
+        counters.set_item("connections", admission.open())?;
+        counters.set_item("accepted", state.accepted)?;
+        counters.set_item("exhausted", state.exhausted)?;
+        counters.set_item("unproven", admission.unproven())?;
+        for (name, count) in admission.counters().iter() {
+            counters.set_item(name, count)?;
+        }
+        let worst = PyDict::new(py);
+        for (source, counts) in admission.worst_sources(WORST_SOURCES) {
+            let told = PyDict::new(py);
+            for (name, count) in counts.iter().filter(|(_, count)| *count > 0) {
+                told.set_item(name, count)?;
+            }
+            worst.set_item(source, told)?;
+        }
+        counters.set_item("sources", worst)?;
+        Ok(counters)
     }
 
     #[getter]
     fn _filenos(&self) -> Vec<i32> {
-        self.shared.state().doors.iter().map(|door| door.source.as_fd().as_raw_fd()).collect()
+        self.shared.state().lobby.doors().iter().map(|door| door.source.as_fd().as_raw_fd()).collect()
     }
 }
 
@@ -167,14 +217,16 @@ impl Listener {
         &self.shared
     }
 
-    /// One of its connections has closed.
-    pub fn released(slf: &Bound<'_, Self>) {
+    /// The connection that had `place` has closed.
+    pub fn released(slf: &Bound<'_, Self>, place: Place) {
         let shared = &slf.get().shared;
         let next = {
             let mut state = shared.state();
-            state.open = state.open.saturating_sub(1);
+            let full = state.lobby.seen().full();
+            state.lobby.admission().released(place);
+            state.held.remove(&place);
             ring(state.bell.as_ref());
-            if state.open + 1 == shared.limit {
+            if full {
                 state.acceptors.pop_front()
             } else {
                 None
@@ -195,15 +247,33 @@ impl ListenerShared {
         self.reactor.as_ref().map(|reactor| reactor.bind(py))
     }
 
-    pub fn attempt(&self, subject: &Bound<'_, Listener>, iterating: bool) -> PyResult<Attempt> {
+    pub fn attempt(self: &Arc<Self>, subject: &Bound<'_, Listener>, iterating: bool) -> PyResult<Attempt> {
         let py = subject.py();
-        let outcome = self.try_accept(py);
+        if self.subject.get().is_none() {
+            let _ = self.subject.set(PyWeakrefReference::new(subject)?.unbind());
+        }
+        let mut evicted = Vec::new();
+        let outcome = self.try_accept(py, &mut evicted);
+        for stream in evicted {
+            stream.evict(py);
+        }
         match outcome {
-            Ok(Ok((fd, peer))) => {
-                let made = self.make.bind(py).call1((subject, fd.into_raw_fd()));
+            Ok(Ok(arrival)) => {
+                let place = arrival.place;
+                if let (Some(reactor), Some(token)) = (&self.reactor, arrival.token) {
+                    drop(reactor.get().deregister(token, arrival.stream.fd().as_fd()));
+                }
+                if arrival.stream.session().is_some() && self.rules.receive_buffer_bytes > 0 {
+                    system::unlock_buffers(arrival.stream.fd().as_fd());
+                }
+                let arrival = Bound::new(py, Arrival { inner: Mutex::new(Some(arrival)) })?;
+                let made = self.make.bind(py).call1((subject, arrival));
                 match &made {
-                    Ok(made) => made.cast::<Stream>()?.get().came_from(peer.as_ref()),
-                    Err(_) => Listener::released(subject),
+                    Ok(made) => {
+                        let stream = Arc::downgrade(made.cast::<Stream>()?.get().shared());
+                        self.state().held.insert(place, stream);
+                    }
+                    Err(_) => Listener::released(subject, place),
                 }
                 let next = self.next_if_ready();
                 self.resume_later(py, next);
@@ -219,44 +289,142 @@ impl ListenerShared {
         }
     }
 
-    /// A caller, or what to wait for.
-    #[allow(clippy::type_complexity, reason = "a caller or a wait, said once")]
-    fn try_accept(&self, py: Python<'_>) -> Result<Result<(OwnedFd, Option<SocketAddrAny>), Wait>, Failure> {
+    /// Somebody who has come in, or what to wait for. `evicted` gets the connections that had to go for newer ones.
+    #[allow(clippy::type_complexity, reason = "an arrival or a wait, said once")]
+    fn try_accept(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        evicted: &mut Vec<Arc<StreamShared>>,
+    ) -> Result<Result<Box<lobby::Arrival>, Wait>, Failure> {
         let mut state = self.state();
         let state = &mut *state;
-        if state.doors.is_empty() {
+        if state.closed() {
             return Err(Failure::Closed);
         }
         if state.relayed {
             return Err(Failure::Busy);
         }
-        let rests = state.rests_until.is_some_and(|until| Instant::now() < until);
-        if state.open >= self.limit || rests {
+        let now = Instant::now();
+        if state.rests_until.is_some_and(|until| now < until) {
             return Ok(Err(Wait::Caller));
         }
         state.rests_until = None;
-        if !state.budget.allows(self.reactor(py).map_or(0, |reactor| reactor.get().turn())) {
-            return Ok(Err(Wait::NextTurn));
-        }
-        for step in 0..state.doors.len() {
-            let index = (state.next + step) % state.doors.len();
-            let door = &mut state.doors[index];
-            if !door.ready {
-                continue;
+        let turn = self.reactor(py).map_or(0, |reactor| reactor.get().turn());
+        let held = &mut state.held;
+        let mut evict = |place: Place| match held.get(&place).and_then(Weak::upgrade) {
+            Some(stream) if stream.has_arrived() => false,
+            stream => {
+                held.remove(&place);
+                evicted.extend(stream);
+                true
             }
-            match door.source.accept().map_err(Failure::Os)? {
-                Accepted::Stream(fd, peer) => {
-                    state.next = index + 1;
-                    state.open += 1;
+        };
+        let mut worked = false;
+        loop {
+            if !state.budget.allows(turn) {
+                return Ok(Err(Wait::NextTurn));
+            }
+            match state.lobby.accept(now, &mut evict).map_err(Failure::Os)? {
+                Step::Arrived(arrival) => {
                     state.accepted += 1;
                     state.budget.spend(0);
-                    return Ok(Ok((fd, peer)));
+                    return Ok(Ok(arrival));
                 }
-                Accepted::Blocked => door.ready = false,
-                Accepted::Exhausted(why) => return Err(Failure::Os(why)),
+                Step::Newcomer(place) => {
+                    state.budget.spend(0);
+                    self.watch_newcomer(&mut state.lobby, place).map_err(Failure::Os)?;
+                }
+                Step::TurnedAway => state.budget.spend(0),
+                Step::Exhausted(why) => return Err(Failure::Os(why)),
+                Step::Blocked | Step::Full if worked => return Ok(Err(Wait::Caller)),
+                Step::Blocked | Step::Full => {
+                    worked = true;
+                    self.work(&mut state.lobby, now);
+                }
             }
         }
-        Ok(Err(Wait::Caller))
+    }
+
+    /// Goes on with handshakes, a bounded number; for the rest the next turn comes soon.
+    fn work(&self, lobby: &mut Lobby, now: Instant) {
+        lobby.expire(now);
+        let more = lobby.work(now, HANDSHAKES);
+        let Some(reactor) = &self.reactor else { return };
+        for token in lobby.departed() {
+            reactor.get().forget(token);
+        }
+        let token = lobby.doors().first().and_then(|door| door.token);
+        if let (true, Some(token)) = (more, token) {
+            // Without it they would wait for other news, a moment or longer.
+            let _ = reactor.get().set_timer(Duration::ZERO, token);
+        }
+    }
+
+    fn watch_newcomer(self: &Arc<Self>, lobby: &mut Lobby, place: Place) -> Result<(), Errno> {
+        let (Some(reactor), Some(stream)) = (&self.reactor, lobby.newcomer(place)) else { return Ok(()) };
+        let tenant = Tenant::Newcomer(Arc::clone(self), place);
+        let token = reactor.get().register(tenant, stream.fd().as_fd(), Interest::Read)?;
+        lobby.watched(place, token);
+        Ok(())
+    }
+
+    /// News of a newcomer's socket; `settle` draws the conclusions.
+    pub fn on_newcomer(&self, place: Place, news: Readiness) {
+        self.state().lobby.news(place, news);
+    }
+
+    /// After news of newcomers: handshakes go on, and who has proved himself is handed to the next who accepts.
+    pub fn settle(&self, py: Python<'_>, woken: &mut Vec<OperationRef>) {
+        let next = {
+            let mut state = self.state();
+            self.work(&mut state.lobby, Instant::now());
+            if state.lobby.has_arrivals() {
+                state.acceptors.pop_front()
+            } else {
+                None
+            }
+        };
+        woken.extend(next.filter(|next| next.notify(py)));
+    }
+
+    /// A peer has sent something: it is not among those who must go first any more.
+    pub fn proven(&self, place: Place) {
+        self.state().lobby.admission().proven(place);
+    }
+
+    pub fn offended(&self, place: Place, why: Offence) {
+        self.state().lobby.admission().offended(place, why, Instant::now());
+    }
+
+    /// Looks after those who have no tasks yet, twice a second; says whether the log should be told what the limits did.
+    pub fn sweep(&self, now: Instant) -> bool {
+        let mut state = self.state();
+        let state = &mut *state;
+        self.work(&mut state.lobby, now);
+        let acts = state.lobby.seen().counters().total();
+        let (told, at) = state.told;
+        let due = acts > told && at.is_none_or(|at| now.saturating_duration_since(at) >= LOG_PAUSE);
+        if due {
+            state.told = (acts, Some(now));
+        }
+        due
+    }
+
+    /// Has the log told what the limits did.
+    pub fn tell(&self, py: Python<'_>) {
+        let listener = self.subject.get().and_then(|subject| subject.bind(py).upgrade());
+        if let Some(Err(failure)) = listener.map(|listener| listener.call_method0(intern!(py, "_tell_limits"))) {
+            failure.write_unraisable(py, None);
+        }
+    }
+
+    /// Accepts nobody for a moment: too much memory is in use.
+    pub fn pause(&self, now: Instant) {
+        self.state().rests_until = Some(now + REST);
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.state().closed()
     }
 
     /// Out of descriptors: accepting would spin. The backlog keeps the callers until some are free.
@@ -279,14 +447,14 @@ impl ListenerShared {
             state.acceptors.push_back(me.clone_ref(py));
         }
         let Some(reactor) = &self.reactor else { return Ok(()) };
-        for door in &mut state.doors {
+        for door in state.lobby.doors() {
             if door.token.is_none() {
                 let tenant = Tenant::Listener(Arc::clone(self));
                 let registered = reactor.get().register(tenant, door.source.as_fd(), Interest::Read);
                 door.token = Some(registered.map_err(os_error)?);
             }
         }
-        let token = state.doors.first().and_then(|door| door.token);
+        let token = state.lobby.doors().first().and_then(|door| door.token);
         if let (Some(until), Some(token)) = (state.rests_until, token) {
             let rest = until.saturating_duration_since(Instant::now());
             reactor.get().set_timer(rest, token).map_err(os_error)?;
@@ -309,10 +477,10 @@ impl ListenerShared {
     pub fn on_ready(&self, token: Token, woken: &mut Vec<OperationRef>) {
         let next = {
             let mut state = self.state();
-            if let Some(door) = state.doors.iter_mut().find(|door| door.token == Some(token)) {
+            if let Some(door) = state.lobby.doors().iter_mut().find(|door| door.token == Some(token)) {
                 door.ready = true;
             }
-            if state.rests_until.is_some() || state.open >= self.limit {
+            if state.rests_until.is_some() || !state.lobby.promising() {
                 None
             } else {
                 state.acceptors.pop_front()
@@ -324,7 +492,7 @@ impl ListenerShared {
     pub fn on_timer(&self, woken: &mut Vec<OperationRef>) {
         let next = {
             let mut state = self.state();
-            for door in &mut state.doors {
+            for door in state.lobby.doors() {
                 door.ready = true;
             }
             state.acceptors.pop_front()
@@ -336,10 +504,10 @@ impl ListenerShared {
     pub fn poll_for(&self) -> Watch {
         let mut state = self.state();
         let state = &mut *state;
-        if state.doors.is_empty() {
+        if state.closed() {
             return Watch::over();
         }
-        let full = state.open >= self.limit;
+        let full = state.lobby.seen().full();
         let mut watch = Watch { sources: Vec::new(), until: state.rests_until };
         if state.bell.is_none() {
             state.bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok().map(Arc::new);
@@ -352,35 +520,46 @@ impl ListenerShared {
             }
             None => watch.until = watch.until.or(Some(Instant::now() + REST)), // Out of descriptors: look from time to time.
         }
-        for door in &mut state.doors {
+        for door in state.lobby.doors() {
             door.ready = true;
             if !full && state.rests_until.is_none() {
                 watch.sources.push((Arc::clone(&door.source) as _, PollFlags::IN));
             }
         }
         watch
+            .sources
+            .extend(state.lobby.newcomers().map(|(_, newcomer)| (Arc::clone(newcomer.fd()) as _, PollFlags::IN)));
+        watch.until = watch.until.into_iter().chain(state.lobby.due()).min();
+        watch
     }
 
-    /// `me` is about to try again.
-    pub fn note(&self, me: &OperationRef) {
-        self.state().acceptors.retain(|acceptor| !acceptor.is(me));
+    /// `me` is about to try again, after `poll` spoke of the sources of the watch.
+    pub fn note(&self, me: &OperationRef, news: &[PollFlags]) {
+        let mut state = self.state();
+        state.acceptors.retain(|acceptor| !acceptor.is(me));
+        // The newcomers' are the last of the sources.
+        let places: Vec<Place> = state.lobby.newcomers().map(|(place, _)| place).collect();
+        for (place, flags) in places.iter().rev().zip(news.iter().rev()).filter(|(_, flags)| !flags.is_empty()) {
+            let to_the_end = flags.intersects(PollFlags::HUP | PollFlags::ERR);
+            state.lobby.news(*place, Readiness { readable: true, writable: true, to_the_end });
+        }
     }
 
     /// Gives its sockets to somebody who accepts in its place, until `take_back`.
     pub fn lend(&self) -> Result<Vec<Arc<OwnedFd>>, Failure> {
         let mut state = self.state();
-        if state.doors.is_empty() {
+        if state.closed() {
             return Err(Failure::Closed);
         }
         if state.relayed || !state.acceptors.is_empty() {
             return Err(Failure::Busy);
         }
-        let sockets = state.doors.iter().map(|door| match &*door.source {
+        let sockets = state.lobby.doors().iter().map(|door| match &*door.source {
             Source::Socket(socket) => Ok(Arc::clone(socket)),
             Source::Memory(_) => Err(Failure::Os(Errno::OPNOTSUPP)),
         });
         let sockets = sockets.collect::<Result<Vec<_>, _>>()?;
-        for door in &mut state.doors {
+        for door in state.lobby.doors() {
             // Each caller would wake the loop for nothing. The tenant is this listener, which its caller holds.
             if let (Some(reactor), Some(token)) = (&self.reactor, door.token.take()) {
                 drop(reactor.get().deregister(token, door.source.as_fd()));
@@ -399,18 +578,24 @@ impl ListenerShared {
         let mut state = self.state();
         state.relayed = false;
         state.lent_to = Weak::new();
-        for door in &mut state.doors {
+        for door in state.lobby.doors() {
             door.ready = true;
         }
     }
 
     fn shut(&self, py: Python<'_>) {
-        let (doors, acceptors, lent_to) = {
+        let (doors, departed, acceptors, lent_to) = {
             let mut state = self.state();
             ring(state.bell.take().as_ref());
             let lent_to = state.lent_to.upgrade();
-            (std::mem::take(&mut state.doors), std::mem::take(&mut state.acceptors), lent_to)
+            let doors = state.lobby.shut();
+            (doors, state.lobby.departed(), std::mem::take(&mut state.acceptors), lent_to)
         };
+        if let Some(reactor) = &self.reactor {
+            for token in departed {
+                reactor.get().forget(token);
+            }
+        }
         if let Some(forward) = lent_to {
             forward.stop_in_grace();
         }
@@ -428,8 +613,7 @@ impl ListenerShared {
     /// The first acceptor, if one more accept may succeed.
     fn next_if_ready(&self) -> Option<OperationRef> {
         let mut state = self.state();
-        let ready = state.doors.iter().any(|door| door.ready) && state.open < self.limit && state.rests_until.is_none();
-        if ready {
+        if state.lobby.promising() && state.rests_until.is_none() {
             state.acceptors.pop_front()
         } else {
             None
@@ -448,6 +632,12 @@ impl ListenerShared {
     }
 }
 
+impl State {
+    fn closed(&mut self) -> bool {
+        self.lobby.doors().is_empty()
+    }
+}
+
 fn ring(bell: Option<&Arc<OwnedFd>>) {
     if let Some(bell) = bell {
         let _ = rustix::io::write(bell, &1_u64.to_ne_bytes());
@@ -459,3 +649,7 @@ fn is_exhaustion(number: Errno) -> bool {
 }
 
 const REST: Duration = Duration::from_millis(100);
+/// How many handshakes are driven per turn of the loop: some milliseconds of it.
+const HANDSHAKES: usize = 16;
+const LOG_PAUSE: Duration = Duration::from_secs(10);
+const WORST_SOURCES: usize = 16;

@@ -9,6 +9,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
+use socketkit_engine::admission::Place;
 use socketkit_engine::linger::Linger;
 use socketkit_engine::reactor::{self as engine, Event, Interest, Token};
 use socketkit_engine::Errno;
@@ -20,7 +21,7 @@ use crate::operation::OperationRef;
 use crate::registry::Registry;
 use crate::relay::RelayShared;
 use crate::slots::RESUMING;
-use crate::stream::StreamShared;
+use crate::stream::{Load, StreamShared};
 
 /// What there was for tasks in one look.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,8 @@ enum News {
 pub enum Tenant {
     Stream(Arc<StreamShared>),
     Listener(Arc<ListenerShared>),
+    /// A caller of that listener who has yet to prove himself.
+    Newcomer(Arc<ListenerShared>, Place),
 }
 
 /// What the relay thread does for tasks of this loop. Weak: their streams hold the reactor.
@@ -58,6 +61,10 @@ struct Inner {
     engine: engine::Reactor,
     tenants: Registry<Tenant>,
     remotes: Vec<Remote>,
+    guarded: Vec<Weak<StreamShared>>,
+    listeners: Vec<Weak<ListenerShared>>,
+    /// Whether the timer of the next sweep is set.
+    sweeps: bool,
     events: Vec<Event>,
     linger: Linger,
     /// Operations to resume in the next turn.
@@ -72,6 +79,9 @@ impl Reactor {
             engine: engine::Reactor::new().map_err(os_error)?,
             tenants: Registry::default(),
             remotes: Vec::new(),
+            guarded: Vec::new(),
+            listeners: Vec::new(),
+            sweeps: false,
             events: Vec::new(),
             linger: Linger::default(),
             pending: Vec::new(),
@@ -133,18 +143,32 @@ impl Reactor {
     /// Takes what news there is, looking for it for at most `patience`; says what there was for tasks.
     fn take_news(slf: &Bound<'_, Self>, patience: Duration) -> PyResult<News> {
         let this = slf.get();
-        let (mut woken, (news, notified)) = (Vec::new(), this.collect(patience)?);
-        if notified {
+        let (mut woken, collected) = (Vec::new(), this.collect(patience)?);
+        if collected.notified {
             this.look_at_remotes(slf.py(), &mut woken);
         }
+        if collected.sweep {
+            this.sweep(slf.py())?;
+        }
         let mut bulk = false;
-        for (tenant, event) in news {
+        let mut stirring: Vec<Arc<ListenerShared>> = Vec::new();
+        for (tenant, event) in collected.news {
             match (tenant, event) {
+                (Tenant::Newcomer(listener, place), Event::Socket(_, news)) => {
+                    listener.on_newcomer(place, news);
+                    if !stirring.iter().any(|known| Arc::ptr_eq(known, &listener)) {
+                        stirring.push(listener);
+                    }
+                }
+                (Tenant::Newcomer(_, _), _) => {}
                 (Tenant::Stream(stream), Event::Socket(_, news)) => bulk |= stream.on_ready(slf.py(), news, &mut woken),
                 (Tenant::Stream(stream), _) => stream.on_timer(&mut woken),
                 (Tenant::Listener(listener), Event::Socket(token, _)) => listener.on_ready(token, &mut woken),
                 (Tenant::Listener(listener), _) => listener.on_timer(&mut woken),
             }
+        }
+        for listener in stirring {
+            listener.settle(slf.py(), &mut woken);
         }
         let news = match (woken.is_empty(), bulk) {
             (true, _) => News::None,
@@ -206,6 +230,60 @@ impl Reactor {
         inner.tenants.remove(token)
     }
 
+    /// Forgets a socket that is closed already.
+    pub fn forget(&self, token: Token) {
+        let tenant = self.inner().tenants.remove(token);
+        drop(tenant);
+    }
+
+    /// Looks after `stream` from now on.
+    pub fn guard(&self, stream: &Arc<StreamShared>) -> Result<(), Errno> {
+        let mut inner = self.inner();
+        inner.guarded.push(Arc::downgrade(stream));
+        inner.arm_sweep()
+    }
+
+    pub fn guard_listener(&self, listener: &Arc<ListenerShared>) -> Result<(), Errno> {
+        let mut inner = self.inner();
+        inner.listeners.push(Arc::downgrade(listener));
+        inner.arm_sweep()
+    }
+
+    /// Twice a second: cuts the connections that have met a limit of time or are too many for the memory, and forgets those that are gone.
+    fn sweep(&self, py: Python<'_>) -> PyResult<()> {
+        let now = Instant::now();
+        let (mut guarded, mut listeners) = {
+            let mut inner = self.inner();
+            inner.sweeps = false;
+            (std::mem::take(&mut inner.guarded), std::mem::take(&mut inner.listeners))
+        };
+        let mut load = Load::default();
+        guarded.retain(|stream| stream.upgrade().is_some_and(|stream| stream.sweep(py, now, &mut load)));
+        load.shed(py);
+        let paused = load.heavy();
+        let mut told = Vec::new();
+        listeners.retain(|listener| {
+            let Some(listener) = listener.upgrade().filter(|listener| !listener.is_closed()) else { return false };
+            if paused {
+                listener.pause(now);
+            }
+            if listener.sweep(now) {
+                told.push(listener);
+            }
+            true
+        });
+        let mut inner = self.inner();
+        // Others may have come meanwhile.
+        inner.guarded.append(&mut guarded);
+        inner.listeners.append(&mut listeners);
+        let armed = inner.arm_sweep().map_err(os_error);
+        drop(inner);
+        for listener in told {
+            listener.tell(py);
+        }
+        armed
+    }
+
     pub fn set_timer(&self, after: Duration, token: Token) -> Result<(), Errno> {
         self.inner().engine.set_timer(Instant::now() + after, token)
     }
@@ -230,8 +308,7 @@ impl Reactor {
         self.inner().remotes.append(&mut remotes);
     }
 
-    /// The sockets' news, and whether the notifier spoke.
-    fn collect(&self, patience: Duration) -> PyResult<(Vec<(Tenant, Event)>, bool)> {
+    fn collect(&self, patience: Duration) -> PyResult<Collected> {
         let begun = Instant::now();
         let mut inner = self.inner();
         let inner = &mut *inner;
@@ -243,6 +320,7 @@ impl Reactor {
             }
         }
         let notified = inner.events.contains(&Event::Notified);
+        let sweep = inner.events.contains(&Event::Timer(SWEEP));
         let news = inner
             .events
             .iter()
@@ -251,7 +329,7 @@ impl Reactor {
                 Event::Notified => None,
             })
             .collect();
-        Ok((news, notified))
+        Ok(Collected { news, notified, sweep })
     }
 
     fn schedule(&self, slf: &Bound<'_, Self>) {
@@ -273,6 +351,24 @@ impl Reactor {
     }
 }
 
+/// What one look has found: the sockets' news, whether the notifier spoke, whether a sweep is due.
+struct Collected {
+    news: Vec<(Tenant, Event)>,
+    notified: bool,
+    sweep: bool,
+}
+
+impl Inner {
+    fn arm_sweep(&mut self) -> Result<(), Errno> {
+        if self.sweeps || (self.guarded.is_empty() && self.listeners.is_empty()) {
+            return Ok(());
+        }
+        self.engine.set_timer(Instant::now() + SWEEP_PAUSE, SWEEP)?;
+        self.sweeps = true;
+        Ok(())
+    }
+}
+
 impl Drop for Reactor {
     fn drop(&mut self) {
         // Waiting operations and their tasks hold each other through the tenants; without a loop they wait for nothing.
@@ -287,7 +383,7 @@ impl Drop for Reactor {
         for tenant in &tenants {
             match tenant {
                 Tenant::Stream(stream) => stream.forget_waiters(),
-                Tenant::Listener(listener) => listener.forget_waiters(),
+                Tenant::Listener(listener) | Tenant::Newcomer(listener, _) => listener.forget_waiters(),
             }
         }
     }
@@ -296,3 +392,6 @@ impl Drop for Reactor {
 /// How often one `poll` looks for news at most, and for how long it goes on looking.
 const LOOKS: usize = 16;
 const POLL_TIME: Duration = Duration::from_millis(1);
+const SWEEP_PAUSE: Duration = Duration::from_millis(500);
+/// No socket's token: those have the highest bit clear, and the engine's own are the last two numbers.
+const SWEEP: Token = 1 << 63;

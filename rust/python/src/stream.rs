@@ -13,24 +13,32 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
 use rustix::event::PollFlags;
 use rustix::net::SocketAddrAny;
+use socketkit_engine::admission::Place;
+use socketkit_engine::guard::Guard;
 use socketkit_engine::outbox::Chunk;
 use socketkit_engine::reactor::{Interest, Readiness, Token};
-use socketkit_engine::stream::{Carrier, Stream as Engine, WriteMarks};
+use socketkit_engine::stream::{Carrier, Stream as Engine};
 use socketkit_engine::Errno;
 
 use crate::action::{Action, Attempt, Wait};
 use crate::blocking::Watch;
+use crate::bounds::{Bounds, Rules};
 use crate::budget::Budget;
 use crate::failure::{os_error, Failure};
-use crate::listener::Listener;
+use crate::listener::{Arrival, Listener};
 use crate::operation::{self, OperationRef};
 use crate::reactor::{Reactor, Tenant};
 use crate::relay::RelayShared;
+use crate::tls::Side;
 
 mod closing;
+mod guarding;
 pub mod lending;
 mod receiving;
+mod securing;
 mod sending;
+
+pub use guarding::{Ending, Load};
 
 /// A connected stream socket. `reactor` None: for blocking use.
 #[pyclass(subclass, frozen, module = "socketkit._core")]
@@ -41,7 +49,7 @@ pub struct Stream {
 
 pub struct StreamShared {
     reactor: Option<Py<Reactor>>,
-    close_patience: Duration,
+    rules: Arc<Rules>,
     state: Mutex<State>,
 }
 
@@ -64,8 +72,17 @@ struct State {
     aborted: bool,
     /// Who has it meanwhile.
     relayed: Option<Weak<RelayShared>>,
-    /// Who counts this connection as open.
-    counted_by: Option<Py<Listener>>,
+    /// Who counts this connection as open, and under which name.
+    counted_by: Option<(Py<Listener>, Place)>,
+    guard: Guard,
+    /// Whether the limits of time hold for it (not within one process).
+    guarded: bool,
+    /// The peer has sent nothing yet.
+    unproven: bool,
+    /// The application has received a whole message.
+    messages: bool,
+    /// Why a limit has ended it.
+    cut: Option<Ending>,
     /// The totals of a closed stream: (received, sent).
     totals: (u64, u64),
 }
@@ -73,13 +90,33 @@ struct State {
 /// What is wanted of a stream.
 pub enum Verb {
     Connected,
-    Receive { max_bytes: usize },
+    Receive {
+        max_bytes: usize,
+    },
     Iterate,
-    ReceiveExactly { count: usize },
-    ReceiveUntil { delimiter: Vec<u8>, max_bytes: usize, searched: bool },
-    ReceiveDescriptors { max_bytes: usize },
-    Send { data: Data },
-    SendDescriptors { data: Data, descriptors: Vec<OwnedFd> },
+    ReceiveExactly {
+        count: usize,
+    },
+    ReceiveUntil {
+        delimiter: Vec<u8>,
+        max_bytes: usize,
+        searched: bool,
+    },
+    ReceiveDescriptors {
+        max_bytes: usize,
+    },
+    /// The handshake of TLS; the side is taken at its beginning.
+    Secure {
+        side: Option<Side>,
+        name: String,
+    },
+    Send {
+        data: Data,
+    },
+    SendDescriptors {
+        data: Data,
+        descriptors: Vec<OwnedFd>,
+    },
     SendEof,
     Close,
 }
@@ -92,26 +129,36 @@ pub enum Data {
 
 #[pymethods]
 impl Stream {
-    /// Owns the descriptor `fd` from here on, also when it raises.
+    /// Of an open descriptor, which it owns from here on, also when it raises; or of an arrival of `counted_by`.
     #[new]
-    #[pyo3(signature = (fd, reactor, unix, high_bytes, low_bytes, close_seconds, counted_by=None, connecting=false))]
-    #[allow(clippy::too_many_arguments, reason = "called by position from two places, once per connection")]
+    #[pyo3(signature = (source, reactor, unix, bounds, counted_by=None, connecting=false, guarded=true))]
     fn new(
-        fd: i32,
+        source: &Bound<'_, PyAny>,
         reactor: Option<Py<Reactor>>,
         unix: bool,
-        high_bytes: usize,
-        low_bytes: usize,
-        close_seconds: f64,
+        bounds: &Bound<'_, Bounds>,
         counted_by: Option<Py<Listener>>,
         connecting: bool,
+        guarded: bool,
     ) -> PyResult<Self> {
-        let fd = own(fd)?;
-        let carrier = if unix { Carrier::Unix } else { Carrier::Tcp };
-        let mut engine = Engine::new(fd, carrier, WriteMarks { high_bytes, low_bytes });
+        let rules = Arc::clone(bounds.get().rules());
+        let (mut since, mut remote, mut place) = (Instant::now(), None, None);
+        let mut engine = match source.cast::<Arrival>() {
+            Ok(arrival) => {
+                let arrival =
+                    arrival.get().take().ok_or_else(|| PyValueError::new_err("this arrival was used before"))?;
+                (since, remote, place) = (arrival.since, arrival.from, Some(arrival.place));
+                arrival.stream
+            }
+            Err(_) => {
+                let carrier = if unix { Carrier::Unix } else { Carrier::Tcp };
+                Engine::new(own(source.extract()?)?, carrier, rules.marks)
+            }
+        };
         if connecting {
             engine.connecting();
         }
+        let counted_by = counted_by.zip(place);
         let state = State {
             engine: Some(engine),
             registration: None,
@@ -124,13 +171,21 @@ impl Stream {
             closes_until: None,
             aborted: false,
             relayed: None,
+            guard: Guard::new(counted_by.is_some(), since),
+            guarded,
+            unproven: counted_by.is_some(),
+            messages: false,
+            cut: None,
             counted_by,
             totals: (0, 0),
         };
-        let close_patience = Duration::try_from_secs_f64(close_seconds)
-            .map_err(|_| PyValueError::new_err("close_seconds must be finite and not negative"))?;
-        let shared = Arc::new(StreamShared { reactor, close_patience, state: Mutex::new(state) });
-        Ok(Self { shared, remote: OnceLock::new() })
+        let shared = Arc::new(StreamShared { reactor, rules, state: Mutex::new(state) });
+        if let Some(reactor) = shared.reactor.as_ref().filter(|_| guarded) {
+            reactor.get().guard(&shared).map_err(os_error)?;
+        }
+        let stream = Self { shared, remote: OnceLock::new() };
+        stream.came_from(remote.as_ref());
+        Ok(stream)
     }
 
     #[pyo3(signature = (max_bytes=262_144))]
@@ -185,6 +240,11 @@ impl Stream {
         Self::operation(slf, Verb::Close)
     }
 
+    /// Goes on under TLS: returns when the handshake is done.
+    fn _secure<'py>(slf: &Bound<'py, Self>, side: Side, name: String) -> PyResult<Bound<'py, PyAny>> {
+        Self::operation(slf, Verb::Secure { side: Some(side), name })
+    }
+
     /// Waits for the end of the connection attempt that `connecting` announced.
     fn _connected<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         Self::operation(slf, Verb::Connected)
@@ -232,6 +292,17 @@ impl Stream {
         Ok(Some(made.unbind()))
     }
 
+    /// What TLS has agreed on: (fingerprint of the peer's key, application protocol, cipher, key exchange, resumed); None without TLS.
+    #[getter]
+    #[allow(clippy::type_complexity, reason = "a tuple of what is documented here")]
+    fn _session(&self) -> Option<(Option<String>, Option<String>, String, String, bool)> {
+        let state = self.shared.state();
+        let session = state.engine.as_ref()?.session()?;
+        let protocol = session.protocol().map(|name| String::from_utf8_lossy(name).into_owned());
+        let (cipher, exchange) = session.ciphers().unwrap_or_default();
+        Some((session.fingerprint().map(|key| key.to_string()), protocol, cipher, exchange, session.resumed()))
+    }
+
     #[getter]
     fn received_bytes(&self) -> u64 {
         let state = self.shared.state();
@@ -253,7 +324,7 @@ impl Stream {
 
 impl Stream {
     /// Notes the peer's address of an accepted connection.
-    pub fn came_from(&self, address: Option<&SocketAddrAny>) {
+    fn came_from(&self, address: Option<&SocketAddrAny>) {
         if let Some(Ok(address)) = address.map(|address| SocketAddr::try_from(address.clone())) {
             let _ = self.remote.set(address);
         }
@@ -316,13 +387,14 @@ impl StreamShared {
                 self.receive_until(py, delimiter, *max_bytes, searched, me)
             }
             Verb::ReceiveDescriptors { max_bytes } => self.receive_descriptors(py, *max_bytes, me),
+            Verb::Secure { side, name } => self.secure(side, name, me),
             Verb::Send { data } => self.send(py, data, me),
             Verb::SendDescriptors { data, descriptors } => self.send_descriptors(py, data, descriptors),
             Verb::SendEof => self.send_eof(py),
             Verb::Close => self.close(py),
             Verb::Connected => self.connected(py),
         };
-        attempt.map_err(|failure| failure.into_exception(subject.as_any(), verb.word()))
+        attempt.map_err(|failure| self.reason(failure).into_exception(subject.as_any(), verb.word()))
     }
 
     fn connected(&self, py: Python<'_>) -> Result<Attempt, Failure> {
@@ -420,7 +492,8 @@ impl StreamShared {
         if !engine.flushed() {
             flags |= PollFlags::OUT;
         }
-        Watch { sources: vec![(Arc::clone(engine.fd()) as _, flags)], until: state.closes_until }
+        let until = state.closes_until.into_iter().chain(state.due(&self.rules)).min();
+        Watch { sources: vec![(Arc::clone(engine.fd()) as _, flags)], until }
     }
 
     /// What `poll` said, in the reactor's words; `me` is no longer only waiting for it.
@@ -430,6 +503,7 @@ impl StreamShared {
         if let Some(me) = me {
             state.flushers.retain(|flusher| !flusher.is(me));
         }
+        state.check_alone(&self.rules);
         let (Some(engine), Some(news)) = (state.engine.as_mut(), news.first()) else { return };
         let broken = news.intersects(PollFlags::HUP | PollFlags::ERR);
         engine.ready(Readiness {
@@ -456,7 +530,7 @@ impl StreamShared {
                 None => state.aborted.then_some(Failure::Closed),
             }
         };
-        failure.map_or(Ok(()), |failure| Err(failure.into_exception(subject.as_any(), "send")))
+        failure.map_or(Ok(()), |failure| Err(self.reason(failure).into_exception(subject.as_any(), "send")))
     }
 
     /// Lets the reactor tell of what this stream may wait for.
@@ -518,6 +592,7 @@ impl Verb {
             Verb::ReceiveExactly { .. } => "Stream.receive_exactly",
             Verb::ReceiveUntil { .. } => "Stream.receive_until",
             Verb::ReceiveDescriptors { .. } => "Stream.receive_fds",
+            Verb::Secure { .. } => "Stream.start_tls",
             Verb::Send { .. } => "Stream.send",
             Verb::SendDescriptors { .. } => "Stream.send_fds",
             Verb::SendEof => "Stream.send_eof",
@@ -531,6 +606,7 @@ impl Verb {
             Verb::Connected => "connect",
             Verb::Send { .. } | Verb::SendDescriptors { .. } | Verb::SendEof => "send",
             Verb::Close => "close",
+            Verb::Secure { .. } => "start_tls",
             Verb::ReceiveExactly { .. } => "receive_exactly",
             Verb::ReceiveUntil { .. } => "receive_until",
             Verb::Receive { .. } | Verb::Iterate | Verb::ReceiveDescriptors { .. } => "receive",

@@ -154,7 +154,11 @@ impl Stream {
             // Records before the broken one were whole: they are the application's, the fault comes after them.
             Err(fault) => {
                 let failure = self.fail_sealed(fault);
-                if copied > 0 { Ok(copied) } else { Err(failure) }
+                if copied > 0 {
+                    Ok(copied)
+                } else {
+                    Err(failure)
+                }
             }
         }
     }

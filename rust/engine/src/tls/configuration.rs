@@ -75,13 +75,15 @@ impl ServerTls {
                 provider: provider(),
             })),
         };
-        let mut config =
-            builder.with_single_cert(chain, key).map_err(|failure| ConfigurationError::Unusable(failure.to_string()))?;
+        let mut config = builder
+            .with_single_cert(chain, key)
+            .map_err(|failure| ConfigurationError::Unusable(failure.to_string()))?;
         config.alpn_protocols = protocols;
         // Resumption without memory per client: the state travels in the ticket, sealed with a key that changes every six hours. One
         // ticket suffices for a client that comes back; no early data (RFC 8446 §8: it can be replayed).
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = aws_lc_rs::Ticketer::new().map_err(|failure| ConfigurationError::Unusable(failure.to_string()))?;
+        config.ticketer =
+            aws_lc_rs::Ticketer::new().map_err(|failure| ConfigurationError::Unusable(failure.to_string()))?;
         config.send_tls13_tickets = 1;
         config.max_early_data_size = 0;
         Ok(Self { config: Arc::new(config), authorized })

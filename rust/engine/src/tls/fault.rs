@@ -25,10 +25,12 @@ pub enum Fault {
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         match error {
-            Error::InvalidCertificate(CertificateError::Other(OtherError(other))) => match other.downcast_ref::<Rejected>() {
-                Some(rejected) => Fault::Untrusted(rejected.clone()),
-                None => Fault::Violation(other.to_string()),
-            },
+            Error::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
+                match other.downcast_ref::<Rejected>() {
+                    Some(rejected) => Fault::Untrusted(rejected.clone()),
+                    None => Fault::Violation(other.to_string()),
+                }
+            }
             Error::InvalidCertificate(why) => Fault::Violation(format!("its certificate is not valid: {why}")),
             Error::NoCertificatesPresented => Fault::Untrusted(Rejected::anonymous()),
             Error::AlertReceived(alert) => Fault::Refused(words(alert)),

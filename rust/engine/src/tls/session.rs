@@ -3,7 +3,9 @@
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus,
+};
 use rustls::{CommonState, HandshakeKind};
 use socketkit_wire::fingerprint::Fingerprint;
 
@@ -26,8 +28,8 @@ enum Side {
 impl Session {
     /// `name` is what the server's certificate must be for, and what is asked for (SNI) unless it is an IP address.
     pub fn client(configuration: &ClientTls, name: &str) -> Result<Self, Fault> {
-        let name =
-            ServerName::try_from(name.to_owned()).map_err(|_| Fault::Local(format!("{name} is no valid server name")))?;
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|_| Fault::Local(format!("{name} is no valid server name")))?;
         Ok(Self::new(Side::Client(UnbufferedClientConnection::new(configuration.config.clone(), name)?)))
     }
 
@@ -70,11 +72,6 @@ impl Session {
                 Ok(())
             }
             Err(fault) => {
-                // rustls repeats its error, but gives the alert out before that.
-                let _ = match &mut self.side {
-                    Side::Client(connection) => turn(connection, &mut [], plain, answer),
-                    Side::Server(connection, _) => turn(connection, &mut [], plain, answer),
-                };
                 self.rest = Vec::new();
                 self.fault = Some(fault.clone());
                 Err(fault)
@@ -118,6 +115,11 @@ impl Session {
     /// What the peer has proved: that it has this key.
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         fingerprint(self.common().peer_certificates()?.first()?).ok()
+    }
+
+    /// Whether the peer was asked for a key, and has proved one that is on the list.
+    pub fn authorized(&self) -> bool {
+        matches!(&self.side, Side::Server(_, ServerTls { authorized: Some(_), .. })) && !self.handshaking()
     }
 
     /// The application protocol that both sides have agreed on (RFC 7301).
@@ -167,8 +169,8 @@ impl Session {
             return Err(fault.clone());
         }
         let written = match &mut self.side {
-            Side::Client(connection) => write(connection, what, into, &mut self.ended),
-            Side::Server(connection, _) => write(connection, what, into, &mut self.ended),
+            Side::Client(connection) => write(connection, &mut self.rest, what, into, &mut self.ended),
+            Side::Server(connection, _) => write(connection, &mut self.rest, what, into, &mut self.ended),
         };
         if let Err(fault) = &written {
             self.fault = Some(fault.clone());
@@ -227,7 +229,15 @@ fn turn<M: Machine>(
     loop {
         let UnbufferedStatus { mut discard, state } = machine.step(&mut ciphertext[turned.used..]);
         let mut done = false;
-        match state? {
+        let state = match state {
+            Ok(state) => state,
+            Err(error) => {
+                let used = turned.used + discard;
+                give_alert(machine, &mut ciphertext[used..], answer);
+                return Err(error.into());
+            }
+        };
+        match state {
             ConnectionState::ReadTraffic(mut traffic) => {
                 while let Some(record) = traffic.next_record() {
                     let record = record?;
@@ -247,26 +257,38 @@ fn turn<M: Machine>(
     }
 }
 
+/// After an error: what tells the peer. rustls would repeat the error then.
+fn give_alert<M: Machine>(machine: &mut M, ciphertext: &mut [u8], answer: &mut Vec<u8>) {
+    let UnbufferedStatus { state, .. } = machine.step(ciphertext);
+    if let Ok(ConnectionState::EncodeTlsData(mut data)) = state {
+        let _ = append(&mut data, answer);
+    }
+}
+
 enum Outgoing<'a> {
     Data(&'a [u8]),
     End,
 }
 
-fn write<M: Machine>(machine: &mut M, what: Outgoing<'_>, into: &mut [u8], ended: &mut bool) -> Result<usize, Fault> {
+/// `rest` goes along: rustls counts on finding what it has seen of a message that came in parts.
+fn write<M: Machine>(
+    machine: &mut M,
+    rest: &mut Vec<u8>,
+    what: Outgoing<'_>,
+    into: &mut [u8],
+    ended: &mut bool,
+) -> Result<usize, Fault> {
     let mut written = 0;
     loop {
-        match machine.step(&mut []).state? {
+        let UnbufferedStatus { discard, state } = machine.step(rest);
+        let mut sealed = None;
+        match state? {
             ConnectionState::WriteTraffic(mut traffic) => {
                 let room = &mut into[written..];
-                let sealed = match what {
+                sealed = Some(match what {
                     Outgoing::Data(data) => traffic.encrypt(data, room),
                     Outgoing::End => traffic.queue_close_notify(room),
-                };
-                return match sealed {
-                    Ok(count) => Ok(written + count),
-                    Err(EncryptError::InsufficientSize(_)) => Err(Fault::Local("no room for a TLS record".to_owned())),
-                    Err(EncryptError::EncryptExhausted) => Err(Fault::Local("the TLS keys are used up".to_owned())),
-                };
+                });
             }
             ConnectionState::EncodeTlsData(mut data) => match data.encode(&mut into[written..]) {
                 Ok(count) => written += count,
@@ -275,6 +297,17 @@ fn write<M: Machine>(machine: &mut M, what: Outgoing<'_>, into: &mut [u8], ended
             ConnectionState::TransmitTlsData(sent) => sent.done(),
             ConnectionState::PeerClosed => *ended = true,
             _ => return Err(Fault::Local("the TLS handshake is not over".to_owned())),
+        }
+        rest.drain(..discard.min(rest.len()));
+        match sealed {
+            None => {}
+            Some(Ok(count)) => return Ok(written + count),
+            Some(Err(EncryptError::InsufficientSize(_))) => {
+                return Err(Fault::Local("no room for a TLS record".to_owned()));
+            }
+            Some(Err(EncryptError::EncryptExhausted)) => {
+                return Err(Fault::Local("the TLS keys are used up".to_owned()));
+            }
         }
     }
 }

@@ -8,7 +8,9 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::{verify_tls13_signature, CryptoProvider};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerIncompatible, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerIncompatible, SignatureScheme,
+};
 use socketkit_wire::fingerprint::Fingerprint;
 
 use super::authorized::AuthorizedFile;
@@ -154,8 +156,12 @@ impl ClientCertVerifier for TrustedClients {
 fn explain(failure: &Error) -> String {
     match failure {
         Error::InvalidCertificate(why) => match why {
-            CertificateError::UnknownIssuer => "its certificate is signed by no authority that is trusted here".to_owned(),
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired".to_owned(),
+            CertificateError::UnknownIssuer => {
+                "its certificate is signed by no authority that is trusted here".to_owned()
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "its certificate has expired".to_owned()
+            }
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                 "its certificate is not valid yet: check this machine's clock".to_owned()
             }

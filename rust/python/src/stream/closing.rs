@@ -27,11 +27,12 @@ impl StreamShared {
                 Vec::new()
             } else {
                 if self.reactor.is_none() {
-                    state.closes_until = Instant::now().checked_add(self.close_patience);
+                    state.closes_until = Instant::now().checked_add(self.rules.close_patience);
                     if state.reader.is_some() {
                         engine.shut_receiving(); // It may be in another thread's `poll`.
                     }
                 }
+                engine.end_sealed();
                 engine.flush();
                 relay = state.relayed.as_ref().and_then(Weak::upgrade);
                 if relay.is_none() {
@@ -66,7 +67,7 @@ impl StreamShared {
         if unsent {
             self.watch(state)?;
             if let (Some(reactor), Some((token, _))) = (&self.reactor, state.registration) {
-                reactor.get().set_timer(self.close_patience, token)?;
+                reactor.get().set_timer(self.rules.close_patience, token)?;
             }
         }
         Ok(())
@@ -138,8 +139,8 @@ impl StreamShared {
                 self.resume_later(py, flusher);
             }
         }
-        if let Some(listener) = counted_by {
-            Listener::released(listener.bind(py));
+        if let Some((listener, place)) = counted_by {
+            Listener::released(listener.bind(py), place);
         }
         Some(engine)
     }

@@ -41,6 +41,9 @@ impl StreamShared {
         if state.relayed.is_some() || waited_for || ending {
             return Err(Failure::Busy);
         }
+        if engine.session().is_some() {
+            return Err(Failure::Os(Errno::OPNOTSUPP)); // The relay moves what the kernel has: ciphertext.
+        }
         match engine.receive_failure().or(engine.send_failure()) {
             Some(failure) => Err(Failure::Os(failure)),
             None => Ok(engine.finished_sending()),

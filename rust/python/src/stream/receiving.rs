@@ -26,7 +26,7 @@ impl StreamShared {
     ) -> Result<Attempt, Failure> {
         with_scratch(max_bytes, |scratch| {
             let mut large = None;
-            let (got, done) = {
+            let (got, done, first) = {
                 let mut state = self.state();
                 let state = &mut *state;
                 let room = state.room.min(scratch.len());
@@ -54,9 +54,10 @@ impl StreamShared {
                 if got == Received::Blocked {
                     return self.list_reader(py, state, me);
                 }
-                (got, state.reader.take())
+                (got, state.reader.take(), state.proves())
             };
             drop(done);
+            self.tell_proven(py, first);
             match got {
                 Received::Data(count) => {
                     let data = large.unwrap_or_else(|| PyBytes::new(py, &scratch[..count]).into_any().unbind());
@@ -80,6 +81,9 @@ impl StreamShared {
     }
 
     pub(super) fn receive_exactly(&self, py: Python<'_>, count: usize, me: &OperationRef) -> Result<Attempt, Failure> {
+        if count > self.rules.message_bytes {
+            return Err(Failure::TooLarge { count, limit: self.rules.message_bytes });
+        }
         self.receive_buffered(py, me, |engine| {
             if engine.inbox().len() >= count {
                 let taken = engine.inbox().bytes()[..count].to_vec();
@@ -143,7 +147,7 @@ impl StreamShared {
         });
         match taken {
             Ok(outcome) => {
-                self.finished_receiving();
+                self.finished_receiving(py);
                 outcome.map(|taken| Attempt::Ready(PyBytes::new(py, &taken).into_any().unbind()))
             }
             Err(Hold::Wait(wait)) => Ok(Attempt::Wait(wait)),
@@ -169,7 +173,7 @@ impl StreamShared {
             match got {
                 Received::Blocked => Ok(Attempt::Wait(Wait::Readable)),
                 Received::Data(count) => {
-                    self.finished_receiving();
+                    self.finished_receiving(py);
                     let numbers: Vec<i32> = descriptors.into_iter().map(IntoRawFd::into_raw_fd).collect();
                     let data = PyBytes::new(py, &scratch[..count]);
                     let pair =
@@ -177,16 +181,20 @@ impl StreamShared {
                     pair.map(Attempt::Ready).map_err(|_| Failure::Os(Errno::NOMEM))
                 }
                 Received::End => {
-                    self.finished_receiving();
+                    self.finished_receiving(py);
                     Err(Failure::End { have: 0 })
                 }
             }
         })
     }
 
-    fn finished_receiving(&self) {
-        let reader = self.state().reader.take();
+    fn finished_receiving(&self, py: Python<'_>) {
+        let (reader, first) = {
+            let mut state = self.state();
+            (state.reader.take(), state.proves())
+        };
         drop(reader);
+        self.tell_proven(py, first);
     }
 }
 

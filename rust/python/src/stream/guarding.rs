@@ -1,0 +1,210 @@
+//! Limits at work on one connection: it is looked at twice a second (or by the thread that waits on it), and cut when it must be.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use pyo3::prelude::*;
+use socketkit_engine::admission::Offence;
+use socketkit_engine::guard::{Cut, Facts};
+use socketkit_engine::Errno;
+
+use super::{State, StreamShared};
+use crate::bounds::Rules;
+use crate::failure::Failure;
+
+/// Why a limit has ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Guard(Cut),
+    Evicted,
+    Memory,
+}
+
+/// What all connections of a loop keep in memory, found in one sweep.
+#[derive(Default)]
+pub struct Load {
+    bytes: usize,
+    most: usize,
+    /// Those that can be cut, with what they keep.
+    heavy: Vec<(usize, Arc<StreamShared>)>,
+}
+
+impl Load {
+    /// Cuts the connections that keep most until the rest is within the bound.
+    pub fn shed(&mut self, py: Python<'_>) {
+        if !self.heavy() {
+            return;
+        }
+        self.heavy.sort_by_key(|(bytes, _)| *bytes);
+        let mut left = self.bytes;
+        while left > self.most {
+            let Some((bytes, stream)) = self.heavy.pop() else { break };
+            stream.end_by(py, Ending::Memory);
+            left -= bytes;
+        }
+    }
+
+    pub fn heavy(&self) -> bool {
+        self.most > 0 && self.bytes > self.most
+    }
+}
+
+impl StreamShared {
+    /// Whether it is still open. Cuts it if a limit says so.
+    pub fn sweep(self: &Arc<Self>, py: Python<'_>, now: Instant, load: &mut Load) -> bool {
+        let ending = {
+            let mut state = self.state();
+            let Some(engine) = &state.engine else { return false };
+            let bytes = engine.queued_bytes();
+            load.bytes += bytes;
+            load.most = load.most.max(self.rules.shed_bytes);
+            if bytes >= HEAVY_BYTES {
+                load.heavy.push((bytes, Arc::clone(self)));
+            }
+            state.check(&self.rules, now)
+        };
+        if let Some(cut) = ending {
+            self.end_by(py, Ending::Guard(cut));
+        }
+        true
+    }
+
+    /// Ends it because a newer caller needs its place.
+    pub fn evict(&self, py: Python<'_>) {
+        self.end_by(py, Ending::Evicted);
+    }
+
+    /// Whether its peer has sent something, read or not.
+    pub fn has_arrived(&self) -> bool {
+        let state = self.state();
+        !state.unproven || state.engine.as_ref().is_some_and(|engine| engine.has_arrived())
+    }
+
+    fn end_by(&self, py: Python<'_>, ending: Ending) {
+        let (waiting, counted_by, closing) = {
+            let mut state = self.state();
+            let state = &mut *state;
+            if !state.end_by(ending) {
+                return;
+            }
+            let waiting = state.reader.iter().chain(&state.writers).chain(&state.flushers);
+            let waiting: Vec<_> = waiting.map(|other| other.clone_ref(py)).collect();
+            (
+                waiting,
+                state.counted_by.as_ref().map(|(listener, place)| (listener.clone_ref(py), *place)),
+                state.closing,
+            )
+        };
+        if let (Some((listener, place)), Some(offence)) = (counted_by, ending.offence()) {
+            listener.bind(py).get().shared().offended(place, offence);
+        }
+        if closing {
+            self.abort(py);
+        }
+        for other in waiting {
+            if other.notify(py) {
+                self.resume_later(py, other);
+            }
+        }
+    }
+
+    /// `failure` in the words of what is behind it.
+    pub(super) fn reason(&self, failure: Failure) -> Failure {
+        let state = self.state();
+        match (failure, state.cut) {
+            (Failure::Os(_) | Failure::Closed, Some(ending)) => Failure::Cut(ending),
+            (Failure::Os(Errno::PROTO), None) => {
+                let fault = state.engine.as_ref().and_then(|engine| engine.fault());
+                fault.map_or(Failure::Os(Errno::PROTO), |fault| Failure::Tls(fault.clone()))
+            }
+            (failure, _) => failure,
+        }
+    }
+
+    /// Tells the listener that the peer has sent something, if this is the first time.
+    pub(super) fn tell_proven(&self, py: Python<'_>, first: bool) {
+        if !first {
+            return;
+        }
+        let counted_by = self.state().counted_by.as_ref().map(|(listener, place)| (listener.clone_ref(py), *place));
+        if let Some((listener, place)) = counted_by {
+            listener.bind(py).get().shared().proven(place);
+        }
+    }
+}
+
+impl State {
+    /// Notes a whole message; whether it is the first.
+    pub(super) fn proves(&mut self) -> bool {
+        self.messages = true;
+        std::mem::replace(&mut self.unproven, false)
+    }
+
+    /// For a thread that waits alone: what a sweep does for a loop's connections.
+    pub(super) fn check_alone(&mut self, rules: &Rules) {
+        if let Some(cut) = self.check(rules, Instant::now()) {
+            self.end_by(Ending::Guard(cut));
+        }
+    }
+
+    /// When to check again at the latest.
+    pub(super) fn due(&self, rules: &Rules) -> Option<Instant> {
+        if !self.guarded {
+            return None;
+        }
+        self.guard.due(&self.facts()?, &rules.guard, Instant::now())
+    }
+
+    fn check(&mut self, rules: &Rules, now: Instant) -> Option<Cut> {
+        if !self.guarded || self.cut.is_some() || self.relayed.is_some() {
+            return None;
+        }
+        let facts = self.facts()?;
+        self.guard.check(&facts, &rules.guard, now)
+    }
+
+    fn facts(&self) -> Option<Facts> {
+        let engine = self.engine.as_ref()?;
+        let (received, sent) = engine.wire_bytes();
+        let waiting = self.reader.is_some();
+        // A plain receive takes what there is at once: what lies in the inbox while somebody waits is a part of what he wants.
+        let inside = engine.has_part_of_message(waiting);
+        Some(Facts { received, sent, waiting, inside, unsent: !engine.flushed(), messages: self.messages })
+    }
+
+    /// False if it has ended before.
+    fn end_by(&mut self, ending: Ending) -> bool {
+        let Some(engine) = self.engine.as_mut().filter(|_| self.cut.is_none()) else { return false };
+        self.cut = Some(ending);
+        engine.cut();
+        true
+    }
+}
+
+impl Ending {
+    /// The field of `Limits` that did it.
+    pub fn limit(self) -> &'static str {
+        match self {
+            Ending::Guard(Cut::FirstMessage) => "first_message_seconds",
+            Ending::Guard(Cut::Idle) => "idle_seconds",
+            Ending::Guard(Cut::Slow) => "slowest_bytes_per_second",
+            Ending::Guard(Cut::WriteStalled) => "write_stalled_seconds",
+            Ending::Evicted => "unproven_connections",
+            Ending::Memory => "memory_bytes",
+        }
+    }
+
+    fn offence(self) -> Option<Offence> {
+        match self {
+            Ending::Guard(Cut::FirstMessage) => Some(Offence::FirstMessage),
+            Ending::Guard(Cut::Idle) => Some(Offence::Idle),
+            Ending::Guard(Cut::Slow) => Some(Offence::Slow),
+            Ending::Guard(Cut::WriteStalled) => Some(Offence::WriteStalled),
+            Ending::Memory => Some(Offence::Memory),
+            Ending::Evicted => None, // counted where it was decided
+        }
+    }
+}
+
+/// What a connection must keep to be worth cutting for its memory.
+const HEAVY_BYTES: usize = 4096;

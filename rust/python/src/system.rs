@@ -1,0 +1,34 @@
+//! System calls that the bindings of the engine do not have.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::OnceLock;
+
+use rustix::net::{socket, AddressFamily, SocketType};
+
+/// Whether a buffer whose size was set can be left to the kernel again (SO_BUF_LOCK, Linux 5.16).
+pub fn can_unlock_buffers() -> bool {
+    static CAN: OnceLock<bool> = OnceLock::new();
+    *CAN.get_or_init(|| {
+        let probe = socket(AddressFamily::INET, SocketType::STREAM, None)
+            .or_else(|_| socket(AddressFamily::INET6, SocketType::STREAM, None));
+        probe.is_ok_and(|probe| unlock_buffers(probe.as_fd()))
+    })
+}
+
+/// Lets the kernel size the socket's buffers again.
+pub fn unlock_buffers(socket: BorrowedFd<'_>) -> bool {
+    let none: libc::c_int = 0;
+    // SAFETY: the option takes an int, whose address and size are given; the kernel only reads it.
+    let outcome = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_BUF_LOCK,
+            (&raw const none).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    outcome == 0
+}
+
+const SO_BUF_LOCK: libc::c_int = 72;
