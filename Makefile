@@ -33,7 +33,7 @@ wheel: setup ## build the wheel (abi3: one for every Python from 3.11 on) into d
 	@$(BIN)/maturin build --release $(LOCKED) --quiet --out dist && ls dist/*.whl
 
 clean: ## remove everything that was built, .venv too
-	rm -rf .venv target build dist bench/build .hypothesis .mypy_cache .pytest_cache .ruff_cache python/socketkit/_core*.so
+	rm -rf .venv target build dist bench/build fuzz/target .hypothesis .mypy_cache .pytest_cache .ruff_cache python/socketkit/_core*.so
 	find python tests bench -name __pycache__ -prune -exec rm -rf {} +
 
 setup:

@@ -196,5 +196,5 @@ def project_files() -> Iterator[Path]:
     yield ROOT / "Makefile"
     yield ROOT / ".ci" / "run"
     yield from (path for path in ROOT.iterdir() if path.suffix in kinds)
-    for folder in ("bench", "docs", "python", "rust", "tests", "tools"):
+    for folder in ("bench", "docs", "fuzz/fuzz_targets", "fuzz/properties", "python", "rust", "tests", "tools"):
         yield from (path for path in (ROOT / folder).rglob("*") if path.suffix in kinds)

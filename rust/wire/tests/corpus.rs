@@ -1,0 +1,47 @@
+//! The fuzz targets of this crate, without a fuzzer: their corpus and seeded changes of it (fuzz/README.md).
+
+#![allow(clippy::unwrap_used)] // the corpus is part of the repository: without it there is nothing to test
+
+#[path = "../../../fuzz/properties/authorized.rs"]
+mod authorized;
+#[path = "../../../fuzz/properties/client_hello.rs"]
+mod client_hello;
+#[path = "../../../fuzz/properties/fingerprint.rs"]
+mod fingerprint;
+#[path = "../../../fuzz/properties/replay.rs"]
+mod replay;
+
+use replay::replay;
+use socketkit_wire::hello::{self, Hello};
+
+#[test]
+fn client_hello_keeps_its_properties() {
+    replay("client_hello", 3_000, client_hello::check);
+}
+
+#[test]
+fn fingerprint_keeps_its_properties() {
+    replay("fingerprint", 3_000, fingerprint::check);
+}
+
+#[test]
+fn authorized_keeps_its_properties() {
+    replay("authorized", 3_000, authorized::check);
+}
+
+#[test]
+fn hellos_are_what_their_names_say() {
+    for (name, data) in replay::corpus("client_hello") {
+        let answer = hello::client_hello(&data);
+        assert!(
+            match name.split('-').next() {
+                Some("real" | "fragments" | "shortest" | "longest" | "followed") =>
+                    matches!(answer, Hello::Complete { .. }),
+                Some("incomplete") => answer == Hello::Incomplete,
+                Some("refused") => matches!(answer, Hello::Refused(_)),
+                _ => true, // the fuzzer's
+            },
+            "{name}: {answer:?}"
+        );
+    }
+}
