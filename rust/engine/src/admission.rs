@@ -36,7 +36,7 @@ pub struct AdmissionLimits {
     pub penalty_most: Duration,
     pub penalty_active: Duration,
     pub penalty_sources: usize,
-    /// Exempt from everything per source, not from the totals.
+    /// Exempt from everything per source, not from the totals. A handful: each caller is looked up in one after the other.
     pub trusted: Vec<Network>,
 }
 
@@ -222,7 +222,7 @@ impl Admission {
 }
 
 impl Refusal {
-    pub(crate) const fn event(self) -> Event {
+    const fn event(self) -> Event {
         match self {
             Refusal::Rate => Event::RefusedRate,
             Refusal::Source => Event::RefusedSource,

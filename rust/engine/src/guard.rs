@@ -10,8 +10,8 @@
 //! - first message: cut at `first_message` after the accept, at most one check later, however busily the peer drips.
 //! - idle: cut when neither direction moved for `idle`, at most two checks later.
 //! - slow: inside a message time is divided into windows of `slow_window`, the first from the check that found the message begun; one in
-//!   which fewer than `slowest_bytes_per_second * slow_window` bytes came is the last. A peer that is always as fast as that is never cut;
-//!   one that becomes slower is within two windows and two checks.
+//!   which fewer than `slowest_bytes_per_second * slow_window` bytes came is the last. A peer that sends so many in every span of that
+//!   length is never cut; one that becomes slower is within two windows and two checks.
 //! - write stalled: cut when something was queued and the kernel took nothing for `write_stalled`, at most two checks later.
 //!
 //! What it cannot see:
@@ -117,12 +117,13 @@ impl Guard {
         over.map(|(cut, _, _)| cut).filter(|_| !self.spared)
     }
 
-    /// When to check again at the latest, for a caller that sleeps until something happens; None when time alone changes nothing.
+    /// When to check again at the latest, for a caller that has just checked and sleeps until something happens; None when time alone
+    /// changes nothing.
     pub fn due(&self, facts: &Facts, limits: &GuardLimits, now: Instant) -> Option<Instant> {
         let left =
             self.rules(facts, limits).into_iter().flatten().map(|(_, passed, bound)| bound.saturating_sub(passed));
         // Sleeping is watching only as long as the sleep is shorter than what counts.
-        left.min().map(|left| now + Duration::from_nanos(left).min(UNSEEN / 2))
+        left.min().map(|left| now.max(self.checked + Duration::from_nanos(left).min(UNSEEN / 2)))
     }
 
     fn pass(&mut self, facts: &Facts, step: u64) {
@@ -443,6 +444,9 @@ mod tests {
             looks += 1;
         }
         assert_eq!((watch.now - watch.start, looks), (Duration::from_secs(10), 10));
+        // Who did not check has to do it now.
+        watch.now += Duration::from_secs(5);
+        assert_eq!(watch.due(), Some(Duration::ZERO));
         // The application does something else, and nothing is queued: time alone changes nothing.
         watch.facts = Facts { waiting: false, ..watch.facts };
         assert_eq!(watch.due(), None);

@@ -121,7 +121,7 @@ impl Table {
         self.known.get(&source).map_or((0, 0), |state| (state.open as usize, state.unproven as usize))
     }
 
-    /// The `count` sources with the highest totals, the worst first. Looks at all of them: a millisecond for 65,536.
+    /// The `count` sources with the highest totals, the worst first. Looks at all of them: some milliseconds for 65,536.
     pub fn worst(&self, count: usize) -> Vec<(String, Counters)> {
         let counted = self.known.iter().filter(|(_, state)| state.tally.total() > 0);
         let mut worst: Vec<_> =
