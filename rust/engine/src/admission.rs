@@ -176,8 +176,10 @@ impl Admission {
                 }
             }
         }
-        let crowded = self.unproven.len() > self.pool;
-        self.unproven.iter().copied().find(|place| crowded && *place != newest)
+        if self.unproven.len() <= self.pool {
+            return None;
+        }
+        self.unproven.iter().copied().find(|place| *place != newest)
     }
 
     /// Who may go when descriptors have run out.

@@ -3,7 +3,7 @@
 //! Every source with something open is known. Of those with nothing open `penalty_sources` are remembered; beyond that the one is
 //! forgotten whose rate and penalty run out first, so that nobody gets rid of a penalty by calling from many other addresses: they
 //! would have to be penalised longer. With a source its counters go. A source takes 72 bytes here and 16 in the order of forgetting,
-//! at most 12 MB with 65,536 of them (hash tables and trees are never quite full); nothing is freed while it is remembered.
+//! about 12 MB with 65,536 of them (hash tables and trees are never quite full); nothing is freed while it is remembered.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
