@@ -1,22 +1,15 @@
 /* The floor under every echo server: edge-triggered epoll, one thread, no allocation while the peer keeps up.
  *
- * Listens on 127.0.0.1, port 0, and prints the port. A connection whose peer does not read is not read either
- * until the rest of its echo is in the kernel, so memory per connection is bounded by one buffer. */
+ * A connection whose peer does not read is not read either until the rest of its echo is in the kernel, so memory
+ * per connection is bounded by one buffer. */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
+#include "listener.h"
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-enum { BUFFER_BYTES = 262144, EVENTS = 1024, BACKLOG = 4096 };
+enum { BUFFER_BYTES = 262144 };
 
 struct connection {
     int fd;
@@ -26,30 +19,8 @@ struct connection {
 
 static char buffer[BUFFER_BYTES];
 
-static void fail(const char *operation) {
-    perror(operation);
-    exit(1);
-}
-
-static int open_listener(void) {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof here;
-    if (fd < 0 || bind(fd, (struct sockaddr *)&here, length) || listen(fd, BACKLOG) ||
-        getsockname(fd, (struct sockaddr *)&here, &length))
-        fail("listen");
-    printf("%d\n", ntohs(here.sin_port));
-    fflush(stdout);
-    return fd;
-}
-
 static void accept_all(int epoll, int listener) {
-    for (;;) {
-        int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0)
-            return; /* EAGAIN, or out of descriptors: the backlog keeps the callers until the next one comes */
-        int on = 1;
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    for (int fd; (fd = accept_one(listener)) >= 0;) {
         struct connection *connection = calloc(1, sizeof *connection);
         if (!connection)
             fail("calloc");
@@ -116,11 +87,6 @@ static void serve(struct connection *connection) {
 }
 
 int main(void) {
-    struct rlimit limit;
-    if (!getrlimit(RLIMIT_NOFILE, &limit)) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
     int listener = open_listener(), epoll = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL}, events[EVENTS];
     if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event))
