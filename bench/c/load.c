@@ -3,6 +3,10 @@
  *   load echo  --port P --connections N --size S [--seconds T | --messages M]   closed loop, one message outstanding each
  *   load churn --port P --connections K --size S [--seconds T | --messages M]   connect, echo one message, close; K in flight
  *   load idle  --port P --connections N --size S      open N, echo one message on each, hold until stdin ends
+ *   load stall --port P --connections N --hello none|half|whole   open N, send that much of a ClientHello, hold likewise
+ *   load download --port P --size S     ask once, as HTTP does, and count what comes until the end: S bytes at least
+ *   load upload   --port P --size S     send S bytes, and wait for one in return
+ *   load version                        what TLS comes from
  *   load bulk  --size S --seconds T --direction forward|back|both
  *              opens the far end itself, prints its port, reads "PORT PID" of the relay from stdin, then pumps through it
  *
@@ -10,6 +14,8 @@
  * --spin (poll without sleeping: more load, the server pays for no wake-ups; never with the server on the same core).
  * server_waited and load_waited are the shares of the window in which that process and this one were ready to run and
  * did not: with a core for each, the figures are worth nothing unless both are near 0.
+ * Built with -DTLS, all but bulk speak TLS 1.3 (load_tls.h) with --group and --signature; churn with --size 0 then
+ * exchanges nothing but the handshake and the ends.
  * One thread, edge-triggered epoll. Everything ends by itself: a hung server yields few messages, not a hung bench. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -41,16 +47,18 @@ enum {
 };
 
 static struct {
-    const char *mode, *host, *direction;
+    const char *mode, *host, *direction, *hello, *group, *signature;
     int port, connections, cpu_of;
     size_t size;
     double seconds, warmup;
     uint64_t messages;
     int spin;
-} option = {.host = "127.0.0.1", .direction = "forward", .connections = 1, .size = 64, .seconds = 1, .warmup = 0.1};
+} option = {.host = "127.0.0.1", .direction = "forward", .hello = "whole", .group = "X25519", .signature = "ed25519",
+            .connections = 1, .size = 64, .seconds = 1, .warmup = 0.1};
 
 struct connection {
     int fd;
+    struct ssl_st *tls; /* NULL in the plain build, and before the handshake */
     size_t sent, got;
     uint64_t begun_ns;
     bool verified, idle;
@@ -60,16 +68,62 @@ static char *message, *buffer;
 static int epoll_fd, outstanding;
 static struct sockaddr_in there;
 
+static const char *complaint; /* of TLS; NULL: errno says it */
+
+static void fail(const char *operation) {
+    fprintf(stderr, "load: %s: %s\n", operation, complaint ? complaint : strerror(errno));
+    exit(1);
+}
+
+/* ---- how bytes move ---- */
+
+#ifdef TLS
+#include "load_tls.h"
+#else
+
+enum { RECORDS = 0 };
+
+static void prepare_transport(void) {}
+
+static const char *transport_version(void) { return "none"; }
+
+static int secure(struct connection *connection) {
+    (void)connection;
+    return 1;
+}
+
+static ssize_t put(struct connection *connection, const char *bytes, size_t size) {
+    return send(connection->fd, bytes, size, MSG_NOSIGNAL);
+}
+
+/* Unless they are kept, the kernel drops the bytes instead of copying them; the load must not be what is measured. */
+static ssize_t take(struct connection *connection, char *bytes, size_t size, bool keep) {
+    return recv(connection->fd, bytes, size, keep ? 0 : MSG_TRUNC);
+}
+
+static int part(struct connection *connection) {
+    (void)connection;
+    return 1;
+}
+
+static void hang_up(struct connection *connection) {
+    if (connection->fd >= 0)
+        close(connection->fd);
+    connection->fd = -1;
+}
+
+static size_t client_hello(char *to, size_t room) {
+    (void)to, (void)room;
+    return 0;
+}
+
+#endif
+
 /* ---- the measured window ---- */
 
 static uint64_t histogram[(64 - SUBBITS + 1) << SUBBITS];
 static uint64_t completed, errors, window_begin_ns, window_end_ns, cpu_begin_ns, cpu_end_ns;
 static bool measuring, draining;
-
-static void fail(const char *operation) {
-    fprintf(stderr, "load: %s: %s\n", operation, strerror(errno));
-    exit(1);
-}
 
 static uint64_t read_clock(clockid_t clock) {
     struct timespec now;
@@ -206,8 +260,11 @@ static int watch(struct connection *connection) {
 
 /* 0: all sent, or the kernel is full and will say when it is not; -1: broken. */
 static int send_more(struct connection *connection) {
+    int ready = secure(connection);
+    if (ready != 1)
+        return ready;
     while (connection->sent < option.size) {
-        ssize_t sent = send(connection->fd, message + connection->sent, option.size - connection->sent, MSG_NOSIGNAL);
+        ssize_t sent = put(connection, message + connection->sent, option.size - connection->sent);
         if (sent < 0)
             return errno == EAGAIN ? 0 : -1;
         connection->sent += (size_t)sent;
@@ -222,15 +279,14 @@ static int receive_more(struct connection *connection) {
         if (wanted > BUFFER_BYTES)
             wanted = BUFFER_BYTES;
         bool verify = option.size <= VERIFY_BYTES || !connection->verified;
-        /* MSG_TRUNC: the kernel drops the bytes instead of copying them; the load must not be what is measured. */
-        ssize_t got = recv(connection->fd, buffer, wanted, verify ? 0 : MSG_TRUNC);
+        ssize_t got = take(connection, buffer, wanted, verify);
         if (got < 0)
             return errno == EAGAIN ? 0 : -1;
         if (got == 0 || (verify && memcmp(buffer, message + connection->got, (size_t)got)))
             return -1;
         connection->got += (size_t)got;
-        if ((size_t)got < wanted)
-            return 0;
+        if ((size_t)got < wanted && !RECORDS)
+            return 0; /* a short read of a stream empties it; a record says nothing about the next one */
     }
     connection->verified = true;
     return 1;
@@ -245,16 +301,27 @@ static int begin_message(struct connection *connection, uint64_t now) {
 static void give_up(struct connection *connection) {
     errors++;
     outstanding--;
-    if (connection->fd >= 0)
-        close(connection->fd);
-    connection->fd = -1;
+    hang_up(connection);
+}
+
+static void open_plain(struct connection *connection) {
+    connection->fd = open_connection(false);
+    if (connection->fd < 0 || wait_for(connection->fd, POLLOUT))
+        fail("connect");
+}
+
+static void open_secured(struct connection *connection) {
+    open_plain(connection);
+    for (int state; (state = secure(connection)) != 1;)
+        if (state < 0 || wait_for(connection->fd, POLLIN))
+            fail("handshake");
 }
 
 /* Connected, and one verified echo done: the server's handler exists and no accept queue ever overflows. */
 static void open_proven(struct connection *connection) {
-    connection->fd = open_connection(false);
-    if (connection->fd < 0 || wait_for(connection->fd, POLLOUT) || (option.size && begin_message(connection, 0)))
-        fail("connect");
+    open_secured(connection);
+    if (option.size && begin_message(connection, 0))
+        fail("first message");
     for (int state; option.size && (state = receive_more(connection)) != 1;)
         if (state < 0 || send_more(connection) ||
             wait_for(connection->fd, connection->sent < option.size ? POLLIN | POLLOUT : POLLIN))
@@ -300,6 +367,9 @@ static void run_echo(struct connection *all) {
             echo_on(events[i].data.ptr, &now);
     }
     report(total);
+    for (int i = 0; i < option.connections; i++)
+        if (all[i].fd >= 0)
+            part(&all[i]); /* otherwise a TLS server has to call the end a broken connection */
 }
 
 static void churn_begin(struct connection *connection) {
@@ -310,17 +380,24 @@ static void churn_begin(struct connection *connection) {
         give_up(connection);
 }
 
+/* 1: done; 0: not yet; -1: broken. */
+static int exchange(struct connection *connection) {
+    if (option.size)
+        return send_more(connection) ? -1 : receive_more(connection);
+    int ready = secure(connection);
+    return ready == 1 ? part(connection) : ready;
+}
+
 static void churn_on(struct connection *connection, uint64_t *now) {
     if (connection->fd < 0)
         return;
-    int state = send_more(connection) ? -1 : receive_more(connection);
+    int state = exchange(connection);
     if (state == 0)
         return;
     if (state < 0) {
         give_up(connection);
     } else {
-        close(connection->fd);
-        connection->fd = -1;
+        hang_up(connection);
         *now = now_ns();
         record(*now - connection->begun_ns);
         outstanding--;
@@ -350,14 +427,41 @@ static void run_churn(struct connection *all) {
     report(total);
 }
 
-static void run_idle(struct connection *all) {
+/* Until stdin ends. The second line counts the connections that the other end has closed by then. */
+static void hold(struct connection *all) {
     char sink[256];
-    for (int i = 0; i < option.connections; i++)
-        open_proven(&all[i]);
-    printf("{\"mode\": \"idle\", \"connections\": %d, \"errors\": 0}\n", option.connections);
+    int lost = 0;
+    printf("{\"mode\": \"%s\", \"connections\": %d}\n", option.mode, option.connections);
     fflush(stdout);
     while (read(STDIN_FILENO, sink, sizeof sink) > 0) {
     }
+    for (int i = 0; i < option.connections; i++) {
+        struct pollfd one = {.fd = all[i].fd, .events = POLLRDHUP};
+        lost += poll(&one, 1, 0) != 0;
+    }
+    printf("{\"mode\": \"%s\", \"connections\": %d, \"lost\": %d}\n", option.mode, option.connections, lost);
+}
+
+static void run_idle(struct connection *all) {
+    for (int i = 0; i < option.connections; i++)
+        open_proven(&all[i]);
+    hold(all);
+}
+
+static void run_stall(struct connection *all) {
+    bool half = !strcmp(option.hello, "half"), whole = !strcmp(option.hello, "whole");
+    size_t bytes = half || whole ? client_hello(buffer, BUFFER_BYTES) : 0;
+    if (half)
+        bytes /= 2;
+    for (int i = 0; i < option.connections; i++) {
+        open_plain(&all[i]);
+        if (send(all[i].fd, buffer, bytes, MSG_NOSIGNAL) != (ssize_t)bytes)
+            fail("ClientHello");
+    }
+    for (int i = 0; whole && i < option.connections; i++)
+        if (wait_for(all[i].fd, POLLIN))
+            fail("ServerHello");
+    hold(all);
 }
 
 /* One end of a bulk transfer: bytes go in at `from` and are counted where they come out, at `to`. */
@@ -387,6 +491,14 @@ static bool pump(struct flow *flow) {
         moved = true;
     }
     return moved;
+}
+
+static void report_bulk(void) {
+    double seconds = (double)(window_end_ns - window_begin_ns) / 1e9, gigabytes = (double)completed / 1e9;
+    printf("{\"mode\": \"%s\", \"bytes\": %llu, \"gbit_per_second\": %.4f, \"cpu_ms_per_gigabyte\": %.3f, ",
+           option.mode, (unsigned long long)completed, gigabytes * 8 / seconds,
+           gigabytes > 0 ? (double)(cpu_end_ns - cpu_begin_ns) / 1e6 / gigabytes : 0.0);
+    report_window();
 }
 
 static void run_bulk(void) {
@@ -419,11 +531,61 @@ static void run_bulk(void) {
         if (!moved)
             epoll_wait(epoll_fd, events, 4, 100);
     }
-    double seconds = (double)(window_end_ns - window_begin_ns) / 1e9, gigabytes = (double)completed / 1e9;
-    printf("{\"mode\": \"bulk\", \"bytes\": %llu, \"gbit_per_second\": %.4f, \"cpu_ms_per_gigabyte\": %.3f, ",
-           (unsigned long long)completed, gigabytes * 8 / seconds,
-           gigabytes > 0 ? (double)(cpu_end_ns - cpu_begin_ns) / 1e6 / gigabytes : 0.0);
-    report_window();
+    report_bulk();
+}
+
+static void send_all(struct connection *connection, const char *bytes, size_t size) {
+    while (size) {
+        ssize_t sent = put(connection, bytes, size);
+        if (sent > 0) {
+            bytes += sent;
+            size -= (size_t)sent;
+        } else if (errno != EAGAIN || wait_for(connection->fd, POLLOUT)) {
+            fail("send");
+        }
+    }
+}
+
+/* What came; 0: the end. */
+static size_t receive_some(struct connection *connection) {
+    for (;;) {
+        ssize_t got = take(connection, buffer, BUFFER_BYTES, false);
+        if (got >= 0)
+            return (size_t)got;
+        if (errno != EAGAIN || wait_for(connection->fd, POLLIN))
+            fail("receive");
+    }
+}
+
+static void run_download(struct connection *connection) {
+    static const char request[] = "GET /bulk HTTP/1.0\r\n\r\n"; /* so that a web server can be asked, too */
+    open_secured(connection);
+    open_window();
+    send_all(connection, request, sizeof request - 1);
+    for (size_t got; (got = receive_some(connection));)
+        completed += got;
+    close_window();
+    if (completed < option.size) {
+        fprintf(stderr, "load: %llu bytes came instead of %zu\n", (unsigned long long)completed, option.size);
+        exit(1);
+    }
+    report_bulk();
+}
+
+static void run_upload(struct connection *connection) {
+    open_secured(connection);
+    open_window();
+    while (completed < option.size) {
+        size_t rest = option.size - completed, size = rest < BUFFER_BYTES ? rest : BUFFER_BYTES;
+        send_all(connection, buffer, size);
+        completed += size;
+    }
+    if (!receive_some(connection)) { /* the whole was taken, not only queued */
+        errno = ECONNRESET;
+        fail("upload");
+    }
+    close_window();
+    report_bulk();
 }
 
 /* ---- the command line ---- */
@@ -432,7 +594,8 @@ static void parse(int count, char **arguments) {
     static const struct option names[] = {
         {"host", 1, 0, 'h'},    {"port", 1, 0, 'p'},   {"connections", 1, 0, 'c'}, {"size", 1, 0, 's'},
         {"seconds", 1, 0, 't'}, {"warmup", 1, 0, 'w'}, {"messages", 1, 0, 'm'},    {"cpu-of", 1, 0, 'u'},
-        {"direction", 1, 0, 'd'}, {"spin", 0, &option.spin, 1}, {0, 0, 0, 0}};
+        {"direction", 1, 0, 'd'}, {"hello", 1, 0, 'l'}, {"group", 1, 0, 'g'}, {"signature", 1, 0, 'k'},
+        {"spin", 0, &option.spin, 1}, {0, 0, 0, 0}};
     for (int name; (name = getopt_long(count, arguments, "", names, NULL)) != -1;) {
         switch (name) {
         case 'h': option.host = optarg; break;
@@ -444,6 +607,9 @@ static void parse(int count, char **arguments) {
         case 'm': option.messages = strtoull(optarg, NULL, 10); break;
         case 'u': option.cpu_of = atoi(optarg); break;
         case 'd': option.direction = optarg; break;
+        case 'l': option.hello = optarg; break;
+        case 'g': option.group = optarg; break;
+        case 'k': option.signature = optarg; break;
         case 0: break; /* a flag */
         default: exit(2);
         }
@@ -463,14 +629,16 @@ int main(int count, char **arguments) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
     }
+    bool transfer = !strcmp(option.mode, "download") || !strcmp(option.mode, "upload");
     struct connection *all = calloc((size_t)option.connections, sizeof *all);
-    message = malloc(option.size + 1);
-    buffer = malloc(BUFFER_BYTES);
+    message = malloc(transfer ? 1 : option.size + 1); /* a transfer is sent from the buffer */
+    buffer = calloc(1, BUFFER_BYTES);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (!all || !message || !buffer || epoll_fd < 0)
         fail("start");
-    for (size_t i = 0; i < option.size; i++)
+    for (size_t i = 0; i < option.size && !transfer; i++)
         message[i] = (char)(i * 31 + (i >> 8));
+    prepare_transport();
 
     if (!strcmp(option.mode, "echo"))
         run_echo(all);
@@ -480,8 +648,16 @@ int main(int count, char **arguments) {
         run_idle(all);
     else if (!strcmp(option.mode, "bulk"))
         run_bulk();
+    else if (!strcmp(option.mode, "stall"))
+        run_stall(all);
+    else if (!strcmp(option.mode, "download"))
+        run_download(all);
+    else if (!strcmp(option.mode, "upload"))
+        run_upload(all);
+    else if (!strcmp(option.mode, "version"))
+        puts(transport_version());
     else {
-        fprintf(stderr, "load: the mode is echo, churn, idle or bulk\n");
+        fprintf(stderr, "load: the mode is echo, churn, idle, stall, download, upload, bulk or version\n");
         return 2;
     }
     return 0;
