@@ -10,19 +10,16 @@ from functools import partial
 
 from harness import (
     Samples,
-    against_floor,
     arguments,
     bench,
     choose_peers,
     echo_peers,
+    print_rates,
     rounds,
     run_load,
     start_all,
-    table,
-    times,
 )
 
-OURS = "socketkit"
 FLOORS = {"uvloop-protocol": 1.0, "uvloop-streams": 1.7}  # issue 2
 
 
@@ -38,35 +35,8 @@ def main() -> None:
             for server in order:
                 churn = partial(run_load, server, cores.load, "churn", options.seconds)
                 samples.take(server.peer.name, partial(churn, connections=options.in_flight, size=options.size))
-        print(f"connect + echo of {options.size:,} B + close, {options.in_flight} in flight")
-        print(table(HEADER, [row(samples, name) for name in samples.by_peer]))
-
-
-HEADER = [
-    *("peer", "connections/s", "", "p50 us", "p99 us", "CPU us/conn", "", "busy", "waited", "errors"),
-    *("rate", "cpu", "target"),
-]
-
-
-def row(samples: Samples, name: str) -> list[str]:
-    rate, cpu = samples.median(name, "messages_per_second"), samples.median(name, "cpu_us_per_message")
-    ratio = samples.ratio("messages_per_second", OURS, name)
-    cheaper = samples.ratio("cpu_us_per_message", OURS, name)
-    return [
-        name,
-        f"{rate:,.0f}",
-        samples.spread(name, "messages_per_second"),
-        f"{samples.median(name, 'p50_us'):,.0f}",
-        f"{samples.median(name, 'p99_us'):,.0f}",
-        f"{cpu:.1f}",
-        samples.spread(name, "cpu_us_per_message"),
-        f"{rate * cpu / 1e4:.0f}%",
-        f"{100 * samples.median(name, 'waited'):.0f}%",
-        f"{samples.total(name, 'errors'):.0f}",
-        times(ratio),
-        times(1 / cheaper if cheaper else None),
-        against_floor(ratio, FLOORS.get(name)),
-    ]
+        title = f"connect + echo of {options.size:,} B + close, {options.in_flight} in flight"
+        print_rates(samples, title, "connections", "conn", FLOORS.get)
 
 
 if __name__ == "__main__":

@@ -14,20 +14,17 @@ from functools import partial
 
 from harness import (
     Samples,
-    against_floor,
     arguments,
     bench,
     choose_peers,
     echo_peers,
     integers,
+    print_rates,
     rounds,
     run_load,
     start_all,
-    table,
-    times,
 )
 
-OURS = "socketkit"
 # Issue 2's targets for the rate, on plain asyncio.
 FLOORS = {
     "uvloop-protocol": 1.0,
@@ -48,32 +45,8 @@ def floor(peer: str, connections: int, size: int) -> float | None:
 
 
 def print_cell(samples: Samples, connections: int, size: int) -> None:
-    rows = []
-    for name in samples.by_peer:
-        ratio = samples.ratio("messages_per_second", OURS, name)
-        cpu = samples.ratio("cpu_us_per_message", OURS, name)
-        busy = samples.median(name, "messages_per_second") * samples.median(name, "cpu_us_per_message") / 1e4
-        rows.append(
-            [
-                name,
-                f"{samples.median(name, 'messages_per_second'):,.0f}",
-                samples.spread(name, "messages_per_second"),
-                f"{samples.median(name, 'p50_us'):,.0f}",
-                f"{samples.median(name, 'p99_us'):,.0f}",
-                f"{samples.median(name, 'cpu_us_per_message'):.2f}",
-                samples.spread(name, "cpu_us_per_message"),
-                f"{busy:.0f}%",
-                f"{100 * samples.median(name, 'waited'):.0f}%",
-                f"{samples.median(name, 'rss_bytes') / 2**20:.0f}",
-                f"{samples.total(name, 'errors'):.0f}",
-                times(ratio),
-                times(1 / cpu if cpu else None),
-                against_floor(ratio, floor(name, connections, size)),
-            ]
-        )
-    print(f"echo of {size:,} B on {connections:,} connection{'s' if connections > 1 else ''}")
-    header = ["peer", "messages/s", "", "p50 us", "p99 us", "CPU us/msg", "", "busy", "waited", "RSS MiB", "errors"]
-    print(table([*header, "rate", "cpu", "target"], rows), end="\n\n", flush=True)
+    title = f"echo of {size:,} B on {connections:,} connection{'s' if connections > 1 else ''}"
+    print_rates(samples, title, "messages", "msg", partial(floor, connections=connections, size=size))
 
 
 def main() -> None:

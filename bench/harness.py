@@ -84,15 +84,38 @@ def raise_descriptor_limit() -> int:
 
 
 def build(name: str) -> str:
-    """The path of bench/build/NAME, compiled when older than its source."""
-    source, program = BENCH / "c" / f"{name}.c", BUILD / name
-    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+    """The path of bench/build/NAME, compiled when older than its sources."""
+    program, (source, *flags) = BUILD / name, PROGRAMS[name]
+    newest = max(path.stat().st_mtime for path in (BENCH / "c").iterdir())
+    if not program.exists() or program.stat().st_mtime < newest:
         compiler = shutil.which("cc")
         if compiler is None:
             raise SystemExit("bench: no C compiler; apt install gcc libc6-dev")
+        if "-lssl" in flags and not compiles(compiler, "#include <openssl/ssl.h>"):
+            raise SystemExit("bench: no headers of OpenSSL; apt install libssl-dev")
         BUILD.mkdir(exist_ok=True)
-        subprocess.run([compiler, "-O2", "-o", str(program), str(source)], check=True)
+        subprocess.run([compiler, "-O2", "-o", str(program), str(BENCH / "c" / source), *flags], check=True)
     return str(program)
+
+
+PROGRAMS = {
+    "echo_epoll": ("echo_epoll.c",),
+    "echo_tls": ("echo_tls.c", "-lssl", "-lcrypto"),
+    "load": ("load.c",),
+    "load_tls": ("load.c", "-DTLS", "-lssl", "-lcrypto"),
+}
+
+
+def compiles(compiler: str, text: str) -> bool:
+    return not subprocess.run([compiler, "-E", "-"], input=text.encode(), capture_output=True).returncode
+
+
+def find_program(program: str, package: str) -> str:
+    """Its path, also where only root's PATH would look."""
+    found = shutil.which(program, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    if found is None:
+        raise PeerFailed(f"{program} is not installed; apt install {package}")
+    return found
 
 
 # ---- peers and their servers ----
@@ -104,10 +127,11 @@ class Peer:
     command: tuple[str, ...]
     port: int | None = None  # None: the server prints the port that it was given
     single_process: bool = True  # False: its CPU time cannot be read from one process
+    tls: bool = False  # True: so must the load
 
 
-def python_peer(name: str, script: str, *arguments: str) -> Peer:
-    return Peer(name, (sys.executable, str(BENCH / "peers" / f"{script}.py"), *arguments))
+def python_peer(name: str, script: str, *arguments: str, tls: bool = False) -> Peer:
+    return Peer(name, (sys.executable, str(BENCH / "peers" / f"{script}.py"), *arguments), tls=tls)
 
 
 def echo_peers() -> list[Peer]:
@@ -262,14 +286,14 @@ def start_all(stack: ExitStack, peers: Iterable[Peer], core: int) -> list[Server
 # ---- the load ----
 
 
-def load_command(mode: str, **options: object) -> list[str]:
+def load_command(mode: str, *, tls: bool = False, **options: object) -> list[str]:
     """Options as the load spells them; True is a flag, False is none."""
     named = [
         f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
         for name, value in options.items()
         if value is not False
     ]
-    return [build("load"), mode, *named]
+    return [build("load_tls" if tls else "load"), mode, *named]
 
 
 def run_load(
@@ -281,11 +305,13 @@ def run_load(
     `crowded`: something of the bench's own shares the load's core.
     """
     cpu_of = server.process.pid if server.peer.single_process else 0
-    command = load_command(mode, port=server.port, seconds=seconds, cpu_of=cpu_of, **options)
+    command = load_command(mode, tls=server.peer.tls, port=server.port, seconds=seconds, cpu_of=cpu_of, **options)
 
     def run() -> dict[str, float]:
         with server.alone():
             result = json.loads(_finish(command, core, seconds, server))
+            if result.get("messages") == 0:
+                raise PeerFailed(f"nothing got through, {result['errors']} errors; server: {server.why()}")
             return with_waited({**result, "rss_bytes": server.rss_bytes()}, crowded)
 
     return least_disturbed(run, 1 if core == server.core else ATTEMPTS)  # on one core, both wait for each other
@@ -301,6 +327,37 @@ def least_disturbed(run: Callable[[], dict[str, float]], attempts: int) -> dict[
     while results[-1]["waited"] >= DISTURBED_SHARE and len(results) < attempts:
         results.append(run())
     return min(results, key=lambda result: result["waited"])
+
+
+def hold(server: Server, core: int, mode: str, connections: int, **options: object) -> dict[str, float]:
+    """The server's resident size before, while and after the load holds so many connections."""
+    command = load_command(mode, tls=server.peer.tls, port=server.port, connections=connections, **options)
+    pipe = subprocess.PIPE
+    with server.alone():
+        before = server.rss_bytes()
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, preexec_fn=pinned(core)) as load:
+            try:
+                assert load.stdout and load.stderr
+                ready, _, _ = select.select([load.stdout], [], [], LOAD_GRACE_SECONDS)
+                if not ready or not load.stdout.readline():
+                    load.kill()
+                    raise PeerFailed(load.stderr.read().decode().strip() or "the connections were not open in time")
+                server.settle()
+                opened = server.rss_bytes()
+                output, _ = load.communicate(timeout=LOAD_GRACE_SECONDS)
+            except subprocess.TimeoutExpired as error:
+                raise PeerFailed("the load did not end") from error
+            finally:
+                load.kill()
+        if lost := json.loads(output)["lost"]:
+            raise PeerFailed(f"it closed {lost} of {connections} connections before they were counted")
+        server.settle()
+        return {
+            "before": before,
+            "opened": opened,
+            "each": (opened - before) / connections,
+            "after": server.rss_bytes(),
+        }
 
 
 def _finish(command: list[str], core: int, seconds: float, server: Server) -> bytes:
@@ -378,12 +435,45 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(header), line(["-" * width for width in widths]), *map(line, rows)])
 
 
+def print_rates(samples: Samples, title: str, many: str, one: str, floor: Callable[[str], float | None]) -> None:
+    """What run_load measured, a row for each peer: `many` per second, and CPU time for `one`."""
+    print(title)
+    header = ["peer", f"{many}/s", "", "p50 us", "p99 us", f"CPU us/{one}", "", "busy", "waited", "RSS MiB", "errors"]
+    rows = [rate_row(samples, name, floor(name)) for name in samples.by_peer]
+    print(table([*header, "rate", "cpu", "target"], rows), end="\n\n", flush=True)
+
+
+def rate_row(samples: Samples, name: str, floor: float | None) -> list[str]:
+    rate, cpu = samples.median(name, "messages_per_second"), samples.median(name, "cpu_us_per_message")
+    ratio = samples.ratio("messages_per_second", OURS, name)
+    cheaper = samples.ratio("cpu_us_per_message", OURS, name)
+    return [
+        name,
+        f"{rate:,.0f}",
+        samples.spread(name, "messages_per_second"),
+        f"{samples.median(name, 'p50_us'):,.0f}",
+        f"{samples.median(name, 'p99_us'):,.0f}",
+        f"{cpu:.2f}" if cpu < 100 else f"{cpu:,.0f}",
+        samples.spread(name, "cpu_us_per_message"),
+        f"{rate * cpu / 1e4:.0f}%",
+        f"{100 * samples.median(name, 'waited'):.0f}%",
+        f"{samples.median(name, 'rss_bytes') / 2**20:.0f}",
+        f"{samples.total(name, 'errors'):.0f}",
+        times(ratio),
+        times(1 / cheaper if cheaper else None),
+        against_floor(ratio, floor),
+    ]
+
+
+OURS = "socketkit"  # the row that ratios are about
+
+
 def times(ratio: float | None) -> str:
     return "-" if ratio is None else f"{ratio:.2f}x"
 
 
 def against_floor(ratio: float | None, floor: float | None) -> str:
-    """What issue 2 asks of this ratio, and whether it is there."""
+    """What an issue asks of this ratio, and whether it is there."""
     if floor is None:
         return ""
     return f">={floor:g}" if ratio is None else f">={floor:g} {'ok' if ratio >= floor else 'MISSED'}"

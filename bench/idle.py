@@ -8,30 +8,25 @@ socket is the same for all and not in it.
 from __future__ import annotations
 
 import argparse
-import select
-import subprocess
 from functools import partial
 
 from harness import (
-    LOAD_GRACE_SECONDS,
+    OURS,
     Cores,
     Peer,
-    PeerFailed,
     Samples,
     Server,
     against_floor,
     bench,
     choose_peers,
     echo_peers,
-    load_command,
-    pinned,
+    hold,
     raise_descriptor_limit,
     run_load,
     table,
     times,
 )
 
-OURS = "socketkit"
 FLOORS = {"asyncio-streams": 2.0}  # issue 2: half of its memory
 DESCRIPTORS_SPARE = 64
 
@@ -39,38 +34,7 @@ DESCRIPTORS_SPARE = 64
 def measure(peer: Peer, cores: Cores, connections: int, size: int) -> dict[str, float]:
     with Server(peer, cores.server) as server:
         run_load(server, cores.load, "echo", 0.1, connections=64, size=size)
-        return hold(server, cores.load, connections, size)
-
-
-def hold(server: Server, core: int, connections: int, size: int) -> dict[str, float]:
-    with server.alone():
-        before = server.rss_bytes()
-        command = load_command("idle", port=server.port, connections=connections, size=size)
-        load = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            preexec_fn=pinned(core),
-        )
-        with load:
-            try:
-                assert load.stdout and load.stderr
-                ready, _, _ = select.select([load.stdout], [], [], LOAD_GRACE_SECONDS)
-                if not ready or not load.stdout.readline():
-                    load.kill()
-                    raise PeerFailed(load.stderr.read().decode().strip() or "the connections were not open in time")
-                server.settle()
-                opened = server.rss_bytes()
-            finally:
-                load.kill()
-        server.settle()
-        return {
-            "before": before,
-            "opened": opened,
-            "each": (opened - before) / connections,
-            "after": server.rss_bytes(),
-        }
+        return hold(server, cores.load, "idle", connections, size=size)
 
 
 def row(samples: Samples, name: str) -> list[str]:

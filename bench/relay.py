@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from pathlib import Path
 from harness import (
     ATTEMPTS,
     LOAD_GRACE_SECONDS,
+    OURS,
     Cores,
     Peer,
     PeerFailed,
@@ -32,6 +32,7 @@ from harness import (
     bench,
     build,
     choose_peers,
+    find_program,
     free_port,
     least_disturbed,
     load_command,
@@ -44,7 +45,6 @@ from harness import (
     with_waited,
 )
 
-OURS = "socketkit"
 NGINX_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 Factory = Callable[[int, Path], Peer]  # (the far end's port, a directory of its own)
 
@@ -61,7 +61,7 @@ def socketkit_relay_uvloop(far: int, _: Path) -> Peer:
 
 
 def nginx(far: int, directory: Path) -> Peer:
-    program, port, config = installed("nginx", "nginx-light"), free_port(), directory / "nginx.conf"
+    program, port, config = find_program("nginx", "nginx-light"), free_port(), directory / "nginx.conf"
     if not NGINX_STREAM.exists():
         raise PeerFailed("no stream module; apt install libnginx-mod-stream")
     config.write_text(
@@ -75,7 +75,7 @@ def nginx(far: int, directory: Path) -> Peer:
 
 
 def haproxy(name: str, options: str, far: int, directory: Path) -> Peer:
-    program, port, config = installed("haproxy", "haproxy"), free_port(), directory / "haproxy.cfg"
+    program, port, config = find_program("haproxy", "haproxy"), free_port(), directory / "haproxy.cfg"
     config.write_text(
         "global\n  nbthread 1\n  maxconn 4096\n"
         f"defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n{options}"
@@ -91,15 +91,8 @@ def socat(far: int, _: Path) -> Peer:
     port = free_port()
     near = f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,backlog=1024"
     return Peer(
-        "socat", (installed("socat", "socat"), "-b65536", near, f"TCP:127.0.0.1:{far}"), port, single_process=False
+        "socat", (find_program("socat", "socat"), "-b65536", near, f"TCP:127.0.0.1:{far}"), port, single_process=False
     )
-
-
-def installed(program: str, package: str) -> str:
-    found = shutil.which(program, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    if found is None:
-        raise PeerFailed(f"not installed; apt install {package}")
-    return found
 
 
 FACTORIES: dict[str, Factory] = {
