@@ -211,9 +211,9 @@ class Server:
         self._signal(signal.SIGSTOP)
 
     def settle(self) -> None:
-        """Waits until the server uses no more CPU time, for SETTLE_SECONDS at most."""
+        """Waits until the server uses no more CPU time and wants none, for SETTLE_SECONDS at most."""
         end, before = time.monotonic() + SETTLE_SECONDS, -1
-        while time.monotonic() < end and before != (now := self.cpu_ns()):
+        while time.monotonic() < end and (before != (now := self.cpu_ns()) or self._wants_to_run()):
             before = now
             time.sleep(0.01)
 
@@ -235,6 +235,11 @@ class Server:
         self.errors.seek(0)
         lines = self.errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
+
+    def _wants_to_run(self) -> bool:
+        with suppress(OSError):  # it died
+            return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "R"
+        return False
 
     def _announced_port(self) -> int:
         output = self.process.stdout

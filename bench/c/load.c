@@ -3,7 +3,7 @@
  *   load echo  --port P --connections N --size S [--seconds T | --messages M]   closed loop, one message outstanding each
  *   load churn --port P --connections K --size S [--seconds T | --messages M]   connect, echo one message, close; K in flight
  *   load idle  --port P --connections N --size S      open N, echo one message on each, hold until stdin ends
- *   load stall --port P --connections N --hello none|half|whole   open N, send that much of a ClientHello, hold likewise
+ *   load stall --port P --connections N --hello silent|half|whole   open N, send that much of a ClientHello, hold likewise
  *   load download --port P --size S     ask once, as HTTP does, and count what comes until the end: S bytes at least
  *   load upload   --port P --size S     send S bytes, and wait for one in return
  *   load version                        what TLS comes from

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from startup import BACKLOG, announce, run
+from startup import BACKLOG, announce, run, tls_context
 
 
 class Echo(asyncio.Protocol):
@@ -21,7 +21,8 @@ class Echo(asyncio.Protocol):
 
 
 async def main() -> None:
-    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0, backlog=BACKLOG)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=BACKLOG, ssl=tls_context())
     announce(server.sockets[0].getsockname()[1])
     await server.serve_forever()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from startup import BACKLOG, announce, run
+from startup import BACKLOG, announce, run, tls_context
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -20,7 +20,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def main() -> None:
-    server = await asyncio.start_server(echo, "127.0.0.1", 0, backlog=BACKLOG)
+    server = await asyncio.start_server(echo, "127.0.0.1", 0, backlog=BACKLOG, ssl=tls_context())
     announce(server.sockets[0].getsockname()[1])
     await server.serve_forever()
 

@@ -1,8 +1,9 @@
-"""Echo with socketkit, the handler written with await. TCP_NODELAY: set by the engine."""
+"""Echo with socketkit, the handler written with await. TCP_NODELAY: set by the engine. `--unlimited`: no limits."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 
 from startup import announce, run
 
@@ -16,7 +17,8 @@ async def echo(stream: socketkit.Stream) -> None:
 
 
 async def main() -> None:
-    async with socketkit.serve("tcp://127.0.0.1:0", echo) as server:
+    limits = socketkit.Limits.unlimited() if "--unlimited" in sys.argv else socketkit.Limits()
+    async with socketkit.serve("tcp://127.0.0.1:0", echo, limits=limits) as server:
         announce(server.local.port)
         await asyncio.Event().wait()
 

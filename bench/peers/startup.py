@@ -1,14 +1,35 @@
-"""What every peer does alike: choose the loop (`--uvloop`), and say on which port it listens."""
+"""What every peer does alike: read its options, choose the loop (`--uvloop`), and say on which port it listens."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from collections.abc import Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ssl
 
 UVLOOP = "--uvloop" in sys.argv[1:]
 BACKLOG = 1024  # socketkit's own; asyncio's 100 would overflow and measure SYN retransmits
+
+
+def value_of(option: str) -> str | None:
+    """The argument behind it; None without it."""
+    return sys.argv[sys.argv.index(option) + 1] if option in sys.argv else None
+
+
+def tls_context() -> ssl.SSLContext | None:
+    """The server's side of TLS 1.3 with the key and the certificate of `--tls PEM`; None: plain text."""
+    pem = value_of("--tls")
+    if pem is None:
+        return None
+    import ssl  # the memory of peers without TLS must not carry it
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(pem)
+    return context
 
 
 def announce(port: int | None) -> None:
