@@ -217,6 +217,8 @@ static bool tick(uint64_t now, uint64_t begun_ns) {
 }
 
 static void report(uint64_t total) {
+    if (!total && complaint)
+        fail("nothing got through");
     if (!window_end_ns) /* every connection broke before the end */
         close_window();
     double seconds = (double)(window_end_ns - window_begin_ns) / 1e9;
