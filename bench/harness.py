@@ -211,9 +211,9 @@ class Server:
         self._signal(signal.SIGSTOP)
 
     def settle(self) -> None:
-        """Waits until the server uses no more CPU time and wants none, for SETTLE_SECONDS at most."""
+        """Waits until the server uses no more CPU time and waits for none, for SETTLE_SECONDS at most."""
         end, before = time.monotonic() + SETTLE_SECONDS, -1
-        while time.monotonic() < end and (before != (now := self.cpu_ns()) or self._wants_to_run()):
+        while time.monotonic() < end and (before != (now := self.cpu_ns()) or self._is_busy()):
             before = now
             time.sleep(0.01)
 
@@ -236,9 +236,10 @@ class Server:
         lines = self.errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
 
-    def _wants_to_run(self) -> bool:
+    def _is_busy(self) -> bool:
+        """Runs, waits for a core, or for memory."""
         with suppress(OSError):  # it died
-            return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "R"
+            return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] in "RD"
         return False
 
     def _announced_port(self) -> int:

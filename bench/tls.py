@@ -58,7 +58,7 @@ BULK_FLOORS = {"nginx": 1.0}
 HANDSHAKE_FLOORS = {"asyncio-protocol": 1.3}
 LIMITS_FLOORS = {"socketkit-unlimited": 0.97}
 # ... and of memory by connection: how much smaller, and how large at most.
-IDLE_FLOORS = {"asyncio-protocol": 3.0, "asyncio-streams": 3.0}
+IDLE_FLOORS = {"asyncio-protocol": 3.0}
 CEILINGS_KIB = {"silent": 4.0, "half": 4.0, "whole": 24.0}
 
 GROUPS = ("X25519", "X25519MLKEM768")  # the second where the load's OpenSSL has it
@@ -144,7 +144,7 @@ NOT_IN = {
     "down": (),
     "up": ("nginx",),  # it takes the body of a request in steps of 4 KiB
     "handshakes": ("uvloop-streams", "asyncio-streams"),
-    "memory": ("socketkit-uvloop", "uvloop-streams", "nginx"),
+    "memory": ("socketkit-uvloop", "uvloop-streams", "asyncio-streams", "nginx"),
     "limits": (),
 }
 
@@ -360,7 +360,7 @@ def print_versions(key: str) -> None:
 
 
 def main() -> None:
-    parser = arguments(__doc__, seconds=0.3, count=5)
+    parser = arguments(__doc__, seconds=0.3, count=4)
     parser.add_argument("--tables", default=",".join(TABLES), metavar="NAME,..", help="(default %(default)s)")
     parser.add_argument("--key", choices=KEYS, default="ed25519", help="of the servers (default %(default)s)")
     parser.add_argument("--size", type=int, default=1024, metavar="BYTES", help="of an echo (default 1024)")
