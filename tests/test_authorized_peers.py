@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from socketkit import IdentityError
@@ -112,7 +112,9 @@ for number in range(30):
     assert len(peers.fingerprints()) == 60
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from(["add", "remove", "revoke"]), st.sampled_from([A, B, C, D])), max_size=20))
+@settings(max_examples=50, deadline=None)  # each example writes files
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str]]) -> None:
     peers = AuthorizedPeers(tmp_path_factory.mktemp("peers") / "file")
     allowed: set[str] = set()
@@ -129,7 +131,9 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, steps
     assert {entry.fingerprint for entry in peers.entries() if entry.revoked} == revoked
 
 
+@pytest.mark.slow
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r")))
+@settings(max_examples=50, deadline=None)  # each example writes files
 def test_engine_and_listing_agree_on_what_can_be_read(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     peers = AuthorizedPeers(tmp_path_factory.mktemp("peers") / "file")
     write(peers, text)

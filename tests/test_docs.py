@@ -155,12 +155,27 @@ def is_known(words: list[str]) -> bool:
         return re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE) is not None
     if words[0] != "socketkit":
         return True  # another program's command line is not ours to check
-    options = options_of(None if words[1].startswith("-") else words[1])
-    return options is not None and options >= {word.partition("=")[0] for word in words if word.startswith("--")}
+    shown = {word.partition("=")[0] for word in words if word.startswith("--")}
+    command = () if words[1].startswith("-") else tuple(words[1:2])
+    if command and len(words) > 2 and words[2] in subcommands_of(*command):
+        command = (*command, words[2])
+    options = options_of(*command)
+    return options is not None and options >= shown
+
+
+def options_of(*command: str) -> set[str] | None:
+    """The options that the command's help names; None if there is no such command."""
+    text = help_of(*command)
+    return None if text is None else set(re.findall(r"--[a-z][\w-]*", text))
+
+
+def subcommands_of(command: str) -> list[str]:
+    """The words that stand first in the list of the help."""
+    _, _, listed = (help_of(command) or "").partition("\nCommands:\n")
+    return re.findall(r"^  ([a-z]+)  ", listed, re.MULTILINE)
 
 
 @cache
-def options_of(command: str | None) -> set[str] | None:
-    """The options that the command's help names; None if there is no such command."""
-    shown = subprocess.run([SOCKETKIT, *filter(None, [command]), "--help"], capture_output=True, text=True, timeout=20)
-    return set(re.findall(r"--[a-z][\w-]*", shown.stdout)) if shown.returncode == 0 else None
+def help_of(*command: str) -> str | None:
+    shown = subprocess.run([SOCKETKIT, *command, "--help"], capture_output=True, text=True, timeout=20)
+    return shown.stdout if shown.returncode == 0 else None

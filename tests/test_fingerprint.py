@@ -14,6 +14,7 @@ from socketkit.fingerprint import NotFingerprint, canonical, public_key_pin
 from tests.keys import A
 
 
+@pytest.mark.slow
 @given(st.binary(min_size=32, max_size=32))
 def test_round_trip(raw: bytes) -> None:
     text = _core.fingerprint_text(raw)
@@ -47,6 +48,7 @@ def test_what_is_none(text: str, offset: int, words: str) -> None:
     assert (str(again), again.offset) == (str(caught.value), offset)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=70))
 def test_any_text_is_taken_or_refused(text: str) -> None:
     try:

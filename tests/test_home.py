@@ -57,8 +57,18 @@ def test_prepare_makes_it_private(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", [0o770, 0o702])
 def test_folder_that_others_can_write_to(tmp_path: Path, mode: int) -> None:
     tmp_path.chmod(mode)
-    with pytest.raises(IdentityError, match=f"others can write to {tmp_path}: chmod 700 {tmp_path}"):
-        home.prepare(str(tmp_path / "file"))
+    for call in (home.prepare, home.check):
+        with pytest.raises(IdentityError, match=f"others can write to {tmp_path}.*chmod go-w {tmp_path}"):
+            call(str(tmp_path / "file"))
+
+
+def test_folder_where_everyone_keeps_what_is_his(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    home.check(str(tmp_path / "file"))
+
+
+def test_missing_folder_is_as_good_as_an_empty_one(tmp_path: Path) -> None:
+    home.check(str(tmp_path / "none" / "file"))
 
 
 @pytest.mark.privileged

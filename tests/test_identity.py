@@ -30,6 +30,13 @@ def test_made_at_first_use(home: Path) -> None:
     assert Identity.load(home / "identity.pem") == own
 
 
+def test_existing_makes_none(home: Path) -> None:
+    assert identity.existing() is None
+    assert not home.exists()
+    own = Identity.of_user()
+    assert identity.existing() == own
+
+
 @pytest.mark.slow
 def test_two_first_users_at_once_get_one_key(home: Path) -> None:
     code = "from socketkit import Identity; input(); print(Identity.of_user().fingerprint)"
@@ -64,7 +71,7 @@ def test_refused_if_it_belongs_to_another_user(home: Path) -> None:
 def test_refused_if_the_folder_is_everyones(home: Path) -> None:
     home.mkdir()
     home.chmod(0o777)
-    with pytest.raises(IdentityError, match=f"chmod 700 {home}"):
+    with pytest.raises(IdentityError, match=f"chmod go-w {home}"):
         Identity.of_user()
     assert not list(home.iterdir())
 

@@ -61,6 +61,13 @@ def test_file_of_another_user(path: str) -> None:
     assert kept_file.read(path, own=False) == b"content"
 
 
+def test_missing_file_in_a_folder_that_others_can_write_to(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)  # who removed it?
+    with pytest.raises(IdentityError, match="chmod go-w"):
+        kept_file.read(str(tmp_path / "kept"))
+    assert kept_file.read(str(tmp_path / "kept"), own=False) is None
+
+
 def test_what_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for name in (tmp_path, tmp_path / "fifo"):
@@ -171,6 +178,7 @@ def test_lock_that_is_held_for_ever(path: str, monkeypatch: pytest.MonkeyPatch) 
 # --- lines
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1)), st.booleans())
 def test_lines(lines: list[str], ended: bool) -> None:
     text = "".join(f"{line}\n" for line in lines)

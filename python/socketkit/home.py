@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from .errors import IdentityError
 
@@ -29,18 +30,26 @@ def file(name: str) -> str:
 
 
 def prepare(path: str) -> None:
-    """Make the folder of `path` if it is missing, for this user alone; refuse one that others can write to.
+    """Make the folder of `path` if it is missing, for this user alone; else check it."""
+    there = os.path.dirname(path)
+    if not os.path.exists(there):
+        os.makedirs(os.path.dirname(there), 0o700, exist_ok=True)
+        os.makedirs(there, 0o700, exist_ok=True)
+    check(path)
 
-    Who can write to the folder can replace what is in it, whatever the modes of the files say.
+
+def check(path: str) -> None:
+    """Raise IdentityError if others can write to the folder of `path`; a missing one is as good as an empty one.
+
+    They could replace or remove what is in it, whatever the modes of the files say. Not so if the folder is sticky, as
+    /tmp is (man 7 inode): there everyone keeps what is his.
     """
     there = os.path.dirname(path)
     try:
         status = os.stat(there)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(there), 0o700, exist_ok=True)
-        os.makedirs(there, 0o700, exist_ok=True)
-        status = os.stat(there)
+    except OSError:  # the file's own error says more
+        return
     if status.st_uid not in (os.geteuid(), 0):
         raise IdentityError(f"{there} belongs to another user: name a folder of your own with SOCKETKIT_HOME=/path")
-    if status.st_mode & 0o022:
-        raise IdentityError(f"others can write to {there}: chmod 700 {there}")
+    if status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
+        raise IdentityError(f"others can write to {there}, and so replace what is in it: chmod go-w {there}")

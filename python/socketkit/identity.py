@@ -39,17 +39,19 @@ class Identity:
         Raises IdentityError if others can read the file, if it belongs to another user or holds no key; OSError if it
         cannot be written.
         """
+        own = existing()
+        if own is not None:
+            return own
         path = user_file()
-        data = kept_file.read(path, private=True)
-        if data is None:
-            home.prepare(path)
-            # Of two first users one makes the key, and the other one finds it.
-            with kept_file.locked(path):
-                data = kept_file.read(path, private=True)
-                if data is None:
-                    data = _core.make_identity(_names())
-                    kept_file.replace(path, data)
-        return _made(path, data, data)
+        home.prepare(path)
+        # Of two first users one makes the key, and the other one finds it.
+        with kept_file.locked(path):
+            own = existing()
+            if own is None:
+                data = _core.make_identity(_names())
+                kept_file.replace(path, data)
+                own = _made(path, data, data)
+        return own
 
     @staticmethod
     def new() -> Identity:
@@ -101,6 +103,13 @@ class Identity:
 def user_file() -> str:
     """Where this user's identity is kept, whether it has been made or not."""
     return home.file("identity.pem")
+
+
+def existing() -> Identity | None:
+    """This user's own, or None if he has none yet: then there is no peer that has it, either."""
+    path = user_file()
+    data = kept_file.read(path, private=True)
+    return None if data is None else _made(path, data, data)
 
 
 def renew() -> Identity:

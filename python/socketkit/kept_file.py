@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 def read(path: str, *, private: bool = False, own: bool = True) -> bytes | None:
     """What is in it; None if there is no such file. Raises IdentityError with the remedy if it is not to be used.
 
-    `private`: nobody else may be able to read it. `own`: it must belong to this user, or to root.
+    `private`: nobody else may be able to read it. `own`: it and its folder must belong to this user, or to root.
     """
+    if own:
+        home.check(path)
     try:
         # Not to wait for a writer, should it be a FIFO.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

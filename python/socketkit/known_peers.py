@@ -63,8 +63,9 @@ class KnownPeers:
         revoked = set()
         for line in self._lines(place):
             if line.fault is not None:
-                raise IdentityError(f"{self.path}, line {line.number}: {line.fault}: repair the line or remove it")
-            if line.revoked and line.place in (place, EVERYWHERE):
+                if line.matters_to(place):
+                    raise IdentityError(f"{self.path}, line {line.number}: {line.fault}: repair the line or remove it")
+            elif line.revoked and line.place in (place, EVERYWHERE):
                 revoked.add(line.fingerprint)
             elif line.place == place:
                 pins[line.fingerprint] = None
@@ -226,17 +227,28 @@ class _Line:
         except NotFingerprint as failure:
             self.fault = str(failure)
 
+    def matters_to(self, place: str) -> bool:
+        """Whether this line, which cannot be read, may have been meant for the place."""
+        if self.text.lstrip().startswith("@"):
+            return True
+        host = _host(place)
+        return self.place == place if self.place else host in self.text or host in self.text.lower()
+
 
 def _parse(text: str, place: str | None = None) -> Iterable[_Line]:
     """The lines that say something; with `place`, those that may say it of this one."""
     # Looked for as it is spelt, and then wherever another spelling is possible: few lines of many need to be read.
-    host = "" if place is None else place if place[:1] == "/" else place.rpartition(":")[0].strip("[]")
+    host = "" if place is None else _host(place)
     for number, line in enumerate(text.split("\n"), 1):
         start = line.lstrip()
         if not start or start[0] == "#":
             continue
         if host in line or host in line.lower() or start[0] in "@[" or "%" in line:
             yield _Line(number, line)
+
+
+def _host(place: str) -> str:
+    return place if place.startswith(("/", "unix:")) else place.rpartition(":")[0].strip("[]")
 
 
 def _without(text: str, place: str | None, fingerprint: str | None) -> tuple[str, int]:

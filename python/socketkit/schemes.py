@@ -10,8 +10,6 @@ from __future__ import annotations
 from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import TYPE_CHECKING
 
-from . import fingerprint
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -130,6 +128,8 @@ def _file(text: str) -> str:
 
 
 def _pin(text: str) -> str:
+    from . import fingerprint  # few addresses have a key in them
+
     try:
         return fingerprint.canonical(text)
     except fingerprint.NotFingerprint as fault:

@@ -9,6 +9,8 @@ import termios
 from collections.abc import Callable
 from typing import Any
 
+from tests.cli.programs import SECONDS
+
 
 class Terminal:
     """A pseudo-terminal. `device` is the path that programs open."""
@@ -18,10 +20,10 @@ class Terminal:
         self.device = os.ttyname(self.theirs)
         self.shown = ""
 
-    def asked(self, words: str, seconds: float = 20) -> str:
-        """All that it shows, once these words are in it."""
-        while words not in self.shown:
-            readable, _, _ = select.select([self.ours], [], [], seconds)
+    def asked(self, words: str, times: int = 1) -> str:
+        """All that it shows, once these words are so many times in it."""
+        while self.shown.count(words) < times:
+            readable, _, _ = select.select([self.ours], [], [], SECONDS)
             assert readable, f"it never asked {words!r}, but showed {self.shown!r}"
             self.shown += os.read(self.ours, 65536).decode()
         return self.shown
@@ -37,6 +39,10 @@ class Terminal:
     def _take(self) -> Callable[[], None]:
         theirs = self.theirs
         return lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0) and None
+
+    def hang_up(self) -> None:
+        os.close(self.ours)
+        self.ours = os.dup(self.theirs)  # to be closed
 
     def close(self) -> None:
         os.close(self.ours)

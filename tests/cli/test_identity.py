@@ -41,6 +41,7 @@ def test_json(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["address"] == f"tls://nas:7000?pin={facts['fingerprint']}"
 
 
+@pytest.mark.slow
 def test_certificate_and_pin_are_those_of_openssl(
     program: Callable[[str], str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,8 +63,7 @@ def test_key_with_a_wrong_character(terminal: Terminal) -> None:
 def test_asked_again_but_not_for_ever(terminal: Terminal) -> None:
     asking = Asking()
     for time in range(1, prompt.ATTEMPTS + 1):
-        while terminal.asked("Trust it").count("Trust it") < time:
-            terminal.asked(terminal.shown + "T")
+        terminal.asked("Trust it", times=time)
         terminal.answer("y")
     assert asking.end() is False
     terminal.asked("Please write yes or no in full.")
@@ -74,6 +73,13 @@ def test_end_of_the_terminal_is_no(terminal: Terminal) -> None:
     asking = Asking()
     terminal.asked("Trust it")
     terminal.answer("\x04")
+    assert asking.end() is False
+
+
+def test_window_that_is_closed_is_no(terminal: Terminal) -> None:
+    asking = Asking()
+    terminal.asked("Trust it")
+    terminal.hang_up()
     assert asking.end() is False
 
 

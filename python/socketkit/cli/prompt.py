@@ -53,9 +53,12 @@ def _is_the_same(terminal: FileIO, answer: str, fingerprint: str) -> bool:
 
 
 def _answer(terminal: FileIO, question: str) -> str:
-    """What was typed; nothing at the terminal's end (Ctrl-D)."""
-    _say(terminal, question)
-    return terminal.readline().decode(errors="replace").strip().lower()
+    """What was typed; nothing at the terminal's end (Ctrl-D, or its window is closed)."""
+    try:
+        _say(terminal, question)
+        return terminal.readline().decode(errors="replace").strip().lower()
+    except OSError:
+        return ""
 
 
 def _say(terminal: FileIO, text: str) -> None:
