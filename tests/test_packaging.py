@@ -21,7 +21,7 @@ MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 # DESIGN section 2, from the ground up. Imports stay within a layer or go to a lower one.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"_core"}),
-    frozenset({"endpoint", "grammar", "schemes", "errors", "fingerprint", "trust", "identity", "limits"})
+    frozenset({"endpoint", "grammar", "schemes", "errors", "exposure", "fingerprint", "trust", "identity", "limits"})
     | {"home", "kept_file"},  # the files that values are read from
     frozenset({"authorized_peers", "known_peers", "trusting"}),
     frozenset({"connection", "datagram", "listener", "drivers", "race"}),

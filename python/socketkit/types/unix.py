@@ -107,7 +107,8 @@ def unattended(endpoint: Endpoint) -> str | None:
     kept = all(
         each.st_uid in known and not (each.st_mode & others and not each.st_mode & stat.S_ISVTX) for each in there
     )
-    return real if kept and not there[0].st_mode & others and len(os.fsencode(real)) <= LONGEST_PATH_BYTES else None
+    kept = kept and not there[0].st_mode & others and not os.path.islink(real)
+    return real if kept and len(os.fsencode(real)) <= LONGEST_PATH_BYTES else None
 
 
 def _require_known(sock: socket.socket, endpoint: Endpoint, expected: int | None) -> None:
@@ -151,9 +152,9 @@ def _expected(endpoint: Endpoint) -> int | None:
 
 def _keeper(folder: str) -> int | None:
     """The owner of the folder; None where anybody may make folders, so that owning one proves nothing."""
-    if any(_is_open_to_all(above) for above in _above(folder)):
-        return None
     try:
+        if any(os.stat(above).st_mode & stat.S_IWOTH for above in _above(folder)):
+            return None
         return os.stat(folder).st_uid
     except OSError:
         return None
