@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from . import _core, home, kept_file
 from .errors import IdentityError
-from .fingerprint import NotFingerprint, canonical
+from .fingerprint import canonical
 
 if TYPE_CHECKING:
     import os
@@ -109,19 +109,17 @@ def _read(text: str) -> Iterable[AuthorizedPeer]:
 
 
 def _parse(text: str) -> Iterable[AuthorizedPeer | str]:
-    """Each line that says something, or why it cannot be read."""
+    """Each line that says something, or why it cannot be read; by the engine, so that what is listed is what counts."""
     for number, line in enumerate(text.split("\n"), 1):
-        words = line.split(None, 2)
-        if not words or words[0].startswith("#"):
-            continue
-        revoked = words[0] == REVOKED
-        words = (line.split(None, 1)[1:] or [""])[0].split(None, 1) if revoked else line.split(None, 1)
         try:
-            fingerprint = canonical(words[0] if words else "")
-        except NotFingerprint as failure:
-            yield f"line {number}: {failure}"
-        else:
-            yield AuthorizedPeer(fingerprint, words[1].rstrip() if len(words) > 1 else "", revoked, number)
+            allowed, revoked = _core.parse_authorized(line)
+        except ValueError as failure:
+            yield f"line {number}: {str(failure).removeprefix('line 1: ')}"
+            continue
+        for raw in allowed or revoked:
+            words = line.split(None, 2 if revoked else 1)
+            comment = words[-1].rstrip() if len(words) > (2 if revoked else 1) else ""
+            yield AuthorizedPeer(_core.fingerprint_text(raw), comment, bool(revoked), number)
 
 
 def _without(text: str, fingerprint: str) -> tuple[str, int]:
