@@ -57,7 +57,7 @@ def test_a_cancelled_accept_loses_no_caller(run: Run, transport: str, tmp_path: 
                 assert await theirs.receive() == numbered(1, number)
                 ours.abort()
                 theirs.abort()
-            assert listener.stats == {"connections": 0, "accepted": 200, "exhausted": 0}
+            assert {name: count for name, count in listener.stats.items() if count} == {"accepted": 200}
 
     run(main(), 20)
 

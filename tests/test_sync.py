@@ -64,7 +64,7 @@ def echo(stream: sync.Stream) -> None:
 def test_connect_to_what_listens(url: str) -> None:
     with sync.listen(url) as listener, sync.connect(str(listener.local)) as ours, listener.accept() as theirs:
         assert listener.connections == 1
-        assert listener.stats == {"connections": 1, "accepted": 1, "exhausted": 0}
+        assert listener.stats["connections"] == listener.stats["accepted"] == 1
         ours.send(b"x")
         assert theirs.receive() == b"x"
         assert (ours.sent_bytes, theirs.received_bytes) == (1, 1)
@@ -109,8 +109,8 @@ def test_errors_of_opening() -> None:
         sync.connect("tcp://nonsense")
     with pytest.raises(EndpointError):
         sync.serve("tcp://nonsense", echo)
-    with pytest.raises(Unsupported, match="encryption"):
-        sync.connect("tls://localhost:1")
+    with pytest.raises(Unsupported, match="records over streams"):
+        sync.connect("seqpacket+tls://localhost:1")
     with pytest.raises(Unsupported, match="datagrams"):
         sync.listen("udp://:0")
     with pytest.raises(Unsupported):
@@ -387,7 +387,7 @@ def test_closing_gives_up_on_a_peer_that_does_not_read() -> None:
 
 
 def test_what_was_taken_goes_out_with_later_calls() -> None:
-    with pair() as (ours, theirs):
+    with pair(limits=Limits(message_bytes=BIG)) as (ours, theirs):
         with sync.timeout(0.05):
             ours.send(b"a" * BIG)
         with pytest.raises(TimeoutError), sync.timeout(0.05):

@@ -67,7 +67,7 @@ def test_a_mistake_in_the_address_is_told_before_anything_is_awaited() -> None:
 @pytest.mark.parametrize(
     ("address", "missing"),
     [
-        ("tls://example.test:443", "encryption"),
+        ("seqpacket+tls://example.test:443", "records over streams"),
         ("quic://example.test:443", "QUIC"),
         ("udp://127.0.0.1:53", "datagrams"),
         ("seqpacket+unix:///tmp/x", "this kind of Unix socket"),

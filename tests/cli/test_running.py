@@ -17,14 +17,9 @@ from socketkit.cli.running import run
 
 @pytest.fixture(autouse=True)
 def context() -> Iterator[click.Context]:
-    """As within a command; logging is put back as it was."""
-    root, ours = logging.getLogger(), logging.getLogger("socketkit")
-    handlers, levels = root.handlers[:], (root.level, ours.level)
+    """As within a command."""
     with click.Context(click.Command("test")) as context:
         yield context
-    root.handlers[:] = handlers
-    root.setLevel(levels[0])
-    ours.setLevel(levels[1])
 
 
 def test_result() -> None:

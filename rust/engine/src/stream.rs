@@ -458,11 +458,12 @@ impl Stream {
         }
     }
 
+    /// What was taken for sending, and not dropped by a reset.
     pub fn sent_bytes(&self) -> u64 {
         if self.tls.is_some() {
             self.plain_sent
         } else {
-            self.wire_sent
+            self.wire_sent + self.outbox.bytes() as u64
         }
     }
 

@@ -52,7 +52,7 @@ impl Load {
 impl StreamShared {
     /// Whether it is still open. Cuts it if a limit says so.
     pub fn sweep(self: &Arc<Self>, py: Python<'_>, now: Instant, load: &mut Load) -> bool {
-        let ending = {
+        let (ending, first) = {
             let mut state = self.state();
             let Some(engine) = &state.engine else { return false };
             let bytes = engine.queued_bytes();
@@ -61,8 +61,12 @@ impl StreamShared {
             if bytes >= HEAVY_BYTES {
                 load.heavy.push((bytes, Arc::clone(self)));
             }
-            state.check(&self.rules, now)
+            // An application that speaks, and does not wait for a word, serves its peer whether that says anything or not.
+            let first = state.unproven && state.reader.is_none() && engine.wire_bytes().1 > 0;
+            state.unproven &= !first;
+            (state.check(&self.rules, now), first)
         };
+        self.tell_proven(py, first);
         if let Some(cut) = ending {
             self.end_by(py, Ending::Guard(cut));
         }
