@@ -91,11 +91,14 @@ def program() -> Callable[[str], str]:
 
 
 DEBIAN_PACKAGES = {
+    "arpspoof": "dsniff",
     "cc": "build-essential",
     "ip": "iproute2",
     "nc": "netcat-openbsd",
+    "nft": "nftables",
     "nginx": "nginx-light libnginx-mod-stream",
     "ps": "procps",
+    "setpriv": "util-linux",
     "ss": "iproute2",
 }
 
