@@ -105,6 +105,28 @@ def test_a_peer_that_resets_is_no_error_of_the_handler(run: Run, caplog: pytest.
     caplog.clear()
 
 
+@pytest.mark.parametrize("sent", [b"", b"a line without end" * 10])
+def test_a_peer_that_breaks_the_rules_cannot_fill_the_log(
+    run: Run, caplog: pytest.LogCaptureFixture, sent: bytes
+) -> None:
+    """It leaves in the middle of a message, or sends one that is too long."""
+
+    async def handle(stream: Stream) -> None:
+        await stream.receive_until(b"\n", max_bytes=100)
+
+    async def main() -> None:
+        async with serve("tcp://127.0.0.1:0", handle) as server:
+            stream = await connect(server.local)
+            await stream.send(sent)
+            await stream.aclose()
+            while server.connections or not server.stats["accepted"]:
+                await asyncio.sleep(0.001)
+
+    with caplog.at_level(logging.INFO, "socketkit"):
+        run(main())
+    assert [(record.levelname, record.exc_info) for record in caplog.records] == [("INFO", None)]
+
+
 def test_handlers_get_their_grace(run: Run) -> None:
     """Those that end by themselves are not cut."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from . import _core
 from .connection import Stream
 from .drivers import LoopDriver
-from .errors import BrokenConnection, ClosedConnection
+from .errors import BrokenConnection, ClosedConnection, EndOfStream, PeerViolation
 from .listener import Listener
 from .opening import open_listener
 
@@ -28,9 +28,10 @@ class Server:
     """Serves connections with `handler(stream)`, each in a task of its own. Made by `serve`.
 
     `async with serve(...) as server` serves for the block, `await serve(...)` until it is cancelled. A handler that
-    returns closes its connection; one that raises is logged with its peer, and its connection is reset. At the end: no
-    new connections, up to `Limits.grace_seconds` for the handlers to end by themselves, then they are cancelled and
-    their connections reset. An exception in the block, or a second cancellation, skips the grace.
+    returns closes its connection; one that raises is logged with its peer, and its connection is reset: as an error,
+    or without a traceback (level INFO) where the peer is to blame. At the end: no new connections, up to
+    `Limits.grace_seconds` for the handlers to end by themselves, then they are cancelled and their connections reset.
+    An exception in the block, or a second cancellation, skips the grace.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class Server:
                 self._handling[stream] = closing = self._create_task(stream.aclose())
                 closing.add_done_callback(lambda _: self._handling.pop(stream, None))
             return True
-        if isinstance(failure, BrokenConnection):
+        if isinstance(failure, (BrokenConnection, EndOfStream, PeerViolation)):
             # The peer's doing: it needs no traceback, and must not be able to fill the log with them.
             _logger.info("%s", failure)
         elif isinstance(failure, Exception):

@@ -15,7 +15,7 @@ from .connection import Connection
 from .drivers import ThreadDriver, block, do, remaining
 from .drivers import deadline as timeout
 from .endpoint import Endpoint
-from .errors import BrokenConnection, ClosedConnection, EndOfStream
+from .errors import BrokenConnection, ClosedConnection, EndOfStream, PeerViolation
 from .limits import Limits
 from .listener import Listening
 from .opening import open_listener, open_stream, unsupported
@@ -324,7 +324,7 @@ class Server:
         try:
             self._handler(stream)
             stream.close()
-        except BrokenConnection as failure:
+        except (BrokenConnection, EndOfStream, PeerViolation) as failure:
             # The peer's doing: it needs no traceback, and must not be able to fill the log with them.
             _logger().info("%s", failure)
         except BaseException as failure:  # the root of a thread

@@ -20,7 +20,7 @@ use crate::admission::{Admission, Offence, Place, Verdict};
 use crate::listener::{Accepted, Source};
 use crate::reactor::{Readiness, Token};
 use crate::stream::{Carrier, Shaken, Stream, WriteMarks};
-use crate::tls::{ServerTls, Session};
+use crate::tls::{Fault, ServerTls, Session};
 
 /// How the callers of a lobby are treated.
 pub struct House {
@@ -155,8 +155,7 @@ impl Lobby {
                     self.newcomers.insert(place, newcomer);
                 }
                 Err(failure) => {
-                    // One that merely went away has done nothing wrong.
-                    if failure == Errno::PROTO {
+                    if failure == Errno::PROTO && offends(newcomer.stream.fault()) {
                         self.admission.offended(place, Offence::Handshake, now);
                     }
                     self.dismiss(place, newcomer);
@@ -324,6 +323,11 @@ impl Lobby {
         let mut stream = newcomer.stream;
         stream.part();
     }
+}
+
+/// Whoever goes away in the middle, or does not want this server's key, has done nothing wrong.
+fn offends(fault: Option<&Fault>) -> bool {
+    !matches!(fault, Some(Fault::Truncated | Fault::Refused(_)))
 }
 
 /// Whether a ClientHello has arrived. It stays in the kernel.
