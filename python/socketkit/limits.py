@@ -70,8 +70,8 @@ class Limits:
     - `receive_buffer_bytes` (65,536): that the kernel keeps for a connection (SO_RCVBUF) until its peer is
       authenticated.
     - `message_bytes` (1,048,576): of one message; refused on its length, before anything is allocated.
-    - `memory_bytes` (536,870,912): in the socket buffers of the process; from `memory_shed_fraction` (0.8) of it on
-      nobody is accepted, then the oldest idle connections go.
+    - `memory_bytes` (536,870,912): that all connections of a loop keep, queued in the process and in the kernel's
+      buffers; from `memory_shed_fraction` (0.8) of it on nobody is accepted, and those that keep most go.
 
     Raises ValueError when made with a bound that is not finite and positive, or whose parts contradict each other.
     """

@@ -65,6 +65,7 @@ struct Inner {
     listeners: Vec<Weak<ListenerShared>>,
     /// Whether the timer of the next sweep is set.
     sweeps: bool,
+    swept: u64,
     events: Vec<Event>,
     linger: Linger,
     /// Operations to resume in the next turn.
@@ -82,6 +83,7 @@ impl Reactor {
             guarded: Vec::new(),
             listeners: Vec::new(),
             sweeps: false,
+            swept: 0,
             events: Vec::new(),
             linger: Linger::default(),
             pending: Vec::new(),
@@ -252,12 +254,13 @@ impl Reactor {
     /// Twice a second: cuts the connections that have met a limit of time or are too many for the memory, and forgets those that are gone.
     fn sweep(&self, py: Python<'_>) -> PyResult<()> {
         let now = Instant::now();
-        let (mut guarded, mut listeners) = {
+        let (mut guarded, mut listeners, sweep) = {
             let mut inner = self.inner();
             inner.sweeps = false;
-            (std::mem::take(&mut inner.guarded), std::mem::take(&mut inner.listeners))
+            inner.swept += 1;
+            (std::mem::take(&mut inner.guarded), std::mem::take(&mut inner.listeners), inner.swept)
         };
-        let mut load = Load::default();
+        let mut load = Load::new(sweep);
         guarded.retain(|stream| stream.upgrade().is_some_and(|stream| stream.sweep(py, now, &mut load)));
         load.shed(py);
         let paused = load.heavy();

@@ -83,6 +83,8 @@ struct State {
     messages: bool,
     /// Why a limit has ended it.
     cut: Option<Ending>,
+    /// What the kernel kept for it when it was last asked.
+    kernel_bytes: usize,
     /// The totals of a closed stream: (received, sent).
     totals: (u64, u64),
 }
@@ -176,6 +178,7 @@ impl Stream {
             unproven: counted_by.is_some(),
             messages: false,
             cut: None,
+            kernel_bytes: 0,
             counted_by,
             totals: (0, 0),
         };

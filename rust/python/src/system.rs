@@ -31,4 +31,23 @@ pub fn unlock_buffers(socket: BorrowedFd<'_>) -> bool {
     outcome == 0
 }
 
+/// What the kernel keeps for the socket: received and not read, sent and not acknowledged (SO_MEMINFO, man 7 sock_diag).
+pub fn memory_bytes(socket: BorrowedFd<'_>) -> usize {
+    let mut words = [0_u32; SK_MEMINFO_VARS];
+    let mut size = size_of_val(&words) as libc::socklen_t;
+    // SAFETY: the option fills an array of u32, whose address and size in bytes are given.
+    let outcome = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_MEMINFO, words.as_mut_ptr().cast(), &raw mut size)
+    };
+    if outcome == 0 {
+        words[SK_MEMINFO_RMEM_ALLOC] as usize + words[SK_MEMINFO_WMEM_QUEUED] as usize
+    } else {
+        0
+    }
+}
+
+const SO_MEMINFO: libc::c_int = 55;
+const SK_MEMINFO_VARS: usize = 9;
+const SK_MEMINFO_RMEM_ALLOC: usize = 0;
+const SK_MEMINFO_WMEM_QUEUED: usize = 5;
 const SO_BUF_LOCK: libc::c_int = 72;

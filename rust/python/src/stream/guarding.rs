@@ -1,5 +1,6 @@
 //! Limits at work on one connection: it is looked at twice a second (or by the thread that waits on it), and cut when it must be.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,6 +12,7 @@ use socketkit_engine::Errno;
 use super::{State, StreamShared};
 use crate::bounds::Rules;
 use crate::failure::Failure;
+use crate::system;
 
 /// Why a limit has ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,16 +22,26 @@ pub enum Ending {
     Memory,
 }
 
-/// What all connections of a loop keep in memory, found in one sweep.
-#[derive(Default)]
+/// What all connections of a loop keep in memory, in the process and in the kernel, found in one sweep.
 pub struct Load {
     bytes: usize,
     most: usize,
+    /// Counts connections: the kernel is asked about some of them in each sweep, about all in `SWEEPS_TO_ASK_ALL`.
+    next: u64,
     /// Those that can be cut, with what they keep.
     heavy: Vec<(usize, Arc<StreamShared>)>,
 }
 
 impl Load {
+    pub fn new(sweep: u64) -> Self {
+        Self { bytes: 0, most: 0, next: sweep, heavy: Vec::new() }
+    }
+
+    fn asks_kernel(&mut self) -> bool {
+        self.next += 1;
+        self.next % SWEEPS_TO_ASK_ALL == 0
+    }
+
     /// Cuts the connections that keep most until the rest is within the bound.
     pub fn shed(&mut self, py: Python<'_>) {
         if !self.heavy() {
@@ -52,10 +64,15 @@ impl Load {
 impl StreamShared {
     /// Whether it is still open. Cuts it if a limit says so.
     pub fn sweep(self: &Arc<Self>, py: Python<'_>, now: Instant, load: &mut Load) -> bool {
+        let ask_kernel = load.asks_kernel();
         let (ending, first) = {
             let mut state = self.state();
+            let state = &mut *state;
             let Some(engine) = &state.engine else { return false };
-            let bytes = engine.queued_bytes();
+            if ask_kernel {
+                state.kernel_bytes = system::memory_bytes(engine.fd().as_fd());
+            }
+            let bytes = engine.queued_bytes() + state.kernel_bytes;
             load.bytes += bytes;
             load.most = load.most.max(self.rules.shed_bytes);
             if bytes >= HEAVY_BYTES {
@@ -212,3 +229,4 @@ impl Ending {
 
 /// What a connection must keep to be worth cutting for its memory.
 const HEAVY_BYTES: usize = 4096;
+const SWEEPS_TO_ASK_ALL: u64 = 8;
