@@ -35,10 +35,15 @@ async def open_stream(
     limits: Limits,
     trust: Trust | None = None,
     identity: Identity | None = None,
+    *,
+    first_use: bool = True,
 ) -> _Connection:
-    """A connection of class `kind` to `address`, within `limits.connect_seconds`; under TLS the handshake included."""
+    """A connection of class `kind` to `address`, within `limits.connect_seconds`; under TLS the handshake included.
+
+    `first_use`: see `types.tls.connect`.
+    """
     endpoint = Endpoint.parse(address)
-    connect = connector(endpoint, trust, identity)
+    connect = connector(endpoint, trust, identity, first_use=first_use)
     try:
         stream = await driver.within(limits.connect_seconds, connect(kind, endpoint, driver, limits))
         stream._called = endpoint
@@ -98,7 +103,9 @@ def unsupported(operation: str, endpoint: Endpoint) -> Unsupported:
     )
 
 
-def connector(endpoint: Endpoint, trust: Trust | None = None, identity: Identity | None = None) -> Connect:
+def connector(
+    endpoint: Endpoint, trust: Trust | None = None, identity: Identity | None = None, *, first_use: bool = True
+) -> Connect:
     """What connects to endpoints of this scheme; Unsupported if nothing does."""
     _require_tls(endpoint, trust=trust, identity=identity)
     match endpoint.scheme:
@@ -107,7 +114,7 @@ def connector(endpoint: Endpoint, trust: Trust | None = None, identity: Identity
 
             from .types import tls
 
-            return partial(tls.connect, trust=trust, identity=identity)
+            return partial(tls.connect, trust=trust, identity=identity, first_use=first_use)
         case "tcp" | "tcp4" | "tcp6":
             from .types import stream
 
@@ -130,8 +137,12 @@ def connector(endpoint: Endpoint, trust: Trust | None = None, identity: Identity
 
 def _require_tls(endpoint: Endpoint, **given: object) -> None:
     for name, value in given.items():
-        if value is not None and not (endpoint.carrier == "tls" or "tls" in endpoint.modifiers):
+        if value is not None and not is_tls(endpoint):
             raise ValueError(f"{name}= means something under TLS only: write tls:// in {endpoint}, or leave it out")
+
+
+def is_tls(endpoint: Endpoint) -> bool:
+    return endpoint.carrier == "tls" or "tls" in endpoint.modifiers
 
 
 OPENED = ("tcp", "tcp4", "tcp6", "tls", "unix", "tls+unix", "mem", "fd")

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.peers import netcat, socat
-from tests.cli.programs import Result, Start
+from tests.cli.programs import Program, Result, Start
+from tests.cli.terminals import Terminal
 
 Ran = Callable[..., Result]
 Find = Callable[[str], str]
@@ -213,3 +214,103 @@ def test_plain_text_to_another_machine_must_be_written_out(ran: Ran) -> None:
         "socketkit: connect tcp://192.0.2.1:7000: plain text could be read and changed on its way: "
         "write tls://192.0.2.1:7000 to encrypt it, or tcp://192.0.2.1:7000?plaintext=yes to allow it\n"
     )
+
+
+# --- whom it trusts
+
+
+@pytest.fixture
+def stranger(socketkit: Start, tmp_path: Path) -> Program:
+    """An echo under TLS of another user, whose key is not known here."""
+    return socketkit("serve", "echo", "tls://localhost:0", env=environment(tmp_path / "theirs"))
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    terminal = Terminal()
+    yield terminal
+    terminal.close()
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "SOCKETKIT_HOME": str(folder)}
+
+
+def without_its_key(server: Program) -> tuple[str, str]:
+    address, _, key = server.endpoint.partition("?pin=")
+    assert key.startswith("sk1:")
+    return address, key
+
+
+NOBODY_TO_ASK = {"start_new_session": True}  # so it has no terminal
+
+
+def test_printed_address_is_all_it_needs(ran: Ran, stranger: Program) -> None:
+    assert ran("connect", stranger.endpoint, data=b"hello", **NOBODY_TO_ASK) == Result(0, b"hello", "")
+
+
+@pytest.mark.parametrize("answer", ["yes", "its key"])
+def test_asks_once_for_a_key_that_is_not_known(
+    socketkit: Start, ran: Ran, stranger: Program, terminal: Terminal, home: Path, answer: str
+) -> None:
+    address, key = without_its_key(stranger)
+    command = socketkit("connect", address, stdin=subprocess.PIPE, **terminal.options())
+    shown = terminal.asked("[yes / no / paste")
+    assert key in shown
+    assert address.removeprefix("tls://") in shown
+    terminal.answer(key if answer == "its key" else answer)
+    assert command.finish(b"hello") == Result(0, b"hello", "")
+    assert (home / "known_peers").read_text() == f"{address.removeprefix('tls://')} {key} first use\n"
+    assert ran("connect", address, data=b"again", **NOBODY_TO_ASK) == Result(0, b"again", "")
+
+
+def test_no_is_an_error(socketkit: Start, stranger: Program, terminal: Terminal, home: Path) -> None:
+    address, key = without_its_key(stranger)
+    command = socketkit("connect", address, stdin=subprocess.PIPE, **terminal.options())
+    terminal.asked("[yes / no / paste")
+    terminal.answer("no")
+    assert command.finish(b"secret") == Result(1, b"", refused(address, key))
+    assert not (home / "known_peers").exists()
+
+
+def test_refuses_an_unknown_key_where_nobody_can_be_asked(ran: Ran, stranger: Program, home: Path) -> None:
+    address, key = without_its_key(stranger)
+    assert ran("connect", address, data=b"secret", **NOBODY_TO_ASK) == Result(1, b"", refused(address, key))
+    assert not (home / "known_peers").exists()
+    stranger.interrupt()
+    assert "served 0 connections: received 0 B, sent 0 B\n" in stranger.finish().err
+
+
+def refused(address: str, key: str) -> str:
+    return (
+        f"socketkit: connect {address}: the peer's key {key} is not known here: nothing was sent. "
+        "If the peer's owner confirms that it is his: "
+        f"socketkit trust add {address.removeprefix('tls://')} {key}\n"
+    )
+
+
+def test_first_use_that_is_written_out_is_not_asked_about(ran: Ran, stranger: Program) -> None:
+    address, _ = without_its_key(stranger)
+    result = ran("connect", f"{address}?trust=first_use", data=b"hello", **NOBODY_TO_ASK)
+    assert result == Result(0, b"hello", "")
+
+
+def test_changed_key_is_no_question(
+    socketkit: Start, ran: Ran, stranger: Program, terminal: Terminal, tmp_path: Path
+) -> None:
+    address, key = without_its_key(stranger)
+    place = address.removeprefix("tls://")
+    other = "sk1:cuemt7ziz5zunvvlxv3of45qu2ce54uijwuhwlskyrall7l2dteafza3lp"
+    assert ran("trust", "add", place, other).status == 0
+    result = socketkit("connect", address, **terminal.options()).finish()
+    assert (result.status, result.out) == (1, b"")
+    assert f"the peer's key has changed: it is {key}, known is {other}" in result.err
+    assert f"socketkit trust replace {place} {key}\n" in result.err
+
+
+def test_own_key_needs_no_question_and_no_second_call(socketkit: Start, ran: Ran) -> None:
+    # The listener takes one caller: one who came to look at its key only would be that.
+    peer = socketkit("listen", "tls://localhost:0")
+    address, _ = without_its_key(peer)
+    assert ran("connect", address, data=b"hello", **NOBODY_TO_ASK) == Result(0, b"", "")
+    assert peer.finish().out == b"hello"

@@ -41,10 +41,12 @@ async def connect(
     *,
     trust: Trust | None = None,
     identity: Identity | None = None,
+    first_use: bool = True,
 ) -> _Connection:
     """A connection whose peer has proved to be the one that was meant; UntrustedPeer, and nothing sent, if it has not.
 
-    On first use, where that is allowed, the key that was seen becomes the known one of the place.
+    On first use, where that is allowed, the key that was seen becomes the known one of the place. With `first_use`
+    false only where the address or the caller says so: `unknown_key` then tells what to ask a person.
     """
     mine = _client_identity(endpoint, identity)
     decision = decide(endpoint, trust, KnownPeers(), mine.fingerprint if mine else None)
@@ -52,25 +54,24 @@ async def connect(
         return await _connect(kind, endpoint, driver, limits, decision, mine)
     except UntrustedPeer as failure:
         presented = failure.presented
-        if not decision.first_use or presented is None or presented in decision.revoked:
+        allowed = decision.first_use and (first_use or decision.told)
+        if not allowed or presented is None or presented in decision.revoked:
             raise
     # Said once more with the key that was seen: the first handshake ended before this side's identity was shown.
     KnownPeers().add(decision.place, presented, "first use")
     return await _connect(kind, endpoint, driver, limits, decide(endpoint, trust, KnownPeers()), mine)
 
 
-async def unknown_key(endpoint: Endpoint, driver: Driver, limits: Limits) -> tuple[str, str] | None:
-    """The place and the key of a peer that would be trusted on first use; None if nobody need be asked."""
-    mine = _client_identity(endpoint, None)
-    decision = decide(endpoint, None, KnownPeers(), mine.fingerprint if mine else None)
-    if not decision.first_use or decision.told:
+def unknown_key(endpoint: Endpoint, failure: UntrustedPeer) -> tuple[str, str] | None:
+    """The place and the key to ask about, if the peer was refused only because this is its first use; else None.
+
+    Judged by an attempt that failed, not by one made to look: a peer that is known would take that for a caller.
+    """
+    decision = decide(endpoint, None, KnownPeers())
+    presented = failure.presented
+    if not decision.first_use or presented is None or presented in decision.revoked:
         return None
-    try:
-        stream = await _connect(Connection, endpoint, driver, limits, decision, mine)
-    except UntrustedPeer as failure:
-        return (decision.place, failure.presented) if failure.presented else None
-    stream.abort()
-    return None
+    return decision.place, presented
 
 
 async def open_listener(
