@@ -10,7 +10,7 @@ from .connection import Connection, Stream, adopt
 from .errors import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -33,7 +33,7 @@ class Listening(_core.Listener):
     _kind: type[Connection]
     _remove: Callable[[], None]
     _logged_at: float
-    _told: dict[str, int]
+    _told: dict[str, Any]
 
     @property
     def local(self) -> Endpoint:
@@ -84,10 +84,10 @@ class Listening(_core.Listener):
         """Called by the engine when limits have acted, every ten seconds at most; says so in the log."""
         import logging
 
-        now = {name: count for name, count in self._counters.items() if name in _ACTS}
-        news = {name: count - self._told.get(name, 0) for name, count in now.items()}
+        now = self._counters
+        news = {name: now[name] - self._told.get(name, 0) for name in _ACTS}
         self._told = now
-        told = ", ".join(f"{count} {_ACTS[name]}" for name, count in news.items() if count)
+        told = acts(news)
         logging.getLogger("socketkit").warning("limits of %s: %s; `stats` has the sources", self._endpoint, told)
 
 
@@ -147,6 +147,11 @@ def make_listener(
     listener._logged_at = -LOG_SECONDS
     listener._told = {}
     return listener
+
+
+def acts(stats: Mapping[str, Any]) -> str:
+    """What limits did, in words; "" if they did nothing."""
+    return ", ".join(f"{stats[name]:,} {words}" for name, words in _ACTS.items() if stats.get(name))
 
 
 def _accepted(listener: Listening, arrival: _core.Arrival) -> Connection:

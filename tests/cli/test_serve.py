@@ -9,11 +9,13 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from socketkit import Endpoint
 from tests.cli.programs import Result, Start
 
 Ran = Callable[..., Result]
@@ -43,12 +45,34 @@ def test_discard(socketkit: Start, start: Start, program: Find) -> None:
     server.process.send_signal(signal.SIGTERM)
     result = server.finish()
     assert result.status == 143
-    assert json.loads(result.out) == {
+    summary = json.loads(result.out)
+    stats = summary.pop("stats")
+    assert summary == {
         "endpoint": server.endpoint,
         "connections": 1,
         "received_bytes": 1_000_000,
         "sent_bytes": 0,
     }
+    assert (stats.pop("accepted"), stats.pop("sources")) == (1, {})
+    assert set(stats.values()) == {0}
+
+
+@pytest.mark.parametrize("json_wanted", [False, True])
+def test_says_what_its_limits_did(socketkit: Start, json_wanted: bool) -> None:
+    server = socketkit("serve", *(["--json"] if json_wanted else []), "echo", "tls://localhost:0")
+    address = ("127.0.0.1", Endpoint.parse(server.endpoint).port or 0)
+    with socket.create_connection(address) as client:
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")  # no TLS
+        client.settimeout(10)
+        with suppress(ConnectionResetError):
+            while client.recv(100):
+                pass
+    server.interrupt()
+    result = server.finish()
+    if json_wanted:
+        assert json.loads(result.out)["stats"]["refused_handshake"] == 1
+    else:
+        assert result.err.endswith("limits: 1 handshakes failed or took too long\n")
 
 
 def test_time_is_that_of_rfc_867(socketkit: Start, start: Start, program: Find, tmp_path: Path) -> None:

@@ -19,10 +19,13 @@ Examples:
   socketkit listen tcp://localhost:0 > file
   socketkit listen unix:///tmp/inbox.sock < file
   socketkit listen --keep tcp://localhost:7000 >> log
+  socketkit listen 'tls://*:7000?public=yes' > file
 
 \b
-An address without a host, or with localhost, can be reached from this machine only. To be reached
-from everywhere in plain text must be written out: 'tcp://*:7000?plaintext=yes'.
+An address without a host, or with localhost, can be reached from this machine only. Over tls:// the
+address that is printed has the key that callers must expect: they connect with it. Other machines are
+let in if their keys are in authorized_peers (`socketkit trust`), or if the address says public=yes.
+Plain text for other machines must be written out, too: 'tcp://*:7000?plaintext=yes'.
 """
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import click
 
+from ..listener import acts
 from ..verbs import serve
 from .arguments import address
 from .units import amount, plural
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from typing import Any
 
     from ..connection import Stream
     from ..endpoint import Endpoint
@@ -30,6 +32,12 @@ Examples:
   socketkit serve discard unix:///tmp/sink.sock
   socketkit serve time tcp://localhost:0
   socketkit serve --json echo tcp://localhost:7000 > summary.json
+  socketkit serve echo 'tls://*:7000?public=yes'
+
+\b
+tls:// encrypts, and the address that is printed has the key that callers must expect: they connect
+with it. Other machines are served if their keys are in authorized_peers (`socketkit trust`), or if
+the address says public=yes.
 """
 
 
@@ -62,7 +70,8 @@ SERVICES: dict[str, Callable[[Stream], Awaitable[None]]] = {"echo": echo, "disca
 def command(service: str, url: Endpoint, as_json: bool) -> None:
     """Run a small standard service: echo, discard or time.
 
-    Says on stderr where it listens, serves any number of connections until Ctrl-C, then says what it did.
+    Says on stderr where it listens, serves any number of connections until Ctrl-C, then says what it did, and what its
+    limits did.
     """
     from .running import run
 
@@ -78,6 +87,7 @@ async def _serve(service: str, url: Endpoint, *, as_json: bool) -> None:
         tally.connections += 1
         try:
             await handler(stream)
+            await stream.aclose()  # what is still queued is not sent yet, and would not be counted
         finally:
             tally.received_bytes += stream.received_bytes
             tally.sent_bytes += stream.sent_bytes
@@ -89,6 +99,7 @@ async def _serve(service: str, url: Endpoint, *, as_json: bool) -> None:
             await get_running_loop().create_future()
     finally:
         if tally.endpoint:
+            tally.stats = server.stats
             click.echo(json.dumps(asdict(tally)) if as_json else str(tally), err=not as_json)
 
 
@@ -100,11 +111,15 @@ class Tally:
     connections: int = 0
     received_bytes: int = 0
     sent_bytes: int = 0
+    stats: dict[str, Any] = field(default_factory=dict)
+    """The listener's counters, of what its limits did above all."""
 
     def __str__(self) -> str:
+        limited = acts(self.stats)
         return (
             f"served {plural(self.connections, 'connection')}: "
             f"received {amount(self.received_bytes)}, sent {amount(self.sent_bytes)}"
+            + (f"\nlimits: {limited}" if limited else "")
         )
 
 
