@@ -35,6 +35,8 @@ def test_every_stop(stop: Stop, tmp_path: Path, no_leaks: None) -> None:
         assert visit.reason is None
         assert visit.peer
         assert visit.encrypted is not None
+        assert (visit.cipher or "").startswith("TLS13_") == ("TLS" in stop.name)
+        assert (visit.key_exchange == "X25519MLKEM768") == ("TLS" in stop.name)
         assert Endpoint.parse(visit.endpoint).port != 0
         assert visit.sent_bytes == 5 * stops.MESSAGE_BYTES + 2 * stops.BLOCK_BYTES
         # The other end's last word came behind all of that.

@@ -28,7 +28,14 @@ def test_table(ran: Ran) -> None:
     table = result.out.decode()
     for heading in ("endpoint", "peer", "encrypted", "bytes", "rate", "latency"):
         assert heading in table
-    for endpoint in ("tcp4://localhost:", "unix:///", "unix://@tour-", "mem://tour"):
+    for endpoint in (
+        "tcp4://localhost:",
+        "tls://localhost:",
+        "unix:///",
+        "unix://@tour-",
+        "tls+unix:///",
+        "mem://tour",
+    ):
         assert endpoint in table
     assert "FAILED" not in table
 
@@ -47,6 +54,7 @@ def test_json(ran: Ran) -> None:
         else:
             assert stop["reason"]
     assert [stop["encrypted"] for stop in tour["stops"] if stop["endpoint"].startswith("tcp4")] == [False]
+    assert [stop["key_exchange"] for stop in tour["stops"] if "tls" in stop["endpoint"]] == ["X25519MLKEM768"] * 2
 
 
 def test_utf8_is_not_needed(ran: Ran) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from socketkit.cli.stops import Visit
 from socketkit.cli.tour_screen import Screen
+from tests.keys import A
 
 WORKS = Visit(
     "TCP over IPv4",
@@ -56,8 +57,10 @@ def test_rows(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_encrypted(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = printed([Visit("TLS", "tls://localhost:1", "works", peer="tls://localhost:2", encrypted=True)], capsys)
-    assert "yes" in row(lines, "tls://")
+    tls = Visit("TLS", f"tls://localhost:1?pin={A}", "works", peer="tls://localhost:2", encrypted=True)
+    assert row(printed([tls], capsys), "tls://") == ["✓", "tls://localhost:1", "tls://localhost:2", "yes", "0 B"]
+    tls.cipher, tls.key_exchange = "TLS13_AES_256_GCM_SHA384", "X25519MLKEM768"
+    assert "AES_256_GCM_SHA384, X25519MLKEM768" in row(printed([tls], capsys), "tls://")
 
 
 def test_nothing_is_concluded_from_half_a_tour(capsys: pytest.CaptureFixture[str]) -> None:

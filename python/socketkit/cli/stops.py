@@ -42,8 +42,10 @@ STOPS: Sequence[Stop] = (
         "tcp6://localhost:0",
         {errno.EAFNOSUPPORT: "no IPv6 on this machine", errno.EADDRNOTAVAIL: "no IPv6 on this machine's loopback"},
     ),
+    Stop("TLS over TCP", "tls://localhost:0"),
     Stop("Unix, path", "unix://{folder}/tour"),
     Stop("Unix, abstract name", "unix://@tour-{process}"),
+    Stop("TLS over Unix", "tls+unix://{folder}/tls"),
     Stop("in the process", "mem://tour"),
 )
 
@@ -59,6 +61,8 @@ class Visit:
     reason: str | None = None
     peer: str | None = None
     encrypted: bool | None = None
+    cipher: str | None = None
+    key_exchange: str | None = None
     sent_bytes: int = 0
     received_bytes: int = 0
     bytes_per_second: float | None = None
@@ -92,6 +96,7 @@ async def _meet(visit: Visit) -> None:
         visit.endpoint = str(server.local)
         async with connect(server.local) as stream:
             visit.encrypted = stream.encrypted
+            visit.cipher, visit.key_exchange = stream.ciphers or (None, None)
             visit.latency_seconds = await _round_trips(stream, visit)
             visit.bytes_per_second = await _bulk(stream, visit)
             await stream.send_eof()

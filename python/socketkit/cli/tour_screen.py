@@ -66,7 +66,8 @@ class Screen:
     def _row(self, visit: Visit) -> list[RenderableType]:
         if visit.outcome == "waiting":
             return ["", visit.stop]
-        opened = Text(visit.endpoint if visit.outcome != "absent" else visit.stop)
+        # The key of its pin is the user's own at every stop, and longer than all the rest.
+        opened = Text(visit.endpoint.partition("?pin=")[0] if visit.outcome != "absent" else visit.stop)
         reason = Text(visit.reason or "", "red" if visit.outcome == "failed" else "")
         return [
             self._spinner if visit.outcome == "running" else MARKS[visit.outcome],
@@ -91,6 +92,8 @@ class Screen:
 def _encryption(visit: Visit) -> str:
     if visit.encrypted is None:
         return ""
+    if visit.cipher and visit.key_exchange:
+        return f"{visit.cipher.removeprefix('TLS13_')}, {visit.key_exchange}"
     if SCHEMES[Endpoint.parse(visit.endpoint).scheme].local:
         return "not needed"  # nothing of it ever leaves the kernel
     return "yes" if visit.encrypted else "no"
