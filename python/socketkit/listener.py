@@ -151,7 +151,8 @@ def make_listener(
 
 def acts(stats: Mapping[str, Any]) -> str:
     """What limits did, in words; "" if they did nothing."""
-    return ", ".join(f"{stats[name]:,} {words}" for name, words in _ACTS.items() if stats.get(name))
+    told = ((stats.get(name, 0), *words) for name, words in _ACTS.items())
+    return ", ".join(f"{count:,} {noun}{'s' * (count != 1)} {did}" for count, noun, did in told if count)
 
 
 def _accepted(listener: Listening, arrival: _core.Arrival) -> Connection:
@@ -160,16 +161,16 @@ def _accepted(listener: Listening, arrival: _core.Arrival) -> Connection:
 
 LOG_SECONDS = 10.0
 
-# What each limit did, in the words of the log.
+# What each limit did, in the words of the log: of one, and `s` behind the noun for more.
 _ACTS = {
-    "refused_rate": "callers came too fast",
-    "refused_source": "callers had too many connections",
-    "refused_penalty": "callers were under a penalty",
-    "refused_handshake": "handshakes failed or took too long",
-    "evicted": "silent connections made room for newer ones",
-    "first_message": "first messages did not come in time",
-    "idle": "connections were idle for too long",
-    "slow": "messages came too slowly",
-    "write_stalled": "peers took nothing of what was sent",
-    "memory": "connections kept too much memory",
+    "refused_rate": ("caller", "came too fast"),
+    "refused_source": ("caller", "had too many connections"),
+    "refused_penalty": ("caller", "had a penalty"),
+    "refused_handshake": ("handshake", "failed or took too long"),
+    "evicted": ("silent connection", "made room for a newer one"),
+    "first_message": ("first message", "did not come in time"),
+    "idle": ("connection", "had been idle for too long"),
+    "slow": ("message", "came too slowly"),
+    "write_stalled": ("peer", "took nothing of what was sent"),
+    "memory": ("connection", "kept too much memory"),
 }

@@ -72,7 +72,7 @@ def test_says_what_its_limits_did(socketkit: Start, json_wanted: bool) -> None:
     if json_wanted:
         assert json.loads(result.out)["stats"]["refused_handshake"] == 1
     else:
-        assert result.err.endswith("limits: 1 handshakes failed or took too long\n")
+        assert result.err.endswith("limits: 1 handshake failed or took too long\n")
 
 
 def test_time_is_that_of_rfc_867(socketkit: Start, start: Start, program: Find, tmp_path: Path) -> None:
