@@ -129,6 +129,8 @@ def wait_until_it_answers(process: subprocess.Popen[str], address: tuple[str, in
         try:
             socket.create_connection(address, timeout=5).close()
             return
+        except ConnectionResetError:
+            return  # somebody is there; a relay's target is not, and it may say so before we have looked
         except ConnectionRefusedError:
             if process.poll() is not None or time.monotonic() > deadline:
                 process.kill()
