@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _core
 from .connection import Connection, Stream, adopt
-from .errors import explain
+from .errors import PeerViolation, explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +24,19 @@ _Listening = TypeVar("_Listening", bound="Listening")
 class Listening(_core.Listener):
     """What `Listener` and `sync.Listener` share: everything but the waiting."""
 
-    __slots__ = ("__weakref__", "_bounds", "_driver", "_endpoint", "_kind", "_limits", "_logged_at", "_remove", "_told")
+    __slots__ = (
+        "__weakref__",
+        "_blamed_at",
+        "_bounds",
+        "_driver",
+        "_endpoint",
+        "_kind",
+        "_limits",
+        "_logged_at",
+        "_remove",
+        "_told",
+        "_violations",
+    )
 
     _endpoint: Endpoint
     _driver: Driver
@@ -34,6 +46,8 @@ class Listening(_core.Listener):
     _remove: Callable[[], None]
     _logged_at: float
     _told: dict[str, Any]
+    _violations: int
+    _blamed_at: float
 
     @property
     def local(self) -> Endpoint:
@@ -87,8 +101,28 @@ class Listening(_core.Listener):
         now = self._counters
         news = {name: now[name] - self._told.get(name, 0) for name in _ACTS}
         self._told = now
-        told = acts(news)
-        logging.getLogger("socketkit").warning("limits of %s: %s; `stats` has the sources", self._endpoint, told)
+        logging.getLogger("socketkit").warning("limits of %s: %s; see its `stats`", self._endpoint, acts(news))
+
+    def _blame(self, failure: BaseException) -> None:
+        """Log that a peer's fault has ended a handler: each in a line of level INFO, at times a warning of how many.
+
+        Without tracebacks: a peer must not be able to fill the log.
+        """
+        import logging
+
+        logger = logging.getLogger("socketkit")
+        # Not the exception itself: a handler that keeps its records would keep the frames of the traceback.
+        logger.info("%s", str(failure))
+        if not isinstance(failure, PeerViolation):
+            return
+        self._violations += 1
+        now = time.monotonic()
+        if now - self._blamed_at >= LOG_SECONDS:
+            noun = "peer" if self._violations == 1 else "peers"
+            logger.warning(
+                "%s: %d %s broke the rules; the last: %s", self._endpoint, self._violations, noun, str(failure)
+            )
+            self._blamed_at, self._violations = now, 0
 
 
 class Listener(Listening):
@@ -146,6 +180,8 @@ def make_listener(
     listener._remove = remove
     listener._logged_at = -LOG_SECONDS
     listener._told = {}
+    listener._violations = 0
+    listener._blamed_at = -LOG_SECONDS
     return listener
 
 

@@ -128,8 +128,7 @@ class Server:
                 closing.add_done_callback(lambda _: self._handling.pop(stream, None))
             return True
         if isinstance(failure, (BrokenConnection, EndOfStream, PeerViolation)):
-            # The peer's doing: it needs no traceback, and must not be able to fill the log with them.
-            _logger.info("%s", failure)
+            self._opened()._blame(failure)
         elif isinstance(failure, Exception):
             _logger.error("the handler of %s failed; its connection is reset", stream.peer.endpoint, exc_info=failure)
         stream.abort()

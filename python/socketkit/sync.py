@@ -325,8 +325,7 @@ class Server:
             self._handler(stream)
             stream.close()
         except (BrokenConnection, EndOfStream, PeerViolation) as failure:
-            # The peer's doing: it needs no traceback, and must not be able to fill the log with them.
-            _logger().info("%s", failure)
+            self._opened()._blame(failure)
         except BaseException as failure:  # the root of a thread
             if not (self._cutting and isinstance(failure, ClosedConnection)):
                 _logger().error(

@@ -37,8 +37,10 @@ class Terminal:
 
     @property
     def _take(self) -> Callable[[], None]:
-        theirs = self.theirs
-        return lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0) and None
+        def take(theirs: int = self.theirs) -> None:
+            fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+        return take
 
     def hang_up(self) -> None:
         os.close(self.ours)

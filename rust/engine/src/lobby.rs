@@ -214,6 +214,11 @@ impl Lobby {
         self.has_arrivals() || (self.doors.iter().any(|door| door.ready) && !self.admission.full())
     }
 
+    /// Whether its callers are under TLS.
+    pub fn encrypts(&self) -> bool {
+        self.house.tls.is_some()
+    }
+
     pub fn doors(&mut self) -> &mut Vec<Door> {
         &mut self.doors
     }

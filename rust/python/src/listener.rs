@@ -554,6 +554,9 @@ impl ListenerShared {
         if state.relayed || !state.acceptors.is_empty() {
             return Err(Failure::Busy);
         }
+        if state.lobby.encrypts() {
+            return Err(Failure::Os(Errno::OPNOTSUPP)); // Whoever accepts in its place would shake no hands.
+        }
         let sockets = state.lobby.doors().iter().map(|door| match &*door.source {
             Source::Socket(socket) => Ok(Arc::clone(socket)),
             Source::Memory(_) => Err(Failure::Os(Errno::OPNOTSUPP)),

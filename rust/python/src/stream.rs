@@ -506,7 +506,14 @@ impl StreamShared {
         if let Some(me) = me {
             state.flushers.retain(|flusher| !flusher.is(me));
         }
-        state.check_alone(&self.rules);
+        if let Some(ending) = state.check_alone(&self.rules) {
+            let offence = state.offence(ending);
+            drop(guard);
+            if let Some((listener, place, offence)) = offence {
+                listener.offended(place, offence);
+            }
+            return;
+        }
         let (Some(engine), Some(news)) = (state.engine.as_mut(), news.first()) else { return };
         let broken = news.intersects(PollFlags::HUP | PollFlags::ERR);
         engine.ready(Readiness {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pyo3::prelude::*;
-use socketkit_engine::admission::Offence;
+use socketkit_engine::admission::{Offence, Place};
 use socketkit_engine::guard::{Cut, Facts};
 use socketkit_engine::Errno;
 
 use super::{State, StreamShared};
 use crate::bounds::Rules;
 use crate::failure::Failure;
+use crate::listener::ListenerShared;
 use crate::system;
 
 /// Why a limit has ended a connection.
@@ -83,7 +84,7 @@ impl StreamShared {
             state.unproven &= !first;
             (state.check(&self.rules, now), first)
         };
-        self.tell_proven(py, first);
+        self.tell_proven(first);
         if let Some(cut) = ending {
             self.end_by(py, Ending::Guard(cut));
         }
@@ -102,7 +103,7 @@ impl StreamShared {
     }
 
     fn end_by(&self, py: Python<'_>, ending: Ending) {
-        let (waiting, counted_by, closing) = {
+        let (waiting, offence, closing) = {
             let mut state = self.state();
             let state = &mut *state;
             if !state.end_by(ending) {
@@ -110,14 +111,11 @@ impl StreamShared {
             }
             let waiting = state.reader.iter().chain(&state.writers).chain(&state.flushers);
             let waiting: Vec<_> = waiting.map(|other| other.clone_ref(py)).collect();
-            (
-                waiting,
-                state.counted_by.as_ref().map(|(listener, place)| (listener.clone_ref(py), *place)),
-                state.closing,
-            )
+            (waiting, state.offence(ending), state.closing)
         };
-        if let (Some((listener, place)), Some(offence)) = (counted_by, ending.offence()) {
-            listener.bind(py).get().shared().offended(place, offence);
+        // Without this one's lock: who accepts holds the listener's, and looks at its connections.
+        if let Some((listener, place, offence)) = offence {
+            listener.offended(place, offence);
         }
         if closing {
             self.abort(py);
@@ -143,13 +141,13 @@ impl StreamShared {
     }
 
     /// Tells the listener that the peer has sent something, if this is the first time.
-    pub(super) fn tell_proven(&self, py: Python<'_>, first: bool) {
+    pub(super) fn tell_proven(&self, first: bool) {
         if !first {
             return;
         }
-        let counted_by = self.state().counted_by.as_ref().map(|(listener, place)| (listener.clone_ref(py), *place));
+        let counted_by = self.state().counter();
         if let Some((listener, place)) = counted_by {
-            listener.bind(py).get().shared().proven(place);
+            listener.proven(place);
         }
     }
 }
@@ -162,10 +160,19 @@ impl State {
     }
 
     /// For a thread that waits alone: what a sweep does for a loop's connections.
-    pub(super) fn check_alone(&mut self, rules: &Rules) {
-        if let Some(cut) = self.check(rules, Instant::now()) {
-            self.end_by(Ending::Guard(cut));
-        }
+    pub(super) fn check_alone(&mut self, rules: &Rules) -> Option<Ending> {
+        let ending = Ending::Guard(self.check(rules, Instant::now())?);
+        self.end_by(ending).then_some(ending)
+    }
+
+    /// Whom to tell of it: without this connection's lock.
+    pub(super) fn offence(&self, ending: Ending) -> Option<(Arc<ListenerShared>, Place, Offence)> {
+        let (listener, place) = self.counter()?;
+        Some((listener, place, ending.offence()?))
+    }
+
+    fn counter(&self) -> Option<(Arc<ListenerShared>, Place)> {
+        self.counted_by.as_ref().map(|(listener, place)| (Arc::clone(listener.get().shared()), *place))
     }
 
     /// When to check again at the latest.

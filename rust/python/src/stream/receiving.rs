@@ -57,7 +57,7 @@ impl StreamShared {
                 (got, state.reader.take(), state.proves())
             };
             drop(done);
-            self.tell_proven(py, first);
+            self.tell_proven(first);
             match got {
                 Received::Data(count) => {
                     let data = large.unwrap_or_else(|| PyBytes::new(py, &scratch[..count]).into_any().unbind());
@@ -148,7 +148,7 @@ impl StreamShared {
         });
         match taken {
             Ok(outcome) => {
-                self.finished_receiving(py);
+                self.finished_receiving();
                 outcome.map(|taken| Attempt::Ready(PyBytes::new(py, &taken).into_any().unbind()))
             }
             Err(Hold::Wait(wait)) => Ok(Attempt::Wait(wait)),
@@ -174,7 +174,7 @@ impl StreamShared {
             match got {
                 Received::Blocked => Ok(Attempt::Wait(Wait::Readable)),
                 Received::Data(count) => {
-                    self.finished_receiving(py);
+                    self.finished_receiving();
                     let numbers: Vec<i32> = descriptors.into_iter().map(IntoRawFd::into_raw_fd).collect();
                     let data = PyBytes::new(py, &scratch[..count]);
                     let pair =
@@ -182,20 +182,20 @@ impl StreamShared {
                     pair.map(Attempt::Ready).map_err(|_| Failure::Os(Errno::NOMEM))
                 }
                 Received::End => {
-                    self.finished_receiving(py);
+                    self.finished_receiving();
                     Err(Failure::End { have: 0 })
                 }
             }
         })
     }
 
-    fn finished_receiving(&self, py: Python<'_>) {
+    fn finished_receiving(&self) {
         let (reader, first) = {
             let mut state = self.state();
             (state.reader.take(), state.proves())
         };
         drop(reader);
-        self.tell_proven(py, first);
+        self.tell_proven(first);
     }
 }
 
