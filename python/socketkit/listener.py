@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _core
-from .connection import Connection, Stream, adopt
+from .connection import Connection, Stream
 from .errors import PeerViolation, explain
 
 if TYPE_CHECKING:
@@ -28,18 +28,20 @@ class Listening(_core.Listener):
         "__weakref__",
         "_blamed_at",
         "_bounds",
-        "_driver",
         "_endpoint",
+        "_guarded",
         "_kind",
         "_limits",
         "_logged_at",
+        "_reactor",
         "_remove",
         "_told",
         "_violations",
     )
 
     _endpoint: Endpoint
-    _driver: Driver
+    _reactor: _core.Reactor | None
+    _guarded: bool
     _bounds: _core.Bounds
     _limits: Limits
     _kind: type[Connection]
@@ -173,7 +175,8 @@ def make_listener(
     unix = endpoint.carrier in ("unix", "mem")
     listener = kind(fds or [], port, driver.reactor, bounds, unix, tls, _accepted)
     listener._endpoint = endpoint
-    listener._driver = driver
+    listener._reactor = driver.reactor
+    listener._guarded = endpoint.carrier != "mem"
     listener._bounds = bounds
     listener._limits = limits
     listener._kind = stream_kind
@@ -192,7 +195,11 @@ def acts(stats: Mapping[str, Any]) -> str:
 
 
 def _accepted(listener: Listening, arrival: _core.Arrival) -> Connection:
-    return adopt(listener._kind, arrival, listener._endpoint, listener._driver, listener._bounds, counted_by=listener)
+    # What `adopt` does, without asking for each caller what is the same for all.
+    stream = listener._kind(arrival, listener._reactor, False, listener._bounds, listener, False, listener._guarded)
+    stream._endpoint = listener._endpoint
+    stream._local = stream._peer = stream._called = stream._sockaddr = None
+    return stream
 
 
 LOG_SECONDS = 10.0

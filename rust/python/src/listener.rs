@@ -1,7 +1,7 @@
 //! `_core.Listener`: accepting, within limits, and resting when the process is out of descriptors. Who comes in is the lobby's business
 //! (`socketkit_engine::lobby`); here are the tasks that wait for it, and the way to the connections that must be cut.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
 use rustix::event::{eventfd, EventfdFlags, PollFlags};
 use rustix::net::{SocketFlags, SocketType};
-use socketkit_engine::admission::{Admission, Offence, Place};
+use socketkit_engine::admission::{Admission, ByPlace, Offence, Place};
 use socketkit_engine::listener::{self as engine, Source};
 use socketkit_engine::lobby::{self, House, Lobby, Step};
 use socketkit_engine::reactor::{Interest, Readiness, Token};
@@ -50,7 +50,7 @@ struct State {
     /// Without doors once it is closed.
     lobby: Lobby,
     /// The connections that the application has, by their places.
-    held: HashMap<Place, Weak<StreamShared>>,
+    held: ByPlace<Weak<StreamShared>>,
     acceptors: VecDeque<OperationRef>,
     budget: Budget,
     accepted: u64,
@@ -133,7 +133,7 @@ impl Listener {
         };
         let state = State {
             lobby: Lobby::new(sources, house, Admission::new(rules.admission.clone())),
-            held: HashMap::new(),
+            held: ByPlace::default(),
             acceptors: VecDeque::new(),
             budget: Budget::default(),
             accepted: 0,
