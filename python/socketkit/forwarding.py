@@ -1,8 +1,8 @@
 """`Forward`: every connection to a listener is relayed to a new one to a target.
 
-Between sockets the engine accepts, connects and relays, and no connection becomes a Python object. What exists only in
-this process (`mem://`), and a Unix target whose server must be asked for its user, is accepted and connected here, and
-relayed by the engine pair by pair.
+Between sockets the engine accepts, connects and relays, and no connection becomes a Python object. What is under TLS or
+exists only in this process (`mem://`), and a Unix target whose server must be asked for its user, is accepted and
+connected here, and relayed by the engine pair by pair.
 """
 
 from __future__ import annotations
@@ -121,12 +121,12 @@ class Forward:
             raise RuntimeError("a relay is used once: call relay() again")
         targets = await addresses_of(self._target, driver)
         limits = self._listener._limits
-        if targets is None or self._listener.local.carrier == "mem":
+        if targets is None or _accepted_here(self._listener.local):
             connector(self._target)  # An address that cannot be opened is said now, not to every caller.
             if not isinstance(self._listener, Listener):
                 reason = (
                     "socketkit.sync relays listeners between TCP sockets and Unix sockets in folders of their owner's "
-                    "alone; socketkit.relay does all"
+                    "alone, without TLS; socketkit.relay does all"
                 )
                 raise raisable(Unsupported)("relay", self._target, reason)
             self._work = Pairs(self._listener, self._target, limits)
@@ -190,6 +190,11 @@ async def addresses_of(target: Endpoint, driver: Driver) -> list[tuple[Any, ...]
             return None if path is None else [os.fsencode(path)]
         case _:
             return None
+
+
+def _accepted_here(endpoint: Endpoint) -> bool:
+    """Whether what comes in there is more than a socket: it must shake hands first, or exists in this process only."""
+    return endpoint.carrier in ("mem", "tls") or "tls" in endpoint.modifiers
 
 
 class Work(Protocol):

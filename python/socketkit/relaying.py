@@ -1,7 +1,8 @@
 """`Relay`: the bytes of two streams, each to the other, moved by the engine. A listener's connections: `forwarding`.
 
 A relay ends as its streams do: an end is passed on as a half-close, and it is over when both have ended. A reset is
-passed on as a reset, never as an end.
+passed on as a reset, never as an end. Under TLS an end is one that the peer has announced (close_notify); without that
+it was cut, and is passed on as a reset too.
 """
 
 from __future__ import annotations
@@ -103,4 +104,5 @@ class Relay:
             reason = f"relay: this side has closed side {which}, {where}; the other one is reset"
             raise raisable(ClosedConnection)(reason)
         kind = BrokenConnection if how == "broken" else SocketError
-        raise raisable(kind)("relay", where, f"side {which}: {explain(number)}", number)
+        reason = self._sides[which]._fault or explain(number)
+        raise raisable(kind)("relay", where, f"side {which}: {reason}", number)

@@ -429,6 +429,11 @@ impl Stream {
         self.outbox.is_empty()
     }
 
+    /// What was taken, as it goes out, and the kernel has not.
+    pub fn unsent_bytes(&self) -> usize {
+        self.outbox.bytes()
+    }
+
     pub fn wants_to_write(&self) -> bool {
         !self.outbox.is_empty() || !self.writable
     }

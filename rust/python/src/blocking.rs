@@ -147,6 +147,12 @@ fn first(py: Python<'_>, watches: &[Watch], deadline: Option<Instant>) -> PyResu
     }
 }
 
+/// Polls for one watch alone; None when its time came without news.
+pub fn poll(py: Python<'_>, watch: Watch) -> PyResult<Option<Vec<PollFlags>>> {
+    let news = first(py, &[watch], None)?.map(|(_, news)| news);
+    Ok(news.filter(|news| news.iter().any(|news| !news.is_empty())))
+}
+
 pub fn deadline(seconds: Option<f64>) -> Option<Instant> {
     seconds
         .map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))

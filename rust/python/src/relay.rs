@@ -1,6 +1,7 @@
 //! `_core.Relay`: two streams in the engine's hands, from `start` until both have ended, one has failed, or it is stopped.
 //!
-//! Streams of a loop are relayed by the relay thread, blocking ones by the thread that waits. While it goes on, nobody else may use
+//! Streams of a loop are relayed by the relay thread, blocking ones by the thread that waits, and those under TLS where they are
+//! (`moving`). While it goes on, nobody else may use
 //! them; afterwards they are as if their owner had moved the bytes himself: what was read and not delivered waits to be sent.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,8 +19,12 @@ use crate::blocking;
 use crate::failure::Failure;
 use crate::operation::{self, OperationRef};
 use crate::reactor::{Reactor, Remote};
-use crate::stream::lending::{Lent, Returned};
+use crate::stream::lending::{Lendable, Lent, Returned};
 use crate::stream::{Stream, StreamShared};
+
+mod moving;
+
+use moving::Mover;
 
 /// Bytes both ways between two streams of one loop, or of none.
 #[pyclass(frozen, module = "socketkit._core")]
@@ -41,6 +46,8 @@ pub struct RelayShared {
 enum Stage {
     New,
     Running(Running),
+    /// Where the streams are.
+    Moving(Mover),
     /// The account is being made.
     Settling,
     Over(Outcome),
@@ -118,7 +125,11 @@ impl Relay {
         if !matches!(*self.shared.stage(), Stage::New) {
             return Err(PyRuntimeError::new_err("a relay is used once"));
         }
-        let (finished_a, finished_b) = (self.lendable(py, &self.a, &self.b)?, self.lendable(py, &self.b, &self.a)?);
+        let (a, b) = (self.lendable(py, &self.a, &self.b)?, self.lendable(py, &self.b, &self.a)?);
+        let (finished_a, finished_b) = (a.finished, b.finished);
+        if a.sealed || b.sealed {
+            return self.shared.start_moving(py, finished_a, finished_b);
+        }
         let thread = if self.shared.a.reactor(py).is_some() { Some(thread(py)?) } else { None };
         // What came from one is kept for its owner if nothing can be sent to the other.
         let lent_a = self.shared.a.lend(Arc::downgrade(&self.shared), !finished_b);
@@ -157,8 +168,8 @@ impl Relay {
     }
 
     /// Has it end soon.
-    fn stop(&self) {
-        self.shared.stop();
+    fn stop(&self, py: Python<'_>) {
+        self.shared.stop(py);
     }
 
     /// Ends it now: the streams are their owner's again when this returns.
@@ -168,12 +179,12 @@ impl Relay {
 
     #[getter]
     fn a_to_b_bytes(&self) -> u64 {
-        self.shared.moved(|progress| progress.a_to_b(), |outcome| outcome.a_to_b)
+        self.shared.moved(|(a_to_b, _)| a_to_b)
     }
 
     #[getter]
     fn b_to_a_bytes(&self) -> u64 {
-        self.shared.moved(|progress| progress.b_to_a(), |outcome| outcome.b_to_a)
+        self.shared.moved(|(_, b_to_a)| b_to_a)
     }
 }
 
@@ -183,7 +194,7 @@ impl Relay {
     }
 
     /// Whether one stream may be lent. If it is broken already, that is passed on to the other.
-    fn lendable(&self, py: Python<'_>, stream: &Py<Stream>, other: &Py<Stream>) -> PyResult<bool> {
+    fn lendable(&self, py: Python<'_>, stream: &Py<Stream>, other: &Py<Stream>) -> PyResult<Lendable> {
         stream.get().shared().lendable().map_err(|failure| {
             if matches!(failure, Failure::Os(_)) {
                 other.get().shared().abort(py);
@@ -209,7 +220,8 @@ impl RelayShared {
             Stage::New | Stage::Running(Running { work: Work::Here(..), .. }) => {
                 Err(PyRuntimeError::new_err("this relay was not started, or blocks: use run"))
             }
-            Stage::Running(_) | Stage::Settling => Ok(Attempt::Wait(Wait::Reported)),
+            Stage::Moving(_) if self.a.reactor(py).is_none() => Err(PyRuntimeError::new_err("this relay blocks: use run")),
+            Stage::Running(_) | Stage::Moving(_) | Stage::Settling => Ok(Attempt::Wait(Wait::Reported)),
             Stage::Over(outcome) => Ok(Attempt::Ready(outcome.into_tuple(py)?)),
         }
     }
@@ -229,6 +241,9 @@ impl RelayShared {
 
     /// Relays in this thread, without the interpreter, until the end or `deadline` (false).
     fn run(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<bool> {
+        if matches!(*self.stage(), Stage::Moving(_)) {
+            return self.move_alone(py, deadline);
+        }
         let taken = match &mut *self.stage() {
             Stage::Running(Running { work: Work::Here(sides, progress), .. }) => {
                 sides.take().map(|sides| (sides, Arc::clone(progress)))
@@ -258,6 +273,10 @@ impl RelayShared {
 
     /// News from the relay thread; true if it is over.
     pub fn on_news(&self, py: Python<'_>, woken: &mut Vec<OperationRef>) -> bool {
+        if matches!(*self.stage(), Stage::Moving(_)) {
+            self.look(py);
+            return false;
+        }
         let report = match &*self.stage() {
             Stage::Running(Running { work: Work::Thread(_, job), .. }) if !job.done() => return false,
             Stage::Running(Running { work: Work::Thread(_, job), .. }) => job.take_report(),
@@ -271,15 +290,18 @@ impl RelayShared {
         true
     }
 
-    pub fn stop(&self) {
+    pub fn stop(&self, py: Python<'_>) {
         self.halted.store(true, Ordering::Relaxed);
+        if matches!(*self.stage(), Stage::Moving(_)) {
+            return self.settle_here(py);
+        }
         if let Stage::Running(Running { work: Work::Thread(thread, job), .. }) = &*self.stage() {
             thread.stop(job);
         }
     }
 
     fn halt(&self, py: Python<'_>) {
-        self.stop();
+        self.stop(py);
         enum Waited {
             Thread(Arc<Job>),
             Here(Box<(Side, Side)>, Arc<Progress>),
@@ -303,6 +325,10 @@ impl RelayShared {
             }
         };
         self.settle(py, report);
+        self.wake(py);
+    }
+
+    fn wake(&self, py: Python<'_>) {
         let waiting = std::mem::take(&mut *self.waiting());
         if let Some(reactor) = self.reactor(py) {
             for operation in waiting.into_iter().filter(|waiting| waiting.notify(py)) {
@@ -357,7 +383,12 @@ impl RelayShared {
         if matches!(end, End::Stopped | End::Refused(..)) && !(alive_a && alive_b) {
             end = End::Closed(if alive_a { Which::B } else { Which::A });
         }
-        // A stream that was cut short must not look whole to the other peer.
+        self.cut(py, end);
+        *self.stage() = Stage::Over(Outcome { a_to_b: report.a_to_b, b_to_a: report.b_to_a, end });
+    }
+
+    /// A stream that was cut short must not look whole to the other peer.
+    fn cut(&self, py: Python<'_>, end: End) {
         let (cut_a, cut_b) = match end {
             End::Done | End::Stopped | End::Refused(..) => (false, false),
             End::Closed(Which::A) | End::Broken(Which::A, _) => (false, true),
@@ -370,16 +401,17 @@ impl RelayShared {
         if cut_b {
             self.b.abort(py);
         }
-        *self.stage() = Stage::Over(Outcome { a_to_b: report.a_to_b, b_to_a: report.b_to_a, end });
     }
 
-    fn moved(&self, running: impl Fn(&Progress) -> u64, over: impl Fn(&Outcome) -> u64) -> u64 {
-        match &*self.stage() {
-            Stage::New | Stage::Settling => 0,
-            Stage::Running(Running { work: Work::Thread(_, job), .. }) => running(job.progress()),
-            Stage::Running(Running { work: Work::Here(_, progress), .. }) => running(progress),
-            Stage::Over(outcome) => over(outcome),
-        }
+    fn moved(&self, of: impl Fn((u64, u64)) -> u64) -> u64 {
+        let both = |progress: &Progress| (progress.a_to_b(), progress.b_to_a());
+        of(match &mut *self.stage() {
+            Stage::New | Stage::Settling => (0, 0),
+            Stage::Running(Running { work: Work::Thread(_, job), .. }) => both(job.progress()),
+            Stage::Running(Running { work: Work::Here(_, progress), .. }) => both(progress),
+            Stage::Moving(mover) => mover.delivered(&self.a, &self.b),
+            Stage::Over(outcome) => (outcome.a_to_b, outcome.b_to_a),
+        })
     }
 
     fn stage(&self) -> MutexGuard<'_, Stage> {

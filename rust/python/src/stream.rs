@@ -39,6 +39,7 @@ mod securing;
 mod sending;
 
 pub use guarding::{Ending, Load};
+pub use receiving::with_scratch;
 
 /// A connected stream socket. `reactor` None: for blocking use.
 #[pyclass(subclass, frozen, module = "socketkit._core")]
@@ -72,6 +73,9 @@ struct State {
     aborted: bool,
     /// Who has it meanwhile.
     relayed: Option<Weak<RelayShared>>,
+    /// He moves its bytes where it is, in its loop; and waits for what its peer sends.
+    moved_here: bool,
+    listening: bool,
     /// Who counts this connection as open, and under which name.
     counted_by: Option<(Py<Listener>, Place)>,
     guard: Guard,
@@ -173,6 +177,8 @@ impl Stream {
             closes_until: None,
             aborted: false,
             relayed: None,
+            moved_here: false,
+            listening: false,
             guard: Guard::new(counted_by.is_some(), since),
             guarded,
             unproven: counted_by.is_some(),
@@ -304,6 +310,16 @@ impl Stream {
         let protocol = session.protocol().map(|name| String::from_utf8_lossy(name).into_owned());
         let (cipher, exchange) = session.ciphers().unwrap_or_default();
         Some((session.fingerprint().map(|key| key.to_string()), protocol, cipher, exchange, session.resumed()))
+    }
+
+    /// Why TLS or a limit has ended it, in words.
+    #[getter]
+    fn _fault(&self) -> Option<String> {
+        let state = self.shared.state();
+        match state.cut {
+            Some(ending) => Some(format!("cut by limits.{}", ending.limit())),
+            None => state.engine.as_ref()?.fault().map(ToString::to_string),
+        }
     }
 
     #[getter]
@@ -439,6 +455,9 @@ impl StreamShared {
         if closing {
             self.close_if_flushed(py);
         }
+        if let Some(relay) = self.moved_by() {
+            relay.step(py);
+        }
         bulk
     }
 
@@ -545,7 +564,7 @@ impl StreamShared {
 
     /// Lets the reactor tell of what this stream may wait for.
     fn watch(self: &Arc<Self>, state: &mut State) -> Result<(), Errno> {
-        if state.relayed.is_some() {
+        if state.relayed.is_some() && !state.moved_here {
             return Ok(());
         }
         let Some(engine) = &state.engine else { return Ok(()) };
@@ -553,7 +572,8 @@ impl StreamShared {
         match state.registration {
             None => {
                 // A stream that has never had to wait is not registered: many short ones never are.
-                let waiting = state.reader.is_some() || !state.writers.is_empty() || !state.flushers.is_empty();
+                let listed = state.reader.is_some() || !state.writers.is_empty() || !state.flushers.is_empty();
+                let waiting = listed || state.moved_here;
                 if let Some(reactor) = self.reactor.as_ref().filter(|_| waiting || wanted == Interest::ReadWrite) {
                     let token =
                         reactor.get().register(Tenant::Stream(Arc::clone(self)), engine.fd().as_fd(), wanted)?;

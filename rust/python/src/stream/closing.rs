@@ -46,7 +46,7 @@ impl StreamShared {
             }
         };
         if let Some(relay) = relay {
-            relay.stop(); // What it gives back is sent before the end.
+            relay.stop(py); // What it gives back is sent before the end.
         }
         for other in others {
             self.resume_later(py, other);
@@ -111,7 +111,7 @@ impl StreamShared {
             }
         }
         if let Some(relay) = relay {
-            relay.stop();
+            relay.stop(py);
         }
         for waiting in reader.into_iter().chain(writers) {
             if waiting.notify(py) {

@@ -88,6 +88,9 @@ impl StreamShared {
         if let Some(cut) = ending {
             self.end_by(py, Ending::Guard(cut));
         }
+        if let Some(relay) = self.moved_by() {
+            relay.look(py);
+        }
         true
     }
 
@@ -124,6 +127,9 @@ impl StreamShared {
             if other.notify(py) {
                 self.resume_later(py, other);
             }
+        }
+        if let Some(relay) = self.moved_by() {
+            relay.step(py);
         }
     }
 
@@ -184,7 +190,8 @@ impl State {
     }
 
     fn check(&mut self, rules: &Rules, now: Instant) -> Option<Cut> {
-        if !self.guarded || self.cut.is_some() || self.relayed.is_some() {
+        let lent = self.relayed.is_some() && !self.moved_here;
+        if !self.guarded || self.cut.is_some() || lent {
             return None;
         }
         let facts = self.facts()?;
@@ -194,7 +201,7 @@ impl State {
     fn facts(&self) -> Option<Facts> {
         let engine = self.engine.as_ref()?;
         let (received, sent) = engine.wire_bytes();
-        let waiting = self.reader.is_some();
+        let waiting = self.reader.is_some() || self.listening;
         // A plain receive takes what there is at once: what lies in the inbox while somebody waits is a part of what he wants.
         let inside = engine.has_part_of_message(waiting);
         Some(Facts { received, sent, waiting, inside, unsent: !engine.flushed(), messages: self.messages })

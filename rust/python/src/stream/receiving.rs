@@ -228,7 +228,7 @@ impl From<Failure> for Hold {
 }
 
 /// Lends this thread's buffer: it is warm, and a fresh one of this size would be paid for in page faults at each call.
-pub(super) fn with_scratch<R>(length: usize, body: impl FnOnce(&mut [u8]) -> R) -> R {
+pub fn with_scratch<R>(length: usize, body: impl FnOnce(&mut [u8]) -> R) -> R {
     thread_local! {
         static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
