@@ -51,6 +51,9 @@ KINDS = [
     ("abstract", "abstract"),
     ("mem", "tcp4"),
     ("tcp4", "mem"),
+    ("tls", "tcp4"),
+    ("tcp4", "tls"),
+    ("tls", "tls+unix"),
 ]
 QUICK = Limits(grace_seconds=0.05)
 
@@ -120,7 +123,7 @@ def test_counters_are_live(run: Run, kinds: tuple[str, str], tmp_path: Path) -> 
     run(main())
 
 
-@pytest.mark.parametrize("kinds", [("tcp4", "tcp4"), ("mem", "mem")])
+@pytest.mark.parametrize("kinds", [("tcp4", "tcp4"), ("mem", "mem"), ("tls", "tcp4")])
 def test_cancelled_it_lets_connections_end(run: Run, kinds: tuple[str, str], tmp_path: Path) -> None:
     async def main() -> None:
         async with forwarding(tmp_path, kinds, Limits(grace_seconds=10)) as (forward, listener, task):
@@ -141,7 +144,7 @@ def test_cancelled_it_lets_connections_end(run: Run, kinds: tuple[str, str], tmp
     run(main())
 
 
-@pytest.mark.parametrize("kinds", [("tcp4", "tcp4"), ("mem", "mem")])
+@pytest.mark.parametrize("kinds", [("tcp4", "tcp4"), ("mem", "mem"), ("tls", "tcp4")])
 def test_after_the_grace_and_at_a_second_cancellation_they_are_reset(
     run: Run, kinds: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -167,12 +170,12 @@ def test_after_the_grace_and_at_a_second_cancellation_they_are_reset(
     run(main())
 
 
-@pytest.mark.parametrize("kind", ["tcp4", "unix", "mem"])
+@pytest.mark.parametrize("kind", ["tcp4", "unix", "mem", "tls"])
 def test_afterwards_the_listener_is_its_owners_again(run: Run, kind: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with forwarding(tmp_path, (kind, "tcp4")) as (_, listener, task):
             await echoes(listener, b"relayed")
-            if kind != "mem":
+            if kind not in ("mem", "tls"):
                 with pytest.raises(BusyConnection):
                     await listener.accept()
                 with pytest.raises(BusyConnection):
@@ -188,7 +191,7 @@ def test_afterwards_the_listener_is_its_owners_again(run: Run, kind: str, tmp_pa
     run(main())
 
 
-@pytest.mark.parametrize("kind", ["tcp4", "mem"])
+@pytest.mark.parametrize("kind", ["tcp4", "mem", "tls"])
 def test_a_closed_listener_ends_it(run: Run, kind: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with forwarding(tmp_path, (kind, "tcp4")) as (forward, listener, task):
@@ -201,7 +204,7 @@ def test_a_closed_listener_ends_it(run: Run, kind: str, tmp_path: Path) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("kind", ["tcp4", "mem"])
+@pytest.mark.parametrize("kind", ["tcp4", "mem", "tls"])
 def test_a_target_that_refuses(run: Run, kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The caller is reset, and the log says why, once."""
     caplog.set_level(logging.WARNING, "socketkit")
@@ -244,7 +247,7 @@ def test_the_next_address_is_used(run: Run, tmp_path: Path) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("kind", ["tcp4", "unix", "mem"])
+@pytest.mark.parametrize("kind", ["tcp4", "unix", "mem", "tls"])
 def test_one_more_than_the_limit_waits_in_the_backlog(run: Run, kind: str, tmp_path: Path) -> None:
     async def main() -> None:
         limits = Limits(connections=2, grace_seconds=0.05)
@@ -264,7 +267,7 @@ def test_one_more_than_the_limit_waits_in_the_backlog(run: Run, kind: str, tmp_p
     run(main())
 
 
-@pytest.mark.parametrize("kind", ["tcp4", "mem"])
+@pytest.mark.parametrize("kind", ["tcp4", "mem", "tls"])
 def test_a_reset_of_either_side_is_passed_on(run: Run, kind: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with listen(url("tcp4", tmp_path)) as target, listen(url(kind, tmp_path), limits=QUICK) as listener:

@@ -36,7 +36,9 @@ from tests.conftest import Run
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
-KINDS = ("tcp4", "unix", "mem")
+KINDS = ("tcp4", "unix", "mem", "tls", "tls+unix")
+# Moved by the relay thread, by the loop, and by the loop with plain text on one side.
+MOVERS = (("tcp4", "tcp4"), ("tls", "tls"), ("tls", "tcp4"), ("tcp4", "tls"))
 
 
 @asynccontextmanager
@@ -102,10 +104,11 @@ def test_bytes_go_both_ways_until_both_have_ended(run: Run, first: str, second: 
     run(main())
 
 
+@pytest.mark.parametrize("kinds", MOVERS)
 @pytest.mark.parametrize("from_a", [True, False])
-def test_each_half_closes_alone(run: Run, from_a: bool, tmp_path: Path) -> None:
+def test_each_half_closes_alone(run: Run, from_a: bool, kinds: tuple[str, str], tmp_path: Path) -> None:
     async def main() -> None:
-        async with chain(tmp_path) as (x, a, b, y):
+        async with chain(tmp_path, *kinds) as (x, a, b, y):
             task = await started(relayed(relay(a, b)))
             early, late = (x, y) if from_a else (y, x)
             await early.send(b"last words")
@@ -122,7 +125,7 @@ def test_each_half_closes_alone(run: Run, from_a: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kinds", [("tcp4", "tcp4"), ("tcp4", "unix"), ("mem", "tcp4")])
+@pytest.mark.parametrize("kinds", [*MOVERS, ("tcp4", "unix"), ("mem", "tcp4"), ("mem", "tls")])
 def test_50_mb_each_way(run: Run, kinds: tuple[str, str], tmp_path: Path) -> None:
     async def digest(stream: Stream) -> tuple[int, str]:
         hashed, count = hashlib.blake2b(), 0
@@ -169,11 +172,14 @@ def test_what_was_received_before_goes_first(run: Run, kind: str, tmp_path: Path
     run(main())
 
 
-def test_what_was_queued_to_a_side_goes_before_what_is_relayed(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kinds", MOVERS)
+def test_what_was_queued_to_a_side_goes_before_what_is_relayed(
+    run: Run, kinds: tuple[str, str], tmp_path: Path
+) -> None:
     data = numbered(1_000_000)
 
     async def main() -> None:
-        async with chain(tmp_path) as (x, a, b, y):
+        async with chain(tmp_path, *kinds) as (x, a, b, y):
             await b.send(data)  # far more than the kernel takes
             task = await started(relayed(relay(a, b)))
             await x.send(b"behind")
@@ -187,9 +193,10 @@ def test_what_was_queued_to_a_side_goes_before_what_is_relayed(run: Run, tmp_pat
     run(main())
 
 
-def test_an_end_that_was_received_or_sent_before(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kinds", MOVERS)
+def test_an_end_that_was_received_or_sent_before(run: Run, kinds: tuple[str, str], tmp_path: Path) -> None:
     async def main() -> None:
-        async with chain(tmp_path) as (x, a, b, y):
+        async with chain(tmp_path, *kinds) as (x, a, b, y):
             await x.send(b"all there is")
             await x.send_eof()
             with pytest.raises(EndOfStream):
@@ -251,11 +258,12 @@ def test_a_cancelled_relay_loses_no_byte(run: Run, first: str, second: str, tmp_
     run(main(), 30)
 
 
-def test_cancelled_and_relayed_again_many_times(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kinds", MOVERS)
+def test_cancelled_and_relayed_again_many_times(run: Run, kinds: tuple[str, str], tmp_path: Path) -> None:
     data = numbered(500_000)
 
     async def main() -> None:
-        async with chain(tmp_path) as (x, a, b, y):
+        async with chain(tmp_path, *kinds) as (x, a, b, y):
 
             async def send() -> None:
                 await pour(x, data)
@@ -279,10 +287,11 @@ def test_cancelled_and_relayed_again_many_times(run: Run, tmp_path: Path) -> Non
     run(main())
 
 
-def test_cancelled_twice_in_the_same_turn(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kinds", MOVERS)
+def test_cancelled_twice_in_the_same_turn(run: Run, kinds: tuple[str, str], tmp_path: Path) -> None:
     async def main() -> None:
         for stalled in (False, True):
-            async with chain(tmp_path) as (x, a, b, y):
+            async with chain(tmp_path, *kinds) as (x, a, b, y):
                 task = await started(relayed(relay(a, b)))
                 await passes(x, y)
                 task.cancel()
@@ -297,9 +306,10 @@ def test_cancelled_twice_in_the_same_turn(run: Run, tmp_path: Path) -> None:
     run(main())
 
 
-def test_cancelled_before_it_began(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kinds", MOVERS)
+def test_cancelled_before_it_began(run: Run, kinds: tuple[str, str], tmp_path: Path) -> None:
     async def main() -> None:
-        async with chain(tmp_path) as (x, a, b, y):
+        async with chain(tmp_path, *kinds) as (x, a, b, y):
             task = asyncio.get_running_loop().create_task(relayed(relay(a, b)))
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -310,9 +320,10 @@ def test_cancelled_before_it_began(run: Run, tmp_path: Path) -> None:
     run(main())
 
 
-def test_a_time_limit_around_it(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kinds", MOVERS)
+def test_a_time_limit_around_it(run: Run, kinds: tuple[str, str], tmp_path: Path) -> None:
     async def main() -> None:
-        async with chain(tmp_path) as (x, a, b, y):
+        async with chain(tmp_path, *kinds) as (x, a, b, y):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.01):
                     await relay(a, b)
@@ -322,10 +333,11 @@ def test_a_time_limit_around_it(run: Run, tmp_path: Path) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("kinds", MOVERS)
 @pytest.mark.parametrize("side", ["a", "b"])
-def test_a_reset_is_passed_on_as_a_reset(run: Run, side: str, tmp_path: Path) -> None:
+def test_a_reset_is_passed_on_as_a_reset(run: Run, side: str, kinds: tuple[str, str], tmp_path: Path) -> None:
     async def main() -> None:
-        async with chain(tmp_path) as (x, a, b, y):
+        async with chain(tmp_path, *kinds) as (x, a, b, y):
             task = await started(relayed(relay(a, b)))
             await passes(x, y)
             broken, other, where = (x, y, a) if side == "a" else (y, x, b)
@@ -346,9 +358,10 @@ def test_a_reset_is_passed_on_as_a_reset(run: Run, side: str, tmp_path: Path) ->
     run(main())
 
 
-def test_a_reset_in_the_middle_of_much_is_no_end(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kinds", MOVERS)
+def test_a_reset_in_the_middle_of_much_is_no_end(run: Run, kinds: tuple[str, str], tmp_path: Path) -> None:
     async def main() -> None:
-        async with chain(tmp_path) as (x, a, b, y):
+        async with chain(tmp_path, *kinds) as (x, a, b, y):
             task = await started(relayed(relay(a, b)))
             pouring = await started(pour(x, bytes(50_000_000)))
             await y.receive_exactly(1_000_000)
@@ -362,9 +375,27 @@ def test_a_reset_in_the_middle_of_much_is_no_end(run: Run, tmp_path: Path) -> No
     run(main())
 
 
-def test_both_streams_are_busy_meanwhile(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kinds", [("unix", "unix"), ("unix", "tls+unix")])
+def test_an_end_that_was_not_announced_is_no_end(run: Run, tmp_path: Path) -> None:
+    """A FIN without close_notify: anybody on the way can send that one."""
+
     async def main() -> None:
-        async with chain(tmp_path, "unix", "unix") as (x, a, b, y):
+        async with chain(tmp_path, "tls", "tcp4") as (x, a, b, y):
+            task = await started(relayed(relay(a, b)))
+            await passes(x, y)
+            with socket.socket(fileno=os.dup(x.fileno())) as sock:
+                sock.shutdown(socket.SHUT_WR)
+            with pytest.raises(BrokenConnection, match="side a: cut: it ended without close_notify"):
+                await task
+            with pytest.raises(BrokenConnection):
+                await y.receive()
+
+    run(main())
+
+
+def test_both_streams_are_busy_meanwhile(run: Run, kinds: tuple[str, str], tmp_path: Path) -> None:
+    async def main() -> None:
+        async with chain(tmp_path, *kinds) as (x, a, b, y):
             task = await started(relayed(relay(a, b)))
             for stream in (a, b):
                 for use in (
@@ -388,12 +419,13 @@ def test_both_streams_are_busy_meanwhile(run: Run, tmp_path: Path) -> None:
     run(main())
 
 
-def test_a_stream_that_somebody_waits_on_is_busy(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kinds", MOVERS)
+def test_a_stream_that_somebody_waits_on_is_busy(run: Run, kinds: tuple[str, str], tmp_path: Path) -> None:
     async def receive(stream: Stream) -> bytes:
         return await stream.receive()
 
     async def main() -> None:
-        async with chain(tmp_path) as (x, a, b, y):
+        async with chain(tmp_path, *kinds) as (x, a, b, y):
             receiving = await started(receive(b))
             with pytest.raises(BusyConnection):
                 await relay(a, b)
@@ -408,9 +440,10 @@ def test_a_stream_that_somebody_waits_on_is_busy(run: Run, tmp_path: Path) -> No
     run(main())
 
 
-def test_what_cannot_be_relayed(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kinds", MOVERS)
+def test_what_cannot_be_relayed(run: Run, kinds: tuple[str, str], tmp_path: Path) -> None:
     async def main() -> None:
-        async with chain(tmp_path) as (x, a, b, y):
+        async with chain(tmp_path, *kinds) as (x, a, b, y):
             with pytest.raises(ValueError, match="itself"):
                 relay(a, a)
             with pytest.raises(TypeError, match="two streams"):
@@ -427,9 +460,10 @@ def test_what_cannot_be_relayed(run: Run, tmp_path: Path) -> None:
     run(main())
 
 
-def test_a_relay_is_used_once(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kinds", MOVERS)
+def test_a_relay_is_used_once(run: Run, kinds: tuple[str, str], tmp_path: Path) -> None:
     async def main() -> None:
-        async with chain(tmp_path) as (x, a, b, y):
+        async with chain(tmp_path, *kinds) as (x, a, b, y):
             relaying = relay(a, b)
             task = await started(relayed(relaying))
             with pytest.raises(RuntimeError, match="once"):
@@ -440,7 +474,7 @@ def test_a_relay_is_used_once(run: Run, tmp_path: Path) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("kinds", [("tcp4", "tcp4"), ("unix", "tcp4"), ("tcp4", "mem")])
+@pytest.mark.parametrize("kinds", [*MOVERS, ("unix", "tcp4"), ("tcp4", "mem"), ("tls", "mem")])
 @pytest.mark.parametrize("side", ["a", "b"])
 def test_aborting_a_side_ends_it_and_resets_the_other(
     run: Run, side: str, kinds: tuple[str, str], tmp_path: Path
@@ -454,15 +488,18 @@ def test_aborting_a_side_ends_it_and_resets_the_other(
                 await task
             assert a.closed and b.closed
             for end, kind in zip((x, y), kinds, strict=True):
-                with pytest.raises(BrokenConnection if kind == "tcp4" else EndOfStream):  # Unix sockets know no reset
+                with pytest.raises(
+                    EndOfStream if kind in ("unix", "mem") else BrokenConnection
+                ):  # Unix sockets know no reset
                     await end.receive()
 
     run(main())
 
 
-def test_closing_a_side_ends_it_and_sends_what_is_left(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kinds", MOVERS)
+def test_closing_a_side_ends_it_and_sends_what_is_left(run: Run, kinds: tuple[str, str], tmp_path: Path) -> None:
     async def main() -> None:
-        async with chain(tmp_path) as (x, a, b, y):
+        async with chain(tmp_path, *kinds) as (x, a, b, y):
             task = await started(relayed(relay(a, b)))
             await y.send(b"delivered")
             await until(lambda: a.fileno() >= 0)
@@ -538,8 +575,12 @@ def sync_chain(folder: Path, kind: str) -> tuple[socketkit.sync.Stream, ...]:
     streams: list[socketkit.sync.Stream] = []
     for number in (1, 2):
         with socketkit.sync.listen(url(kind, folder, number)) as listener:
-            outer = socketkit.sync.connect(listener.local)
-            streams += [outer, listener.accept()]
+            # At once: under TLS the one that connects waits for the other's half of the handshake.
+            connecting = threading.Thread(target=lambda at=listener.local: streams.append(socketkit.sync.connect(at)))
+            connecting.start()
+            accepted = listener.accept()
+            connecting.join()
+            streams.append(accepted)
     x, a, y, b = streams
     return x, a, b, y
 
@@ -564,8 +605,9 @@ def test_blocking(kind: str, tmp_path: Path) -> None:
     b.close()
 
 
-def test_blocking_out_of_time_loses_no_byte(tmp_path: Path) -> None:
-    x, a, b, y = sync_chain(tmp_path, "tcp4")
+@pytest.mark.parametrize("kind", ["tcp4", "tls"])
+def test_blocking_out_of_time_loses_no_byte(kind: str, tmp_path: Path) -> None:
+    x, a, b, y = sync_chain(tmp_path, kind)
     with x, a, b, y:
         x.send(b"on the way")
         began_at = time.monotonic()
@@ -577,8 +619,9 @@ def test_blocking_out_of_time_loses_no_byte(tmp_path: Path) -> None:
         assert a.receive() == b"later"
 
 
-def test_blocking_and_aborted_by_another_thread(tmp_path: Path) -> None:
-    x, a, b, y = sync_chain(tmp_path, "tcp4")
+@pytest.mark.parametrize("kind", ["tcp4", "tls"])
+def test_blocking_and_aborted_by_another_thread(kind: str, tmp_path: Path) -> None:
+    x, a, b, y = sync_chain(tmp_path, kind)
     aborting = threading.Timer(0.05, a.abort)
     aborting.start()
     with pytest.raises(ClosedConnection, match="side a"):

@@ -51,6 +51,8 @@ def url(transport: str, folder: Path, number: int = 0) -> str:
         "unix": f"unix://{folder}/{number}.sock",
         "abstract": f"unix://@socketkit-test-{os.getpid()}-{number}",
         "mem": "mem://",
+        "tls": "tls://127.0.0.1:0",
+        "tls+unix": f"tls+unix://{folder}/{number}.tls",
     }[transport]
 
 

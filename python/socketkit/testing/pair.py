@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from ..connection import Stream
     from ..endpoint import Endpoint
+    from ..listener import Listener
 
 
 @asynccontextmanager
@@ -24,9 +26,15 @@ async def stream_pair(
     At the end both are aborted: what is still queued is dropped, and nothing waits.
     """
     async with listen(url, limits=limits) as listener:
-        ours = await connect(listener.local, limits=limits)
+        # At once: under TLS the one that connects waits for the other's half of the handshake.
+        accepting = asyncio.ensure_future(_accept(listener))
         try:
-            theirs = await listener.accept()
+            ours = await connect(listener.local, limits=limits)
+        except BaseException:
+            accepting.cancel()
+            raise
+        try:
+            theirs = await accepting
         except BaseException:
             ours.abort()
             raise
@@ -35,3 +43,7 @@ async def stream_pair(
     finally:
         ours.abort()
         theirs.abort()
+
+
+async def _accept(listener: Listener) -> Stream:
+    return await listener.accept()

@@ -205,6 +205,11 @@ impl Lobby {
         self.newcomers.iter().map(|(place, newcomer)| (*place, &newcomer.stream))
     }
 
+    /// Whether callers must shake hands first.
+    pub fn sealed(&self) -> bool {
+        self.house.tls.is_some()
+    }
+
     pub fn has_arrivals(&self) -> bool {
         !self.arrivals.is_empty()
     }
@@ -212,11 +217,6 @@ impl Lobby {
     /// Whether `accept` may have a step to take.
     pub fn promising(&self) -> bool {
         self.has_arrivals() || (self.doors.iter().any(|door| door.ready) && !self.admission.full())
-    }
-
-    /// Whether its callers are under TLS.
-    pub fn encrypts(&self) -> bool {
-        self.house.tls.is_some()
     }
 
     pub fn doors(&mut self) -> &mut Vec<Door> {

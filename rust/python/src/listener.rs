@@ -554,8 +554,8 @@ impl ListenerShared {
         if state.relayed || !state.acceptors.is_empty() {
             return Err(Failure::Busy);
         }
-        if state.lobby.encrypts() {
-            return Err(Failure::Os(Errno::OPNOTSUPP)); // Whoever accepts in its place would shake no hands.
+        if state.lobby.sealed() {
+            return Err(Failure::Os(Errno::OPNOTSUPP)); // His callers would be let in without a handshake.
         }
         let sockets = state.lobby.doors().iter().map(|door| match &*door.source {
             Source::Socket(socket) => Ok(Arc::clone(socket)),
