@@ -375,7 +375,6 @@ def test_a_reset_in_the_middle_of_much_is_no_end(run: Run, kinds: tuple[str, str
     run(main())
 
 
-@pytest.mark.parametrize("kinds", [("unix", "unix"), ("unix", "tls+unix")])
 def test_an_end_that_was_not_announced_is_no_end(run: Run, tmp_path: Path) -> None:
     """A FIN without close_notify: anybody on the way can send that one."""
 
@@ -393,6 +392,7 @@ def test_an_end_that_was_not_announced_is_no_end(run: Run, tmp_path: Path) -> No
     run(main())
 
 
+@pytest.mark.parametrize("kinds", [("unix", "unix"), ("unix", "tls+unix")])
 def test_both_streams_are_busy_meanwhile(run: Run, kinds: tuple[str, str], tmp_path: Path) -> None:
     async def main() -> None:
         async with chain(tmp_path, *kinds) as (x, a, b, y):

@@ -17,6 +17,7 @@
 mod accept;
 mod dial;
 mod forward;
+mod gate;
 mod pair;
 mod pipes;
 mod pump;
@@ -33,6 +34,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 pub use forward::{Counters, Forward, ForwardJob, Target};
+pub use gate::{Gate, House};
 use pair::{Owner, Pair};
 pub use thread::Thread;
 use turn::{unstarted, Turn};

@@ -1,5 +1,6 @@
 //! `_core.Forward`: a listener's connections, each relayed by the engine to a new one.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 use rustix::event::{eventfd, EventfdFlags, PollFlags};
 use rustix::net::SocketAddrUnix;
-use socketkit_engine::relay::{Counters, Forward as Order, ForwardJob, Target, Thread};
+use socketkit_engine::admission::Admission;
+use socketkit_engine::relay::{Counters, Forward as Order, ForwardJob, Gate, House, Target, Thread};
 
 use crate::action::{Action, Attempt, Wait};
 use crate::blocking::Watch;
@@ -57,6 +59,7 @@ impl Forward {
             connections_max: connections.max(1),
             connect_timeout: seconds(connect_seconds)?,
             listeners: Vec::new(),
+            house: None,
         };
         let grace = seconds(grace_seconds)?;
         let thread = thread(py)?;
@@ -67,7 +70,8 @@ impl Forward {
             None => Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(os_error)?),
         };
         let listeners = shared.lend().map_err(|failure| failure.into_exception(listener.as_any(), "relay"))?;
-        let job = thread.forward(Order { listeners, ..order }, Arc::clone(&notify));
+        let house = House { gate: Arc::new(Counting(Arc::clone(&shared))), guard: shared.guard_limits() };
+        let job = thread.forward(Order { listeners, house: Some(house), ..order }, Arc::clone(&notify));
         let made = Arc::new(ForwardShared {
             reactor,
             listener: Arc::clone(&shared),
@@ -135,6 +139,25 @@ impl Forward {
     #[getter]
     fn last_errno(&self) -> Option<i32> {
         self.counters().last_error().map(|failure| failure.raw_os_error())
+    }
+}
+
+/// The listener whose limits the relay thread keeps in its place.
+struct Counting(Arc<ListenerShared>);
+
+impl Gate for Counting {
+    fn admission(&self, act: &mut dyn FnMut(&mut Admission)) {
+        self.0.with_admission(act);
+    }
+
+    fn accepted(&self) {
+        self.0.count_accepted();
+    }
+}
+
+impl fmt::Debug for Counting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Counting")
     }
 }
 

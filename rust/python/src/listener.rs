@@ -13,6 +13,7 @@ use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
 use rustix::event::{eventfd, EventfdFlags, PollFlags};
 use rustix::net::{SocketFlags, SocketType};
 use socketkit_engine::admission::{Admission, ByPlace, Offence, Place};
+use socketkit_engine::guard::GuardLimits;
 use socketkit_engine::listener::{self as engine, Source};
 use socketkit_engine::lobby::{self, House, Lobby, Step};
 use socketkit_engine::reactor::{Interest, Readiness, Token};
@@ -543,6 +544,19 @@ impl ListenerShared {
             let to_the_end = flags.intersects(PollFlags::HUP | PollFlags::ERR);
             state.lobby.news(*place, Readiness { readable: true, writable: true, to_the_end });
         }
+    }
+
+    /// For who accepts in its place: the same admission, counted in the same place.
+    pub fn with_admission(&self, act: &mut dyn FnMut(&mut Admission)) {
+        act(self.state().lobby.admission());
+    }
+
+    pub fn count_accepted(&self) {
+        self.state().accepted += 1;
+    }
+
+    pub fn guard_limits(&self) -> GuardLimits {
+        self.rules.guard
     }
 
     /// Gives its sockets to somebody who accepts in its place, until `take_back`.

@@ -1,16 +1,20 @@
 //! The accepting half of a forward, inside the loop.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{self, SocketFlags};
+use rustix::net::{self, SocketAddrAny, SocketFlags};
+
+use crate::admission::{Place, Refusal, Verdict};
 
 use super::dial::Call;
 use super::forward::{Counters, Forward, ForwardCompletion, Target};
+use super::gate::{has_arrived, Seat};
 use super::pair::{reset_on_close, Owner, Pair};
 use super::slots::Key;
 use super::socket::is_unix;
@@ -29,6 +33,10 @@ pub(super) struct Forwarder {
     /// a caller is never taken out of the backlog without a descriptor to serve it.
     pub spare: Option<OwnedFd>,
     pause: Option<Timer>,
+    /// When the pairs are looked after.
+    sweep: Option<Timer>,
+    /// Where the callers are who have a seat.
+    seats: HashMap<Place, Key>,
     pub stopping: bool,
     grace: Option<Timer>,
     completion: ForwardCompletion,
@@ -61,6 +69,14 @@ impl Forwarder {
         self.counters().active.store(active as u64, Ordering::Relaxed);
     }
 
+    /// One connection less.
+    pub fn left(&mut self, seat: Option<Seat>) {
+        if let Some(seat) = seat {
+            self.seats.remove(&seat.place);
+        }
+        self.set_active(self.active - 1);
+    }
+
     /// Makes the spare socket if there is none; the error is one of a lack of descriptors or memory.
     fn prepare(&mut self) -> Result<(), Errno> {
         if self.spare.is_none() {
@@ -91,6 +107,8 @@ impl Turn {
             active: 0,
             spare: None,
             pause: None,
+            sweep: None,
+            seats: HashMap::new(),
             stopping: false,
             grace: None,
             completion,
@@ -124,16 +142,30 @@ impl Turn {
                     return;
                 }
                 let Some(&number) = forwarder.ready.front() else { return };
+                if forwarder.forward.house.as_ref().is_some_and(|house| house.ask(|seats| seats.full()) == Some(true)) {
+                    // Of others than those here; who knows when they leave.
+                    forwarder.pause = Some(turn.timers.set(Instant::now() + ACCEPT_RETRY, key));
+                    return;
+                }
                 let accepted = forwarder.prepare().and_then(|()| {
                     let listener = &forwarder.forward.listeners[usize::from(number)];
-                    net::accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
+                    net::acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
                 });
                 match accepted {
-                    Ok(caller) => {
+                    Ok((caller, from)) => {
+                        let place = turn.slots.reserve();
+                        let Ok(seat) = turn.seat(forwarder, from, place) else {
+                            reset_on_close(&caller);
+                            place.map(|place| turn.slots.free(place));
+                            continue;
+                        };
+                        if seat.is_some() && forwarder.sweep.is_none() {
+                            forwarder.sweep = Some(turn.timers.set(Instant::now() + SWEEP_EVERY, key));
+                        }
                         forwarder.counters().accepted.fetch_add(1, Ordering::Relaxed);
                         forwarder.set_active(forwarder.active + 1);
                         let unix = forwarder.families[usize::from(number)];
-                        turn.dial(key, forwarder, Call { caller, unix, key: None }, 0);
+                        turn.dial(key, forwarder, Call { caller, unix, key: place, seat }, 0);
                     }
                     Err(Errno::AGAIN) => drop(forwarder.ready.pop_front()),
                     // The caller is gone already: man 2 accept has these be tried again.
@@ -144,6 +176,12 @@ impl Turn {
                         forwarder.ready.pop_front();
                     }
                     Err(errno) => {
+                        // Whoever stays longest without a word makes room for the next.
+                        let house = forwarder.forward.house.as_ref();
+                        let oldest = house.and_then(|house| house.ask(|seats| seats.oldest_unproven()).flatten());
+                        if oldest.is_some_and(|oldest| turn.evict(forwarder, oldest)) {
+                            continue;
+                        }
                         // Out of descriptors or memory: accept() would spin.
                         forwarder.counters().note(errno);
                         forwarder.tell_failure();
@@ -163,19 +201,108 @@ impl Turn {
                 forwarder.grace = None;
                 turn.abort_connections(key, forwarder);
             }
+            if forwarder.sweep.is_some_and(|timer| timer.due() <= now) {
+                turn.sweep(key, forwarder, now);
+                let more = forwarder.active > 0;
+                forwarder.sweep = more.then(|| turn.timers.set(now + SWEEP_EVERY, key));
+            }
         });
     }
 
     /// Closes the two sockets of a connection that is over.
-    pub fn end_connection(&mut self, forward: Key, pair: Pair) {
+    pub fn end_connection(&mut self, forward: Key, mut pair: Pair) {
         self.with_forwarder(forward, |_, forwarder| {
             if pair.failure.is_some() {
                 forwarder.counters().broken.fetch_add(1, Ordering::Relaxed);
                 pair.reset();
             }
+            let seat = pair.seat.take();
             drop(pair);
-            forwarder.set_active(forwarder.active - 1);
+            forwarder.left(seat);
         });
+    }
+
+    /// A seat for who called, if the listener has limits; an error if they turn him away.
+    fn seat(
+        &mut self,
+        forwarder: &mut Forwarder,
+        from: Option<SocketAddrAny>,
+        key: Option<Key>,
+    ) -> Result<Option<Seat>, Refusal> {
+        let Some(house) = forwarder.forward.house.clone() else { return Ok(None) };
+        let now = Instant::now();
+        let from = from.and_then(|from| SocketAddr::try_from(from).ok()).map(|from| from.ip());
+        let place = match house.ask(|seats| seats.admit(from, now)) {
+            Some(Verdict::Admitted(place)) => place,
+            Some(Verdict::Refused(why)) => return Err(why),
+            None => return Ok(None),
+        };
+        let seat = Seat::new(&house, place, now);
+        key.map(|key| forwarder.seats.insert(place, key));
+        // Each answer changes the question; a bound all the same.
+        for _ in 0..EVICTIONS {
+            let Some(victim) = house.ask(|seats| seats.victim(place)).flatten() else { break };
+            self.evict(forwarder, victim);
+        }
+        Ok(Some(seat))
+    }
+
+    /// Resets the connection that has `victim`; false if its peer has sent something, or it is not one of these (its owner accepted it
+    /// himself before).
+    fn evict(&mut self, forwarder: &mut Forwarder, victim: Place) -> bool {
+        let silent = |entry: &mut Entry| match entry {
+            Entry::Pair(pair) => !pair.has_heard(),
+            Entry::Dial(dial) => !has_arrived(&dial.caller),
+            Entry::Forward(_) => false,
+        };
+        let key = forwarder.seats.get(&victim).copied();
+        let Some(key) = key.filter(|key| self.slots.get(*key).is_some_and(silent)) else {
+            if let Some(house) = &forwarder.forward.house {
+                house.ask(|seats| seats.proven(victim));
+            }
+            return false;
+        };
+        let seat = self.discard(key);
+        if let Some(seat) = &seat {
+            seat.evicted();
+        }
+        forwarder.left(seat);
+        true
+    }
+
+    /// Ends the pairs whose time is over.
+    fn sweep(&mut self, forward: Key, forwarder: &mut Forwarder, now: Instant) {
+        let Some(house) = forwarder.forward.house.clone() else { return };
+        let mut over = Vec::new();
+        for (key, entry) in self.slots.entries_mut() {
+            if let Entry::Pair(pair) = entry {
+                if matches!(pair.owner, Owner::Forward(owner) if owner == forward) && pair.check(&house.guard, now) {
+                    over.push(key);
+                }
+            }
+        }
+        for key in over {
+            forwarder.counters().broken.fetch_add(1, Ordering::Relaxed);
+            let seat = self.discard(key);
+            forwarder.left(seat);
+        }
+    }
+
+    /// Resets a connection; its seat is to be left.
+    fn discard(&mut self, key: Key) -> Option<Seat> {
+        match self.slots.free(key) {
+            Some(Entry::Pair(mut pair)) => {
+                self.timers.cancel(pair.timer.take());
+                pair.reset();
+                pair.seat.take()
+            }
+            Some(Entry::Dial(mut dial)) => {
+                self.timers.cancel(dial.timer.take());
+                reset_on_close(&dial.caller);
+                dial.seat.take()
+            }
+            _ => None,
+        }
     }
 
     /// Resets every connection of a forward.
@@ -187,18 +314,9 @@ impl Turn {
         };
         let keys: Vec<Key> = self.slots.entries().filter(|(_, entry)| of_forward(entry)).map(|(key, _)| key).collect();
         for key in keys {
-            match self.slots.free(key) {
-                Some(Entry::Pair(mut pair)) => {
-                    self.timers.cancel(pair.timer.take());
-                    pair.reset();
-                }
-                Some(Entry::Dial(mut dial)) => {
-                    self.timers.cancel(dial.timer.take());
-                    reset_on_close(&dial.caller);
-                }
-                _ => {}
-            }
+            drop(self.discard(key));
         }
+        forwarder.seats.clear();
         forwarder.set_active(0);
     }
 
@@ -213,6 +331,7 @@ impl Turn {
         act(self, &mut forwarder);
         if forwarder.stopping && forwarder.active == 0 {
             self.timers.cancel(forwarder.grace.take());
+            self.timers.cancel(forwarder.sweep.take());
             self.slots.free(key);
             return; // Dropping its completion ends the job.
         }
@@ -245,4 +364,8 @@ impl Turn {
 }
 
 const ACCEPTS_PER_TURN: usize = 64;
+/// How many one caller may push out.
+const EVICTIONS: usize = 4;
+/// How often pairs are looked after.
+const SWEEP_EVERY: Duration = Duration::from_millis(500);
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);

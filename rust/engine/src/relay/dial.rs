@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::net;
 
 use super::accept::Forwarder;
+use super::gate::{Guards, Seat};
 use super::pair::{reset_on_close, Owner, Pair};
 use super::slots::Key;
 use super::socket::{Socket, READING};
@@ -20,8 +21,9 @@ use super::Which;
 pub(super) struct Call {
     pub caller: OwnedFd,
     pub unix: bool,
-    /// Its place, if it has one yet.
+    /// Its place, if there was one left.
     pub key: Option<Key>,
+    pub seat: Option<Seat>,
 }
 
 /// A connection whose target is being dialled.
@@ -29,6 +31,7 @@ pub(super) struct Dial {
     pub forward: Key,
     pub caller: OwnedFd,
     caller_unix: bool,
+    pub seat: Option<Seat>,
     target: usize,
     /// None while a Unix listener's backlog is full: it is tried again at the timer.
     socket: Option<OwnedFd>,
@@ -58,7 +61,7 @@ impl Turn {
         let Some(socket) = dial.socket.take() else { return };
         self.with_forwarder(dial.forward, |turn, forwarder| {
             let target = &forwarder.forward.targets[dial.target];
-            let call = Call { caller: dial.caller, unix: dial.caller_unix, key: Some(key) };
+            let call = Call { caller: dial.caller, unix: dial.caller_unix, key: Some(key), seat: dial.seat };
             if target.is_self(&socket) {
                 drop(socket);
                 forwarder.counters().note(Errno::CONNREFUSED);
@@ -83,7 +86,7 @@ impl Turn {
             return;
         };
         self.with_forwarder(forward, |turn, forwarder| {
-            let call = Call { caller: dial.caller, unix: dial.caller_unix, key: Some(key) };
+            let call = Call { caller: dial.caller, unix: dial.caller_unix, key: Some(key), seat: dial.seat };
             if let Some(call) = turn.dial_until(forward, forwarder, call, target, deadline) {
                 turn.dial(forward, forwarder, call, target + 1);
             }
@@ -99,7 +102,7 @@ impl Turn {
         dial.socket = None;
         self.with_forwarder(dial.forward, |turn, forwarder| {
             forwarder.counters().note(errno);
-            let call = Call { caller: dial.caller, unix: dial.caller_unix, key: Some(key) };
+            let call = Call { caller: dial.caller, unix: dial.caller_unix, key: Some(key), seat: dial.seat };
             turn.dial(dial.forward, forwarder, call, dial.target + 1);
         });
     }
@@ -115,7 +118,7 @@ impl Turn {
         }
         forwarder.counters().failed.fetch_add(1, Ordering::Relaxed);
         forwarder.tell_failure();
-        forwarder.set_active(forwarder.active - 1);
+        forwarder.left(call.seat.take());
         reset_on_close(&call.caller);
         call.key.map(|key| self.slots.free(key));
     }
@@ -163,8 +166,8 @@ impl Turn {
             }
         }
         let timer = Some(self.timers.set(due, key));
-        let Call { caller, unix: caller_unix, .. } = call;
-        let dial = Dial { forward, caller, caller_unix, target: number, socket, timer, deadline };
+        let Call { caller, unix: caller_unix, seat, .. } = call;
+        let dial = Dial { forward, caller, caller_unix, seat, target: number, socket, timer, deadline };
         self.slots.put(key, Entry::Dial(Box::new(dial)));
         None
     }
@@ -172,12 +175,14 @@ impl Turn {
     fn connected(&mut self, forward: Key, forwarder: &mut Forwarder, call: Call, target: Socket) {
         let caller = Socket::new(Arc::new(call.caller), call.unix);
         let progress = Arc::clone(&forwarder.counters().progress);
-        let pair = Pair::of_sockets(caller, target, Owner::Forward(forward), progress);
+        let mut pair = Pair::of_sockets(caller, target, Owner::Forward(forward), progress);
+        pair.guards = call.seat.as_ref().map(|seat| Box::new(Guards::new(seat.since)));
+        pair.seat = call.seat;
         match call.key.or_else(|| self.slots.reserve()) {
             Some(key) => self.start_at(key, pair),
             None => {
                 pair.reset();
-                forwarder.set_active(forwarder.active - 1);
+                forwarder.left(pair.seat.take());
             }
         }
     }

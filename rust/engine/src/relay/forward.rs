@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use super::gate::House;
 use super::{Finish, Progress};
 
 /// What to forward where.
@@ -24,6 +25,8 @@ pub struct Forward {
     pub connections_max: usize,
     /// For each target tried.
     pub connect_timeout: Duration,
+    /// The listener's limits; none for a listener that has none.
+    pub house: Option<House>,
 }
 
 /// Where to connect.

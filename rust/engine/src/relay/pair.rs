@@ -5,15 +5,18 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{self, Shutdown};
 
+use super::gate::{has_arrived, Flow, Guards, Seat};
 use super::pump::{Kit, Pump, Stall};
 use super::slots::Key;
 use super::socket::{is_unix, Socket, Watch};
 use super::turn::Timer;
+use crate::guard::GuardLimits;
 use super::{Completion, Failure, Operation, Progress, Report, Side, Which};
 
 pub(super) struct Pair {
@@ -21,6 +24,9 @@ pub(super) struct Pair {
     pub failure: Option<Failure>,
     /// In the ready queue.
     pub queued: bool,
+    /// Of a caller who has to keep a listener's limits.
+    pub seat: Option<Seat>,
+    pub guards: Option<Box<Guards>>,
     /// Bounds the delivery after a failure.
     pub timer: Option<Timer>,
     a: Socket,
@@ -72,6 +78,8 @@ impl Pair {
             owner,
             failure: None,
             queued: false,
+            seat: None,
+            guards: None,
             timer: None,
             a,
             b,
@@ -152,6 +160,38 @@ impl Pair {
             ended_b: self.b_to_a.ended,
             finished_a: self.finished_a,
             finished_b: self.finished_b,
+        }
+    }
+
+    /// Whether A has sent anything, read or not.
+    pub fn has_heard(&self) -> bool {
+        self.a_to_b.read_bytes() > 0 || has_arrived(&self.a.fd)
+    }
+
+    /// Notes the first bytes of A.
+    pub fn prove(&mut self) {
+        if let Some(seat) = self.seat.as_mut().filter(|_| self.a_to_b.moved_bytes > 0) {
+            seat.proves();
+        }
+    }
+
+    /// Whether a limit says that it must end; counted.
+    pub fn check(&mut self, limits: &GuardLimits, now: Instant) -> bool {
+        let flow = |pump: &Pump| Flow {
+            read: pump.read_bytes(),
+            delivered: pump.moved_bytes,
+            drained: pump.ended || pump.over,
+        };
+        let Some(guards) = &mut self.guards else { return false };
+        match guards.check(&flow(&self.a_to_b), &flow(&self.b_to_a), limits, now) {
+            None => false,
+            Some((cut, callers_doing)) => {
+                // A target that takes nothing is no fault of who called.
+                if let Some(seat) = self.seat.as_ref().filter(|_| callers_doing) {
+                    seat.offended(cut, now);
+                }
+                true
+            }
         }
     }
 

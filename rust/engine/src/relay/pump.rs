@@ -132,6 +132,12 @@ impl Pump {
         self.ended || !self.pending.is_empty()
     }
 
+    /// Bytes that came from the source.
+    pub fn read_bytes(&self) -> u64 {
+        let pending = self.pending.len() - self.pending_start - self.uncounted;
+        self.moved_bytes + (pending + self.in_pipe) as u64
+    }
+
     /// How many of the held bytes, at their start, did not come from the source.
     pub fn uncounted(&self) -> usize {
         self.uncounted

@@ -98,6 +98,11 @@ impl<T> Slots<T> {
         entries.filter_map(|(index, slot)| Some((Key::new(slot.generation, index), slot.entry.as_ref()?)))
     }
 
+    pub fn entries_mut(&mut self) -> impl Iterator<Item = (Key, &mut T)> {
+        let entries = self.slots.iter_mut().enumerate();
+        entries.filter_map(|(index, slot)| Some((Key::new(slot.generation, index), slot.entry.as_mut()?)))
+    }
+
     fn slot(&mut self, key: Key) -> Option<&mut Slot<T>> {
         self.slots.get_mut(key.index()).filter(|slot| slot.generation == key.generation())
     }

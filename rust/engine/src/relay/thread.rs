@@ -199,6 +199,7 @@ mod tests {
             targets: vec![Target::Tcp(([127, 0, 0, 1], 1).into())],
             connections_max: 10,
             connect_timeout: Duration::from_secs(1),
+            house: None,
         };
         let forward = thread.forward(forward, Arc::clone(&notify));
         let job = relay();

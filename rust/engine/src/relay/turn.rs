@@ -157,6 +157,7 @@ impl Turn {
         };
         pair.queued = false;
         let step = pair.step(&self.epoll, key, &mut self.kit);
+        pair.prove();
         if pair.failure.is_some() && pair.timer.is_none() && step != Step::Over {
             pair.timer = Some(self.timers.set(Instant::now() + FLUSH_AFTER_FAILURE, key));
         }

@@ -123,6 +123,7 @@ fn a_target_that_does_not_answer_is_given_up() {
             targets: vec![Target::Tcp(target), next],
             connections_max: 10,
             connect_timeout: Duration::from_millis(60),
+            house: None,
         };
         let job = bench.thread().forward(forward, Arc::clone(&bench.notify));
         let mut client = client(address);

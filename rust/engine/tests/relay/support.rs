@@ -55,7 +55,7 @@ impl Bench {
     ) -> Arc<ForwardJob> {
         let listeners = vec![Arc::new(listener.into())];
         let connect_timeout = Duration::from_secs(5);
-        let forward = Forward { listeners, targets, connections_max, connect_timeout };
+        let forward = Forward { listeners, targets, connections_max, connect_timeout, house: None };
         self.thread().forward(forward, Arc::clone(&self.notify))
     }
 

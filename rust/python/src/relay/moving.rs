@@ -167,6 +167,7 @@ impl Mover {
             // What came before the failure is still to be delivered.
             more |= self.run(py, Which::A, a, b) | self.run(py, Which::B, b, a);
         }
+        self.find_lost(a, b);
         self.more = more;
         let late = self.until.is_some_and(|until| until <= Instant::now());
         if late || (self.a_to_b.over && self.b_to_a.over) {
@@ -209,6 +210,23 @@ impl Mover {
                 self.fail(from, errno)
             }
             Err((false, errno)) => self.fail(other(from), errno),
+        }
+    }
+
+    /// Finds the reset of a side that has ended and is not read any more. Not once both have: who has closed altogether answers a
+    /// close_notify with a reset.
+    fn find_lost(&mut self, a: &StreamShared, b: &StreamShared) {
+        if self.failure.is_some() || (self.a_to_b.over && self.b_to_a.over) {
+            return;
+        }
+        for (side, stream) in [(Which::A, a), (Which::B, b)] {
+            let drained = match side {
+                Which::A => self.a_to_b.drained,
+                Which::B => self.b_to_a.drained,
+            };
+            if let Some(errno) = Some(stream).filter(|_| drained).and_then(|stream| stream.lost()) {
+                self.fail(side, errno);
+            }
         }
     }
 
@@ -265,10 +283,6 @@ impl Way {
             }
         }
         self.over = destination.sent_all().map_err(|errno| (false, errno))?;
-        if !failing {
-            // A side that has ended is not read any more, and may be reset all the same.
-            source.lost().map_or(Ok(()), |errno| Err((true, errno)))?;
-        }
         Ok(false)
     }
 
