@@ -220,7 +220,9 @@ impl RelayShared {
             Stage::New | Stage::Running(Running { work: Work::Here(..), .. }) => {
                 Err(PyRuntimeError::new_err("this relay was not started, or blocks: use run"))
             }
-            Stage::Moving(_) if self.a.reactor(py).is_none() => Err(PyRuntimeError::new_err("this relay blocks: use run")),
+            Stage::Moving(_) if self.a.reactor(py).is_none() => {
+                Err(PyRuntimeError::new_err("this relay blocks: use run"))
+            }
             Stage::Running(_) | Stage::Moving(_) | Stage::Settling => Ok(Attempt::Wait(Wait::Reported)),
             Stage::Over(outcome) => Ok(Attempt::Ready(outcome.into_tuple(py)?)),
         }
@@ -401,6 +403,11 @@ impl RelayShared {
         if cut_b {
             self.b.abort(py);
         }
+    }
+
+    /// Whether anything of `side` was passed on.
+    pub fn has_heard(&self, side: &Arc<StreamShared>) -> bool {
+        self.moved(|(a_to_b, b_to_a)| if Arc::ptr_eq(side, &self.a) { a_to_b } else { b_to_a }) > 0
     }
 
     fn moved(&self, of: impl Fn((u64, u64)) -> u64) -> u64 {

@@ -16,8 +16,8 @@ use super::pump::{Kit, Pump, Stall};
 use super::slots::Key;
 use super::socket::{is_unix, Socket, Watch};
 use super::turn::Timer;
-use crate::guard::GuardLimits;
 use super::{Completion, Failure, Operation, Progress, Report, Side, Which};
+use crate::guard::GuardLimits;
 
 pub(super) struct Pair {
     pub owner: Owner,

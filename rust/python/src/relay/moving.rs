@@ -194,7 +194,13 @@ impl Mover {
     }
 
     /// Runs the direction that starts at `from`; true if it wants another turn.
-    fn run(&mut self, py: Python<'_>, from: Which, source: &Arc<StreamShared>, destination: &Arc<StreamShared>) -> bool {
+    fn run(
+        &mut self,
+        py: Python<'_>,
+        from: Which,
+        source: &Arc<StreamShared>,
+        destination: &Arc<StreamShared>,
+    ) -> bool {
         let failing = self.failure.is_some();
         let way = match from {
             Which::A => &mut self.a_to_b,
@@ -278,7 +284,10 @@ impl Way {
                 Received::Blocked | Received::End if failing => self.drained = true,
                 Received::Blocked | Received::End => {
                     self.drained = true;
-                    destination.end().map_err(|errno| (false, errno))?;
+                    if !destination.end().map_err(|errno| (false, errno))? {
+                        self.over = true;
+                        return Ok(false);
+                    }
                 }
             }
         }

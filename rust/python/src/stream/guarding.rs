@@ -88,8 +88,13 @@ impl StreamShared {
         if let Some(cut) = ending {
             self.end_by(py, Ending::Guard(cut));
         }
-        if let Some(relay) = self.moved_by() {
-            relay.look(py);
+        match self.moved_by() {
+            Some(relay) => relay.look(py),
+            None if self.heard_by_relay() => {
+                let first = self.state().proves();
+                self.tell_proven(py, first);
+            }
+            None => {}
         }
         true
     }
@@ -100,7 +105,10 @@ impl StreamShared {
     }
 
     /// Whether its peer has sent something, read or not.
-    pub fn has_arrived(&self) -> bool {
+    pub fn has_arrived(self: &Arc<Self>) -> bool {
+        if self.heard_by_relay() {
+            return true;
+        }
         let state = self.state();
         !state.unproven || state.engine.as_ref().is_some_and(|engine| engine.has_arrived())
     }

@@ -80,6 +80,16 @@ impl StreamShared {
         state.relayed.as_ref().filter(|_| state.moved_here).and_then(Weak::upgrade)
     }
 
+    /// Whether the relay thread has passed on something of a peer who counts as silent.
+    pub fn heard_by_relay(self: &Arc<Self>) -> bool {
+        let relay = {
+            let state = self.state();
+            let away = state.unproven && !state.moved_here;
+            state.relayed.as_ref().filter(|_| away).and_then(Weak::upgrade)
+        };
+        relay.is_some_and(|relay| relay.has_heard(self))
+    }
+
     /// Whether more may be put; the failure of one that can never be sent to again.
     pub fn room(&self) -> Result<Room, Errno> {
         let state = self.state();
@@ -124,14 +134,15 @@ impl StreamShared {
         self.watch(state)
     }
 
-    /// Nothing more will be sent to it.
-    pub fn end(self: &Arc<Self>) -> Result<(), Errno> {
+    /// Nothing more will be sent to it. False if it could not be told, as it has gone: nothing that it was sent is lost by that, and what
+    /// it sent before may be there still.
+    pub fn end(self: &Arc<Self>) -> Result<bool, Errno> {
         let mut state = self.state();
         let state = &mut *state;
         let engine = state.engine.as_mut().ok_or(Errno::PIPE)?;
         engine.finish_sending();
-        engine.send_failure().map_or(Ok(()), Err)?;
-        self.watch(state)
+        let told = engine.send_failure().is_none();
+        self.watch(state).map(|()| told)
     }
 
     /// Whether the kernel has everything that was put.
@@ -149,7 +160,7 @@ impl StreamShared {
     pub fn lost(&self) -> Option<Errno> {
         let state = self.state();
         let engine = state.engine.as_ref()?;
-        engine.send_failure().or_else(|| rustix::net::sockopt::socket_error(engine.fd()).ok()?.err())
+        rustix::net::sockopt::socket_error(engine.fd()).ok()?.err()
     }
 
     /// For a thread that moves alone: its socket, and what `poll` must tell of, if anything (an end that is known would be told for ever).
