@@ -436,6 +436,68 @@ def test_programs_through_it(run: Run, program: Callable[[str], str], program_na
 
 
 @pytest.mark.slow
+def test_curl_through_tls(run: Run, program: Callable[[str], str], tmp_path: Path) -> None:
+    """TLS ends here, and a server that knows nothing of it answers."""
+    curl = program("curl")
+    body = bytes(3_000_000)
+
+    async def answer(stream: Stream) -> None:
+        await stream.receive_until(b"\r\n\r\n")
+        await stream.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    async def main() -> None:
+        async with (
+            serve(url("tcp4", tmp_path), answer) as server,
+            listen(url("tls", tmp_path), limits=QUICK) as listener,
+        ):
+            forward = relay(listener, server.local)
+            task = await started(forwarded(forward))
+            asking = await asyncio.create_subprocess_exec(
+                curl, "-sk", f"https://127.0.0.1:{listener.local.port}/", stdout=asyncio.subprocess.PIPE
+            )
+            out, _ = await asking.communicate()
+            assert out == body
+            await until(lambda: forward.connections == 0)
+            assert (forward.accepted, forward.failed, forward.broken) == (1, 0, 0)
+            task.cancel()
+            await asyncio.wait([task])
+
+    run(main(), 30)
+
+
+@pytest.mark.slow
+def test_openssl_through_tls(run: Run, program: Callable[[str], str], tmp_path: Path) -> None:
+    """Killed, it has not said that it ended: the target sees a reset."""
+    openssl = program("openssl")
+
+    async def main() -> None:
+        async with listen(url("tcp4", tmp_path)) as target, listen(url("tls", tmp_path), limits=QUICK) as listener:
+            forward = relay(listener, target.local)
+            task = await started(forwarded(forward))
+            pipe = asyncio.subprocess.PIPE
+            command = (openssl, "s_client", "-quiet", "-connect", f"127.0.0.1:{listener.local.port}")
+            asking = await asyncio.create_subprocess_exec(
+                *command, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL
+            )
+            assert asking.stdin and asking.stdout
+            asking.stdin.write(b"question\n")
+            far = await target.accept()
+            assert await far.receive_until(b"\n") == b"question\n"
+            await far.send(b"answer\n")
+            assert await asking.stdout.readline() == b"answer\n"
+            asking.kill()
+            await asking.wait()
+            with pytest.raises(BrokenConnection):
+                await far.receive()
+            await until(lambda: forward.broken == 1)
+            far.abort()
+            task.cancel()
+            await asyncio.wait([task])
+
+    run(main(), 30)
+
+
+@pytest.mark.slow
 def test_out_of_descriptors_it_keeps_serving(tmp_path: Path) -> None:
     """64 descriptors and 200 callers: all are served, in turns."""
     script = """

@@ -92,7 +92,7 @@ impl StreamShared {
             Some(relay) => relay.look(py),
             None if self.heard_by_relay() => {
                 let first = self.state().proves();
-                self.tell_proven(py, first);
+                self.tell_proven(first);
             }
             None => {}
         }

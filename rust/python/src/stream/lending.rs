@@ -121,7 +121,7 @@ impl StreamShared {
                 Received::Blocked => (got, false),
             }
         };
-        self.tell_proven(py, first);
+        self.tell_proven(first);
         Ok(got)
     }
 
