@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   socketkit relay tcp://localhost:7001 tcp://localhost:7000
-  socketkit relay unix:///tmp/db.sock 'tcp://db.example:5432?plaintext=yes'
+  socketkit relay 'tls://*:7443?public=yes' tcp://localhost:8000
+  socketkit relay tcp://localhost:5432 'tls://db.example:7443?pin=sk1:...'
   socketkit relay --json tcp://localhost:0 unix:///run/app.sock > summary.json
 
 \b
-An address without a host, or with localhost, is on this machine only. To listen for other machines, or
-to connect to one, in plain text must be written out: 'tcp://*:7001?plaintext=yes'.
+An address without a host, or with localhost, is on this machine only. tls:// on the left lets callers
+in under TLS and passes on what they say; on the right it reaches a peer that proves its key: write that
+as pin=, for nobody is asked here. To listen for other machines, or to connect to one, in plain text
+must be written out: 'tcp://*:7001?plaintext=yes'.
 """
 
 
