@@ -268,7 +268,7 @@ impl Way {
                 return Ok(true);
             }
             let got = with_scratch(usize::MAX, |scratch| {
-                let got = source.pull(py, scratch).map_err(|errno| (true, errno))?;
+                let got = source.pull(scratch).map_err(|errno| (true, errno))?;
                 if let Received::Data(count) = got {
                     destination.put(&scratch[..count]).map_err(|errno| (false, errno))?;
                 }

@@ -107,7 +107,7 @@ impl StreamShared {
     }
 
     /// What has arrived.
-    pub fn pull(&self, py: Python<'_>, into: &mut [u8]) -> Result<Received, Errno> {
+    pub fn pull(&self, into: &mut [u8]) -> Result<Received, Errno> {
         let (got, first) = {
             let mut state = self.state();
             let engine = state.engine.as_mut().ok_or(Errno::PIPE)?;
