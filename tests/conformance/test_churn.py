@@ -17,7 +17,7 @@ BATCH = 250
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("transport", ["tcp4", "unix", "mem"])
+@pytest.mark.parametrize("transport", ["tcp4", "unix", "mem", "tls"])
 def test_ten_thousand_connections(run: Run, transport: str, tmp_path: Path) -> None:
     """Some end in good order, some are reset, some are cancelled in the middle, some fail."""
 

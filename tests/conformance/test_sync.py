@@ -53,8 +53,9 @@ def _open(transport: str, folder: Path, limits: Limits) -> Pair:
     if transport == "fd":
         one, other = [sync.connect(f"fd://{end.detach()}", limits=limits) for end in socket.socketpair()]
         return one, other
-    with sync.listen(url(transport, folder), limits=limits) as listener:
-        return sync.connect(listener.local, limits=limits), listener.accept()
+    with sync.listen(url(transport, folder), limits=limits) as listener, ThreadPoolExecutor(1) as pool:
+        accepting = pool.submit(listener.accept)  # under TLS neither side is done without the other
+        return sync.connect(listener.local, limits=limits), accepting.result(5)
 
 
 @pytest.fixture

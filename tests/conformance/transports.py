@@ -52,9 +52,9 @@ def url(transport: str, folder: Path, number: int = 0) -> str:
         "abstract": f"unix://@socketkit-test-{os.getpid()}-{number}",
         "mem": "mem://",
         "tls": "tls://127.0.0.1:0",
-        "tls+unix": f"tls+unix://{folder}/{number}.tls",
+        "tls-unix": f"tls+unix://{folder}/{number}.sock",
     }[transport]
 
 
-LISTENING = ("tcp4", "tcp6", "unix", "abstract", "mem")
+LISTENING = ("tcp4", "tcp6", "unix", "abstract", "mem", "tls", "tls-unix")
 TRANSPORTS = (*LISTENING, "fd")

@@ -26,17 +26,16 @@ async def stream_pair(
     At the end both are aborted: what is still queued is dropped, and nothing waits.
     """
     async with listen(url, limits=limits) as listener:
-        # At once: under TLS the one that connects waits for the other's half of the handshake.
-        accepting = asyncio.ensure_future(_accept(listener))
+        # Both at once: under TLS neither is done without the other.
+        accepting = asyncio.create_task(_accept(listener))
+        ours = None
         try:
             ours = await connect(listener.local, limits=limits)
-        except BaseException:
-            accepting.cancel()
-            raise
-        try:
             theirs = await accepting
         except BaseException:
-            ours.abort()
+            accepting.cancel()
+            if ours is not None:
+                ours.abort()
             raise
     try:
         yield ours, theirs
