@@ -54,7 +54,7 @@ KINDS = [
     ("tcp4", "mem"),
     ("tls", "tcp4"),
     ("tcp4", "tls"),
-    ("tls", "tls+unix"),
+    ("tls", "tls-unix"),
 ]
 QUICK = Limits(grace_seconds=0.05)
 

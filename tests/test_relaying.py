@@ -36,7 +36,7 @@ from tests.conftest import Run
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
-KINDS = ("tcp4", "unix", "mem", "tls", "tls+unix")
+KINDS = ("tcp4", "unix", "mem", "tls", "tls-unix")
 # Moved by the relay thread, by the loop, and by the loop with plain text on one side.
 MOVERS = (("tcp4", "tcp4"), ("tls", "tls"), ("tls", "tcp4"), ("tcp4", "tls"))
 
@@ -392,7 +392,7 @@ def test_an_end_that_was_not_announced_is_no_end(run: Run, tmp_path: Path) -> No
     run(main())
 
 
-@pytest.mark.parametrize("kinds", [("unix", "unix"), ("unix", "tls+unix")])
+@pytest.mark.parametrize("kinds", [("unix", "unix"), ("unix", "tls-unix")])
 def test_both_streams_are_busy_meanwhile(run: Run, kinds: tuple[str, str], tmp_path: Path) -> None:
     async def main() -> None:
         async with chain(tmp_path, *kinds) as (x, a, b, y):

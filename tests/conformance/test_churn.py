@@ -1,4 +1,4 @@
-"""Ten thousand connections come and go, and leave nothing behind."""
+"""Thousands of connections come and go, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from socketkit import Stream, connect, serve
 from tests.conformance.transports import url
 from tests.conftest import Run, open_descriptors
 
-CONNECTIONS = 10_000
+CONNECTIONS = {"tcp4": 10_000, "unix": 10_000, "mem": 10_000, "tls": 3000}
 BATCH = 250
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("transport", ["tcp4", "unix", "mem", "tls"])
-def test_ten_thousand_connections(run: Run, transport: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("transport", CONNECTIONS)
+def test_connections_come_and_go(run: Run, transport: str, tmp_path: Path) -> None:
     """Some end in good order, some are reset, some are cancelled in the middle, some fail."""
 
     async def echo(stream: Stream) -> None:
@@ -47,18 +47,20 @@ def test_ten_thousand_connections(run: Run, transport: str, tmp_path: Path) -> N
         for _ in range(count):
             await asyncio.gather(*[client(where, number) for number in range(BATCH)])
 
+    connections = CONNECTIONS[transport]
+
     async def main() -> None:
         async with serve(url(transport, tmp_path), echo) as server:
             await batches(server.local, 4)
             await _quiet(server)
             descriptors, memory = len(open_descriptors()), _resident_bytes()
-            await batches(server.local, CONNECTIONS // BATCH - 4)
+            await batches(server.local, connections // BATCH - 4)
             await _quiet(server)
             assert len(open_descriptors()) == descriptors
-            assert server.stats["accepted"] == CONNECTIONS
-            # What one connection keeps would show ten thousand times; the allocator's own movements do not.
+            assert server.stats["accepted"] == connections
+            # What one connection keeps would show thousands of times; the allocator's own movements do not.
             grown = _resident_bytes() - memory
-            assert grown < 4_000_000, f"{grown} bytes more after {CONNECTIONS} connections"
+            assert grown < 4_000_000, f"{grown} bytes more after {connections} connections"
 
     before = len(open_descriptors())
     run(main(), 40)

@@ -8,12 +8,13 @@ mod authorized;
 pub mod configuration;
 mod fault;
 mod session;
+mod tickets;
 mod verify;
 
 pub use authorized::AuthorizedFile;
 pub use configuration::{ClientTls, Clients, ConfigurationError, Roots, ServerTls};
 pub use fault::Fault;
-pub use session::{sealed_bytes, Session};
+pub use session::{sealed_bytes, Session, BUFFER_BYTES};
 pub use verify::Rejected;
 
 use aws_lc_rs::digest::{digest, SHA256};
@@ -33,3 +34,6 @@ pub fn fingerprint(certificate: &CertificateDer<'_>) -> Result<Fingerprint, rust
 /// The most that a record holds (RFC 8446 §5.1), and what sealing adds to it: header, content type, tag.
 pub const RECORD_BYTES: usize = 16_384;
 const OVERHEAD_BYTES: usize = 5 + 1 + 16;
+
+#[cfg(test)]
+mod tests;

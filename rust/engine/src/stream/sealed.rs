@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use rustix::io::Errno;
 
 use super::{Received, SendEnd, Sent, Stream};
-use crate::tls::{sealed_bytes, Fault, Session, RECORD_BYTES};
+use crate::tls::{sealed_bytes, Fault, Session, BUFFER_BYTES, RECORD_BYTES};
 
 /// How far a handshake is.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,7 +39,9 @@ impl Stream {
             }
             if with_buffer(|buffer| self.open_some(buffer, &mut []))? == Received::Blocked {
                 let over = self.tls.as_ref().is_none_or(|session| !session.handshaking());
-                return Ok(if over { Shaken::Done } else { Shaken::Blocked });
+                if over || !self.readable {
+                    return Ok(if over { Shaken::Done } else { Shaken::Blocked });
+                }
             }
         }
     }
@@ -102,10 +104,16 @@ impl Stream {
         outcome
     }
 
-    /// Reads until a record has given plaintext, which goes `into` as far as there is room, the rest into the inbox.
+    /// Reads until a record has given plaintext, which goes `into` as far as there is room, the rest into the inbox. Blocked and yet
+    /// readable: nothing but records without plaintext (tickets, new keys) came, of which a peer can send any number.
     fn open_some(&mut self, buffer: &mut [u8], into: &mut [u8]) -> Result<Received, Errno> {
         let Some(mut session) = self.tls.take() else { return Err(Errno::PIPE) };
+        let mut reads = 0;
         let outcome = loop {
+            if reads == FRUITLESS_READS {
+                break Ok(Received::Blocked);
+            }
+            reads += 1;
             let shaking = session.handshaking();
             let rest = session.put_rest(buffer);
             match self.receive_from_kernel(&mut buffer[rest..]) {
@@ -186,4 +194,5 @@ fn with_buffer<R>(body: impl FnOnce(&mut [u8]) -> R) -> R {
 
 /// Whole records, so that none is shorter than it could be.
 const SEAL_BYTES: usize = 4 * RECORD_BYTES;
-const BUFFER_BYTES: usize = 128 * 1024 + RECORD_BYTES + 512;
+/// How many reads may give no plaintext before the other connections have their turn.
+const FRUITLESS_READS: usize = 4;

@@ -16,8 +16,8 @@ pub struct AuthorizedFile {
 }
 
 /// What changes when a file does: an editor's replacement has another inode, a change in place another time or size.
-#[derive(Debug, PartialEq, Eq)]
-struct Version {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Version {
     inode: u64,
     bytes: u64,
     changed: (i64, i64),
@@ -37,6 +37,11 @@ impl AuthorizedFile {
             *read = load(&self.path).map(|authorized| (version, authorized));
         }
         read.as_ref().is_some_and(|(_, authorized)| authorized.allows(peer))
+    }
+
+    /// Which state of the file this is; None if it is gone.
+    pub(super) fn version(&self) -> Option<Version> {
+        std::fs::metadata(&self.path).ok().as_ref().map(Version::of)
     }
 }
 

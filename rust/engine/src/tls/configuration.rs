@@ -14,6 +14,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use socketkit_wire::fingerprint::Fingerprint;
 
 use super::authorized::AuthorizedFile;
+use super::tickets::ListedTickets;
 use super::verify::{TrustedClients, TrustedServers};
 
 #[derive(Debug, thiserror::Error)]
@@ -82,8 +83,11 @@ impl ServerTls {
         // Resumption without memory per client: the state travels in the ticket, sealed with a key that changes every six hours. One
         // ticket suffices for a client that comes back; no early data (RFC 8446 §8: it can be replayed).
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer =
-            aws_lc_rs::Ticketer::new().map_err(|failure| ConfigurationError::Unusable(failure.to_string()))?;
+        config.ticketer = match &authorized {
+            Some(file) => ListedTickets::new(Arc::clone(file)).map(|tickets| Arc::new(tickets) as _),
+            None => aws_lc_rs::Ticketer::new(),
+        }
+        .map_err(|failure| ConfigurationError::Unusable(failure.to_string()))?;
         config.send_tls13_tickets = 1;
         config.max_early_data_size = 0;
         Ok(Self { config: Arc::new(config), authorized })

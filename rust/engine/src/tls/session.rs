@@ -13,8 +13,10 @@ use super::{fingerprint, ClientTls, Fault, Rejected, ServerTls, OVERHEAD_BYTES, 
 
 pub struct Session {
     side: Side,
-    /// The beginning of a record whose end has not arrived.
+    /// The beginning of a record, or of a handshake message in several, whose end has not arrived.
     rest: Vec<u8>,
+    /// A server has looked at who resumes, once.
+    admitted: bool,
     ended: bool,
     ending: bool,
     fault: Option<Fault>,
@@ -39,11 +41,10 @@ impl Session {
     }
 
     fn new(side: Side) -> Self {
-        Self { side, rest: Vec::new(), ended: false, ending: false, fault: None }
+        Self { side, rest: Vec::new(), admitted: false, ended: false, ending: false, fault: None }
     }
 
-    /// Puts what is left of a record in front of `into`, which must be longer than a record; new ciphertext belongs behind it. Says how
-    /// much that is.
+    /// Puts what is left of a record in front of `into` (at least `BUFFER_BYTES`); new ciphertext belongs behind it. Says how much that is.
     pub fn put_rest(&self, into: &mut [u8]) -> usize {
         into[..self.rest.len()].copy_from_slice(&self.rest);
         self.rest.len()
@@ -64,13 +65,14 @@ impl Session {
             Side::Client(connection) => turn(connection, ciphertext, plain, answer),
             Side::Server(connection, _) => turn(connection, ciphertext, plain, answer),
         };
-        match turned.and_then(|turned| self.authorize().map(|()| turned)) {
-            Ok(turned) => {
-                self.ended |= turned.ended;
-                let used = if self.ended { ciphertext.len() } else { turned.used };
-                self.keep(&ciphertext[used..]);
-                Ok(())
-            }
+        let kept = turned.and_then(|turned| {
+            self.admit()?;
+            self.ended |= turned.ended;
+            let used = if self.ended { ciphertext.len() } else { turned.used };
+            self.keep(&ciphertext[used..])
+        });
+        match kept {
+            Ok(()) => Ok(()),
             Err(fault) => {
                 self.rest = Vec::new();
                 self.fault = Some(fault.clone());
@@ -138,12 +140,15 @@ impl Session {
         self.common().handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
-    /// A client that resumes has proved its key before; meanwhile it may have been taken off the list.
-    fn authorize(&self) -> Result<(), Fault> {
+    /// A client that resumes has proved its key before; meanwhile it may have been taken off the list. Its tickets are void then
+    /// (`tickets`); this is for a change between the two looks.
+    fn admit(&mut self) -> Result<(), Fault> {
+        if self.admitted || self.handshaking() {
+            return Ok(());
+        }
+        self.admitted = true;
         match &self.side {
-            Side::Server(connection, ServerTls { authorized: Some(file), .. })
-                if !connection.is_handshaking() && self.resumed() =>
-            {
+            Side::Server(_, ServerTls { authorized: Some(file), .. }) if self.resumed() => {
                 let peer = self.fingerprint();
                 if peer.is_some_and(|peer| file.allows(&peer)) {
                     return Ok(());
@@ -154,7 +159,10 @@ impl Session {
         }
     }
 
-    fn keep(&mut self, rest: &[u8]) {
+    fn keep(&mut self, rest: &[u8]) -> Result<(), Fault> {
+        if rest.len() > REST_BYTES {
+            return Err(Fault::Violation("broken TLS: a handshake message in too many parts".to_owned()));
+        }
         if rest.is_empty() {
             // An idle connection keeps no buffer.
             self.rest = Vec::new();
@@ -162,6 +170,7 @@ impl Session {
             self.rest.clear();
             self.rest.extend_from_slice(rest);
         }
+        Ok(())
     }
 
     fn write(&mut self, what: Outgoing<'_>, into: &mut [u8]) -> Result<usize, Fault> {
@@ -192,6 +201,13 @@ pub const fn sealed_bytes(plain: usize) -> usize {
 }
 
 const CONTROL_BYTES: usize = 256;
+
+/// What may wait for the rest of a message: the longest that rustls takes (64 KiB), in records that carry little. A stranger who cuts it
+/// into single bytes would have a megabyte kept.
+const REST_BYTES: usize = 96 * 1024;
+
+/// The room for the rest of a message and at least the longest record behind it (RFC 8446 §5.2).
+pub const BUFFER_BYTES: usize = REST_BYTES + 3 * RECORD_BYTES + 512;
 
 /// What both of rustls's sides can do.
 trait Machine {
@@ -257,12 +273,22 @@ fn turn<M: Machine>(
     }
 }
 
-/// After an error: what tells the peer. rustls would repeat the error then.
+/// After an error: what tells the peer, behind what was to be sent before it. Not a step further: rustls would look at the same bytes
+/// again, and complain again.
 fn give_alert<M: Machine>(machine: &mut M, ciphertext: &mut [u8], answer: &mut Vec<u8>) {
-    let UnbufferedStatus { state, .. } = machine.step(ciphertext);
-    if let Ok(ConnectionState::EncodeTlsData(mut data)) = state {
-        let _ = append(&mut data, answer);
+    loop {
+        let begin = answer.len();
+        let UnbufferedStatus { state, .. } = machine.step(ciphertext);
+        let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { return };
+        if append(&mut data, answer).is_err() || is_alert(&answer[begin..]) {
+            return;
+        }
     }
+}
+
+/// In plain text by its type, else by its length, which no other message has.
+fn is_alert(record: &[u8]) -> bool {
+    matches!(record.first(), Some(21)) || record.len() == 2 + OVERHEAD_BYTES
 }
 
 enum Outgoing<'a> {

@@ -52,6 +52,9 @@ impl StreamShared {
                     state.room = large::next_room(count, had, scratch.len());
                 }
                 if got == Received::Blocked {
+                    if self.must_come_again(state.engine.as_ref()) {
+                        return Ok(Attempt::Wait(Wait::NextTurn));
+                    }
                     return self.list_reader(py, state, me);
                 }
                 (got, state.reader.take(), state.proves())
@@ -140,6 +143,7 @@ impl StreamShared {
                 }
                 match engine.fill(scratch) {
                     Ok(Received::Data(count)) => budget.spend(count),
+                    Ok(Received::Blocked) if self.must_come_again(Some(engine)) => return Err(Wait::NextTurn.into()),
                     Ok(Received::Blocked) => return Err(Wait::Readable.into()),
                     Ok(Received::End) => return Ok(Err(Failure::End { have: engine.inbox().len() })),
                     Err(number) => return Ok(Err(Failure::Os(number))),
@@ -187,6 +191,11 @@ impl StreamShared {
                 }
             }
         })
+    }
+
+    /// Whether a receive that was blocked has left something in the kernel, of which there will be no news. A thread asks `poll` anyway.
+    fn must_come_again(&self, engine: Option<&Engine>) -> bool {
+        self.reactor.is_some() && engine.is_some_and(Engine::readable)
     }
 
     fn finished_receiving(&self) {
