@@ -3,6 +3,8 @@
 - `run(coroutine, seconds=10)`: runs it on a fresh event loop, under asyncio and again under uvloop, bounded in time.
 - `loop_factory`: what `run` is made of, for a test that starts its own loop.
 - `program(name)`: the path of a program that we did not write (`program("socat")`).
+- `openssl(*words)`: runs it, and gives what it prints.
+- `python(code, *words, **environment)`: runs it in a process of its own, and gives what it prints.
 - `home`: socketkit's folder for this test, without an identity yet. Every test has one: none touches the user's own.
 - `no_leaks`: fails the test if it leaves a descriptor open.
 
@@ -16,6 +18,8 @@ import asyncio
 import gc
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import suppress
@@ -101,6 +105,32 @@ DEBIAN_PACKAGES = {
     "setpriv": "util-linux",
     "ss": "iproute2",
 }
+
+
+@pytest.fixture
+def openssl(program: Callable[[str], str]) -> Callable[..., str]:
+    """`openssl("x509", "-in", path)` gives what it prints; it must succeed."""
+    path = program("openssl")
+
+    def openssl(*words: object) -> str:
+        done = subprocess.run([path, *map(str, words)], capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return openssl
+
+
+@pytest.fixture
+def python() -> Callable[..., str]:
+    """`python(code, *words, NAME=value)` gives what the program prints; it must succeed."""
+
+    def python(code: str, *words: str, **environment: str) -> str:
+        command = [sys.executable, "-c", code, *words]
+        done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return python
 
 
 @pytest.fixture

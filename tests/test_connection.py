@@ -9,6 +9,7 @@ import socket
 import threading
 import weakref
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -18,10 +19,13 @@ from socketkit import (
     ClosedConnection,
     Credentials,
     EndOfStream,
+    Identity,
     Limits,
     Peer,
     PeerViolation,
     Stream,
+    Trust,
+    UntrustedPeer,
     connect,
     listen,
 )
@@ -562,3 +566,169 @@ def test_busy_says_what_to_do(run: Run) -> None:
             assert await first == b"x"
 
     run(main())
+
+
+# --- TLS begun in place
+
+
+async def both_secured(ours: Stream, theirs: Stream, **how: Any) -> None:
+    """The handshake, one side after the other as far as either gets."""
+    mine = Identity.of_user().fingerprint
+    await asyncio.gather(ours.start_tls(trust=Trust.pin(mine), **how), theirs.start_tls())
+
+
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "unix://{}/socket", "mem://"])
+def test_tls_begins_in_place(run: Run, url: str, tmp_path: object) -> None:
+    async def main() -> None:
+        async with stream_pair(url.format(tmp_path)) as (ours, theirs):
+            await ours.send(b"STARTTLS\n")
+            assert await theirs.receive_until(b"\n") == b"STARTTLS\n"
+            await both_secured(ours, theirs)
+            mine = Identity.of_user().fingerprint
+            assert ours.peer.fingerprint == theirs.peer.fingerprint == mine
+            assert ours.encrypted
+            assert theirs.encrypted
+            assert ours.ciphers == theirs.ciphers != None  # noqa: E711
+            for sender, receiver in ((ours, theirs), (theirs, ours)):
+                await sender.send(b"sealed")
+                assert await receiver.receive() == b"sealed"
+            assert (ours.sent_bytes, theirs.received_bytes) == (15, 15)
+            await ours.send_eof()
+            with pytest.raises(EndOfStream):
+                await theirs.receive()
+
+    run(main())
+
+
+def test_the_address_says_that_it_is_encrypted(run: Run) -> None:
+    async def main() -> None:
+        async with stream_pair("tcp://127.0.0.1:0") as (ours, theirs):
+            assert not ours.encrypted
+            await both_secured(ours, theirs)
+            assert ours.peer.endpoint.scheme == "tls"
+            assert theirs.peer.endpoint.scheme == "tls"
+            with pytest.raises(BrokenConnection, match="TLS can begin once"):
+                await ours.start_tls(trust=Trust.danger_anyone())
+
+    run(main())
+
+
+@pytest.mark.parametrize("extra", [b"INJECTED\n", bytes(200_000)])
+def test_what_was_injected_before_tls_never_reaches_the_application(run: Run, extra: bytes) -> None:
+    """CVE-2011-0411: the attacker's plain text, sent with the command, was taken for what came under TLS."""
+
+    async def main() -> None:
+        async with stream_pair("tcp://127.0.0.1:0") as (ours, theirs):
+            await ours.send(b"STARTTLS\n" + extra)
+            assert await theirs.receive_until(b"\n") == b"STARTTLS\n"
+            securing = await started(_secured(ours))
+            with pytest.raises(PeerViolation):
+                await theirs.start_tls()
+            with pytest.raises((BrokenConnection, PeerViolation)):
+                await securing
+            with pytest.raises(ClosedConnection):
+                await theirs.receive()
+
+    run(main())
+
+
+def test_crumbs_of_a_hello_before_tls_are_no_panic(run: Run) -> None:
+    async def main() -> None:
+        async with stream_pair("tcp://127.0.0.1:0") as (ours, theirs):
+            hello = b"\x01\x00\xff\xf0" + bytes(33_000)
+            await ours.send(b"STARTTLS\n" + b"".join(b"\x16\x03\x01\x00\x01" + bytes([byte]) for byte in hello))
+            assert await theirs.receive_until(b"\n") == b"STARTTLS\n"
+            with suppress(EndOfStream, TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await theirs.receive_exactly(1_000_000)  # all of it has come
+            with pytest.raises(PeerViolation, match="too many parts"):
+                await theirs.start_tls()
+
+    run(main())
+
+
+def test_which_side_is_the_server_may_be_said(run: Run) -> None:
+    async def main() -> None:
+        async with stream_pair("tcp://127.0.0.1:0") as (ours, theirs):
+            mine = Identity.of_user().fingerprint
+            await asyncio.gather(
+                ours.start_tls(server_side=True), theirs.start_tls(server_side=False, trust=Trust.pin(mine))
+            )
+            assert theirs.peer.fingerprint == mine
+        async with stream_pair("tcp://127.0.0.1:0") as (ours, theirs):
+            with pytest.raises(ValueError, match="this side is the server"):
+                await theirs.start_tls(trust=Trust.pin(mine))
+            await ours.send(b"nothing has happened")
+            assert await theirs.receive() == b"nothing has happened"
+
+    run(main())
+
+
+def test_a_name_and_protocols_in_place(run: Run) -> None:
+    async def main() -> None:
+        async with stream_pair("tcp://127.0.0.1:0") as (ours, theirs):
+            identity = Identity.new()
+            await asyncio.gather(
+                ours.start_tls(name="mail.example", alpn=["x", "y"], trust=Trust.pin(identity.fingerprint)),
+                theirs.start_tls(alpn=["y"], identity=identity),
+            )
+            assert ours.alpn == theirs.alpn == "y"
+
+    run(main())
+
+
+def test_an_unexpected_key_in_place(run: Run) -> None:
+    async def main() -> None:
+        async with stream_pair("tcp://127.0.0.1:0") as (ours, theirs):
+            other = Identity.new()
+            serving = await started(_serve(theirs, other))
+            with pytest.raises(UntrustedPeer) as refused:
+                await ours.start_tls(trust=Trust.pin(Identity.of_user().fingerprint))
+            assert refused.value.presented == other.fingerprint
+            assert ours.closed
+            with pytest.raises(BrokenConnection):
+                await serving
+
+    run(main())
+
+
+def test_a_cancelled_handshake_is_a_reset(run: Run) -> None:
+    async def main() -> None:
+        async with stream_pair("tcp://127.0.0.1:0") as (ours, theirs):
+            await theirs.send(b"unread")
+            securing = await started(_secured(ours))
+            await turns(3)
+            securing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await securing
+            assert ours.closed
+            with pytest.raises(BrokenConnection):
+                while True:
+                    await theirs.receive()
+
+    run(main())
+
+
+def test_a_second_task_does_not_disturb_the_handshake(run: Run) -> None:
+    async def main() -> None:
+        async with stream_pair("tcp://127.0.0.1:0") as (ours, theirs):
+            securing = await started(_secured(ours))
+            await turns(1)
+            with pytest.raises(BusyConnection):
+                await ours.receive()
+            with pytest.raises(BusyConnection):
+                await ours.send(b"in the middle")
+            await theirs.start_tls()
+            await securing
+            await ours.send(b"after it")
+            assert await theirs.receive() == b"after it"
+
+    run(main())
+
+
+async def _secured(stream: Stream) -> None:
+    await stream.start_tls(trust=Trust.pin(Identity.of_user().fingerprint))
+
+
+async def _serve(stream: Stream, identity: Identity) -> None:
+    await stream.start_tls(identity=identity)

@@ -300,7 +300,7 @@ def failure(kind: str, subject: Any, operation: str, detail: int, words: str) ->
         return raisable(ClosedConnection)(f"{operation}: this side has closed the {_noun(subject)}")
     if kind == "busy":
         return raisable(BusyConnection)(
-            f"{operation}: another task is receiving from this connection, or it is being relayed"
+            f"{operation}: another task is receiving from this connection, or it is being relayed, or TLS begins on it"
         )
     if kind == "too long":
         return raisable(PeerViolation)(f"{operation}: no delimiter within {detail} bytes; they are left for receive()")

@@ -210,7 +210,7 @@ def _client(decision: Decision, identity: Identity | None, alpn: list[bytes]) ->
     follows its user from server to server.
     """
     shown = identity if identity and (not decision.roots or "key" in decision.endpoint.query) else None
-    key = (decision.pins, decision.revoked, decision.roots, decision.anyone, shown, tuple(alpn))
+    key = (decision.pins, decision.revoked, _version(decision.roots), decision.anyone, shown, tuple(alpn))
     made = _clients.pop(key, None)
     if made is None:
         try:
@@ -228,6 +228,19 @@ def _client(decision: Decision, identity: Identity | None, alpn: list[bytes]) ->
     if len(_clients) > CLIENTS_KEPT:
         del _clients[next(iter(_clients))]
     return made
+
+
+def _version(roots: str | None) -> object:
+    """Tells a file of authorities from the same one after a change; it is read once."""
+    if roots is None or roots == "system":
+        return roots
+    from os import stat
+
+    try:
+        found = stat(roots)
+    except OSError:
+        return roots  # whoever reads it says why
+    return roots, found.st_ino, found.st_size, found.st_ctime_ns
 
 
 def _server(endpoint: Endpoint, identity: Identity, clients: bool | str) -> _core.ServerTls:

@@ -31,6 +31,8 @@ pub struct House {
     pub handshake: Duration,
     /// For a caller who has not proved himself: what the kernel may keep for him (0: as much as it likes).
     pub receive_buffer_bytes: usize,
+    /// Whether half a ClientHello may stay in the kernel. `poll` tells of it again and again: a thread that waits there would spin.
+    pub leaves_hellos: bool,
 }
 
 pub struct Lobby {
@@ -303,7 +305,7 @@ impl Lobby {
         drop(stream.flush());
         if stream.session().is_none() {
             let Some(tls) = &self.house.tls else { return Ok(Shaken::Done) };
-            if !hello_is_whole(stream)? {
+            if self.house.leaves_hellos && !hello_is_whole(stream)? {
                 return Ok(Shaken::Blocked);
             }
             let session = Session::server(tls).map_err(|_| Errno::NOMEM)?;

@@ -89,6 +89,10 @@ fn attempt_until(
             Attempt::Ready(value) => return Ok(value),
             Attempt::Wait(wait) => wait,
         };
+        // There may always be news: a peer who sends single bytes, callers who never finish their handshakes.
+        if again && deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(late(action));
+        }
         action.enlist(py, me, wait, again)?;
         again = true;
         match first(py, &[action.watch(wait)], deadline)? {

@@ -131,6 +131,7 @@ impl Listener {
             handshake: rules.first_message,
             // Locked, a buffer never grows again: only where the lock can be taken off.
             receive_buffer_bytes: if system::can_unlock_buffers() { rules.receive_buffer_bytes } else { 0 },
+            leaves_hellos: reactor.is_some(),
         };
         let state = State {
             lobby: Lobby::new(sources, house, Admission::new(rules.admission.clone())),

@@ -91,7 +91,12 @@ struct State {
     kernel_bytes: usize,
     /// The totals of a closed stream: (received, sent).
     totals: (u64, u64),
+    /// What TLS had agreed on before it was closed.
+    parted: Option<Agreed>,
 }
+
+/// (fingerprint of the peer's key, application protocol, cipher, key exchange, resumed).
+type Agreed = (Option<String>, Option<String>, String, String, bool);
 
 /// What is wanted of a stream.
 pub enum Verb {
@@ -187,6 +192,7 @@ impl Stream {
             kernel_bytes: 0,
             counted_by,
             totals: (0, 0),
+            parted: None,
         };
         let shared = Arc::new(StreamShared { reactor, rules, state: Mutex::new(state) });
         if let Some(reactor) = shared.reactor.as_ref().filter(|_| guarded) {
@@ -301,15 +307,15 @@ impl Stream {
         Ok(Some(made.unbind()))
     }
 
-    /// What TLS has agreed on: (fingerprint of the peer's key, application protocol, cipher, key exchange, resumed); None without TLS.
+    /// What TLS has agreed on: (fingerprint of the peer's key, application protocol, cipher, key exchange, resumed); None without TLS, or
+    /// before it is done.
     #[getter]
-    #[allow(clippy::type_complexity, reason = "a tuple of what is documented here")]
-    fn _session(&self) -> Option<(Option<String>, Option<String>, String, String, bool)> {
+    fn _session(&self) -> Option<Agreed> {
         let state = self.shared.state();
-        let session = state.engine.as_ref()?.session()?;
-        let protocol = session.protocol().map(|name| String::from_utf8_lossy(name).into_owned());
-        let (cipher, exchange) = session.ciphers().unwrap_or_default();
-        Some((session.fingerprint().map(|key| key.to_string()), protocol, cipher, exchange, session.resumed()))
+        match &state.engine {
+            Some(engine) => agreed(engine),
+            None => state.parted.clone(),
+        }
     }
 
     /// Why TLS or a limit has ended it, in words.
@@ -678,6 +684,13 @@ fn wake(py: Python<'_>, waiting: Option<&OperationRef>, woken: &mut Vec<Operatio
     if let Some(operation) = waiting.filter(|operation| operation.notify(py)) {
         woken.push(operation.clone_ref(py));
     }
+}
+
+fn agreed(engine: &Engine) -> Option<Agreed> {
+    let session = engine.session().filter(|session| !session.handshaking())?;
+    let protocol = session.protocol().map(|name| String::from_utf8_lossy(name).into_owned());
+    let (cipher, exchange) = session.ciphers().unwrap_or_default();
+    Some((session.fingerprint().map(|key| key.to_string()), protocol, cipher, exchange, session.resumed()))
 }
 
 fn at_least_one(number: usize, what: &str) -> PyResult<usize> {

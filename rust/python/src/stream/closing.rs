@@ -126,6 +126,7 @@ impl StreamShared {
             let mut state = self.state();
             let engine = state.engine.take()?;
             state.totals = (engine.received_bytes(), engine.sent_bytes());
+            state.parted = super::agreed(&engine);
             state.closing = true;
             let tenant = match (&self.reactor, state.registration.take()) {
                 (Some(reactor), Some((token, _))) => reactor.get().deregister(token, engine.fd().as_fd()),

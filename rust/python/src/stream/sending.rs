@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use socketkit_engine::stream::{Sent, Stream as Engine};
+use socketkit_engine::tls::Session;
 
 use super::{Data, State, StreamShared};
 use crate::action::{Attempt, Wait};
@@ -110,6 +111,9 @@ impl State {
         let engine = self.engine.as_mut().filter(|_| !self.closing).ok_or(Failure::Closed)?;
         if engine.finished_sending() {
             return Err(Failure::Closed);
+        }
+        if engine.session().is_some_and(Session::handshaking) {
+            return Err(Failure::Busy);
         }
         Ok((engine, &mut self.budget))
     }
