@@ -116,7 +116,7 @@ class Wire:
                     writer.write(data)
                     await writer.drain()
             writer.write_eof()
-        except OSError:
+        except (OSError, RuntimeError):  # uvloop's word for a closed one
             writer.transport.abort()
 
     @staticmethod

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from .. import _core, home
 from ..authorized_peers import AuthorizedPeers
 from ..connection import Connection
+from ..endpoint import Endpoint
 from ..errors import ConnectError, ListenError, UntrustedPeer, raisable
 from ..exposure import is_loopback, require_identified
 from ..identity import Identity
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..drivers import Driver
-    from ..endpoint import Endpoint
     from ..limits import Limits
     from ..trust import Trust
     from ..trusting import Decision
@@ -122,19 +122,30 @@ async def start(
 ) -> None:
     """TLS on a connection that is there: see `Stream.start_tls`."""
     serving = stream._called is None if server_side is None else server_side
-    where = _secured(stream._called or stream.peer.endpoint)
-    if name is not None:
-        where = where.replace(host=name)
     if serving:
         if trust is not None:
             raise ValueError("trust= says whom a client trusts, and this side is the server")
         side = _core.ServerTls((identity or Identity.of_user())._pem, True, _protocols(alpn))
         await _shake(stream, side, "localhost")
     else:
+        where = _place(stream, name)
         mine = _client_identity(where, identity)
         decision = decide(where, trust, KnownPeers(), mine.fingerprint if mine else None)
         await _shake(stream, _client(decision, mine, _protocols(alpn)), _server_name(where), decision)
     stream._endpoint = _secured(stream._endpoint)
+
+
+def _place(stream: Connection, name: str | None) -> Endpoint:
+    """Where a client is, as known_peers calls it."""
+    where = stream._called or stream.peer.endpoint
+    if where.carrier in ("unix", "mem") and not where.path:
+        # Who has called over a Unix socket has no name: the one that he called is the place.
+        where = stream._endpoint
+    if where.carrier == "mem":
+        return Endpoint.parse(f"tls+unix://@mem-{where.host}")
+    if where.host is None:
+        return _secured(where)
+    return _secured(where).replace(host=name or where.host)
 
 
 async def _connect(
@@ -261,8 +272,10 @@ def _secured(endpoint: Endpoint) -> Endpoint:
     if endpoint.carrier == "tls" or "tls" in endpoint.modifiers:
         return endpoint
     query = {name: value for name, value in endpoint.query.items() if name != "plaintext"}
-    if endpoint.carrier in ("unix", "mem"):
-        return endpoint.replace(scheme="tls+unix", query=query) if endpoint.carrier == "unix" else endpoint
+    if endpoint.carrier == "mem":
+        return endpoint
+    if endpoint.carrier == "unix":
+        return endpoint.replace(scheme="tls+unix", query=query)
     return endpoint.replace(scheme="tls", query=query)
 
 

@@ -419,6 +419,11 @@ impl Stream {
         self.readable || !self.inbox.is_empty() || self.received_end || self.receive_failure.is_some()
     }
 
+    /// Whether a receive that was blocked has left something in the kernel, of which there will be no news (`sealed`).
+    pub fn left_unread(&self) -> bool {
+        self.tls.is_some() && self.readable
+    }
+
     /// Whether `send` would take something now (or fail at once).
     pub fn has_room(&self) -> bool {
         !self.over_high || self.send_failure.is_some()

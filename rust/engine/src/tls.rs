@@ -36,4 +36,4 @@ pub const RECORD_BYTES: usize = 16_384;
 const OVERHEAD_BYTES: usize = 5 + 1 + 16;
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -196,3 +196,6 @@ fn with_buffer<R>(body: impl FnOnce(&mut [u8]) -> R) -> R {
 const SEAL_BYTES: usize = 4 * RECORD_BYTES;
 /// How many reads may give no plaintext before the other connections have their turn.
 const FRUITLESS_READS: usize = 4;
+
+#[cfg(test)]
+mod tests;

@@ -7,24 +7,24 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 
-struct Key {
+pub struct Key {
     pem: Vec<u8>,
     fingerprint: Fingerprint,
 }
 
-fn key() -> Key {
+pub fn key() -> Key {
     let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap().self_signed(&pair).unwrap();
     let pem = (pair.serialize_pem() + &certificate.pem()).into_bytes();
     Key { pem, fingerprint: fingerprint(certificate.der()).unwrap() }
 }
 
-fn server(key: &Key, clients: Clients) -> ServerTls {
+pub fn server(key: &Key, clients: Clients) -> ServerTls {
     ServerTls::new(&key.pem, clients, vec![b"one".to_vec(), b"two".to_vec()]).unwrap()
 }
 
 /// A client that expects this key and has another one, if one is given.
-fn client(expected: &Key, own: Option<&Key>) -> ClientTls {
+pub fn client(expected: &Key, own: Option<&Key>) -> ClientTls {
     let own = own.map(|own| own.pem.as_slice());
     ClientTls::new(vec![expected.fingerprint], Vec::new(), Roots::None, false, own, vec![b"two".to_vec()]).unwrap()
 }
@@ -103,9 +103,15 @@ fn pair() -> (End, End) {
 }
 
 /// With records of at most `bytes`, as small machines have them.
-fn in_fragments(of: &ServerTls, bytes: usize) -> ServerTls {
+pub fn in_fragments(of: &ServerTls, bytes: usize) -> ServerTls {
     let mut config = (*of.config).clone();
     config.max_fragment_size = Some(bytes);
+    ServerTls { config: std::sync::Arc::new(config), authorized: of.authorized.clone() }
+}
+
+pub fn with_tickets(of: &ServerTls, count: usize) -> ServerTls {
+    let mut config = (*of.config).clone();
+    config.send_tls13_tickets = count;
     ServerTls { config: std::sync::Arc::new(config), authorized: of.authorized.clone() }
 }
 

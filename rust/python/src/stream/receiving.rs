@@ -193,9 +193,9 @@ impl StreamShared {
         })
     }
 
-    /// Whether a receive that was blocked has left something in the kernel, of which there will be no news. A thread asks `poll` anyway.
+    /// Whether a receive that was blocked is worth a try in the next turn. A thread asks `poll` anyway.
     fn must_come_again(&self, engine: Option<&Engine>) -> bool {
-        self.reactor.is_some() && engine.is_some_and(Engine::readable)
+        self.reactor.is_some() && engine.is_some_and(Engine::left_unread)
     }
 
     fn finished_receiving(&self) {
