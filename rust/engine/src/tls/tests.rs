@@ -260,7 +260,10 @@ fn garbage_anywhere_is_a_fault_and_no_panic() {
         let outcome = before.chunks(1 + random.below(400)).try_for_each(|part| theirs.take(part));
         if outcome.is_ok() && theirs.session.ended() {
             // The version that a record names means nothing (RFC 8446 §5.1).
-            assert!(theirs.plain.len() == 600 && [0, 1, 2].iter().any(|back| wire[at - back.min(&at)] == 23), "at {at}");
+            assert!(
+                theirs.plain.len() == 600 && [0, 1, 2].iter().any(|back| wire[at - back.min(&at)] == 23),
+                "at {at}"
+            );
             continue;
         }
         // A length that has grown waits for bytes that do not come.

@@ -1,0 +1,13 @@
+//! The fuzz target of this crate, without a fuzzer: its corpus and seeded changes of it (fuzz/README.md).
+
+#![allow(clippy::unwrap_used)] // the corpus is part of the repository: without it there is nothing to test
+
+#[path = "../../../fuzz/properties/replay.rs"]
+mod replay;
+#[path = "../../../fuzz/properties/tls_session.rs"]
+mod tls_session;
+
+#[test]
+fn tls_session_keeps_its_properties() {
+    replay::replay("tls_session", 1000, tls_session::check);
+}
