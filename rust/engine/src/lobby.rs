@@ -375,3 +375,6 @@ fn ip(address: &SocketAddrAny) -> Option<IpAddr> {
 const ARRIVALS: usize = 64;
 /// How many one caller may push out.
 const EVICTIONS: usize = 4;
+
+#[cfg(test)]
+mod tests;
