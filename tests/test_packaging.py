@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"endpoint", "grammar", "schemes", "errors", "exposure", "fingerprint", "trust", "identity", "limits"})
     | {"home", "kept_file"},  # the files that values are read from
     frozenset({"authorized_peers", "known_peers", "trusting"}),
-    frozenset({"connection", "datagram", "listener", "drivers", "race"}),
+    frozenset({"connection", "datagram", "securing", "listener", "drivers", "race"}),
     frozenset({"types"}),
     frozenset({"", "verbs", "opening", "serving", "relaying", "forwarding", "sync"}),  # "" is socketkit/__init__.py
     frozenset({"inspect", "testing"}),
@@ -36,6 +36,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 # Modules (or folders of them) without a test file of their own: where their tests are instead, and why.
 TESTED_ELSEWHERE = {
     "grammar.py": "tests/test_endpoint.py",  # a grammar is what Endpoint.parse takes
+    "securing.py": "tests/types/test_tls.py",  # half of it: what connects needs both
     "schemes.py": "tests/test_endpoint.py",  # the table behind the grammar
     "testing": "tests/conformance/test_streams.py",  # the suite: its test is that every stream type is run through it
 }

@@ -212,9 +212,9 @@ class Stream(Connection):
         Raises UntrustedPeer, PeerViolation when the peer does not speak TLS 1.3, BrokenConnection. After an error, or
         when cancelled, the connection is reset: half a handshake is of no use.
         """
-        from .types import tls
+        from . import securing
 
-        await tls.start(self, server_side=server_side, name=name, alpn=alpn, trust=trust, identity=identity)
+        await securing.start(self, server_side=server_side, name=name, alpn=alpn, trust=trust, identity=identity)
 
     async def lines(self, *, max_bytes: int = 65_536) -> AsyncIterator[bytes]:
         """The lines of the stream without their ends (LF or CRLF); the last one needs none.

@@ -143,9 +143,9 @@ class Stream(Connection):
         identity: Identity | None = None,
     ) -> None:
         """As `socketkit.Stream.start_tls`."""
-        from .types import tls
+        from . import securing
 
-        block(tls.start(self, server_side=server_side, name=name, alpn=alpn, trust=trust, identity=identity))
+        block(securing.start(self, server_side=server_side, name=name, alpn=alpn, trust=trust, identity=identity))
 
     def send_fds(self, data: bytes, fds: Sequence[int]) -> None:
         """As `socketkit.Stream.send_fds`."""

@@ -157,18 +157,28 @@ def test_a_revoked_key_is_refused(run: Run) -> None:
     run(main())
 
 
-def test_unknown_key_asks_before_anything_is_kept(run: Run, tmp_path: Path) -> None:
+def test_unknown_key_tells_what_to_ask(run: Run) -> None:
+    """A person is asked about a key of which nothing is known; nothing is kept before he has answered."""
+
     async def main() -> None:
-        driver, identity = LoopDriver.current(), Identity.new()
+        identity = Identity.new()
+
+        async def refused(where: Endpoint) -> UntrustedPeer:
+            with pytest.raises(UntrustedPeer) as raised:
+                await tls.connect(Stream, where, LoopDriver.current(), LIMITS, first_use=False)
+            return raised.value
+
         async with serve("tls://127.0.0.1:0", who, identity=identity) as server:
             where = bare(server.local)
-            assert await tls.unknown_key(where, driver, LIMITS) == (place_of(where), identity.fingerprint)
+            failure = await refused(where)
+            assert tls.unknown_key(where, failure) == (place_of(where), identity.fingerprint)
             assert KnownPeers().entries() == ()
-            assert await tls.unknown_key(server.local, driver, LIMITS) is None
-            KnownPeers().add(place_of(where), identity.fingerprint)
-            assert await tls.unknown_key(where, driver, LIMITS) is None
-        async with serve("tls://127.0.0.1:0", who) as server:
-            assert await tls.unknown_key(bare(server.local), driver, LIMITS) is None  # this user's own
+            pinned = where.replace(query={"pin": Identity.new().fingerprint})
+            assert tls.unknown_key(pinned, await refused(pinned)) is None
+            KnownPeers().add(place_of(where), Identity.new().fingerprint)
+            assert tls.unknown_key(where, await refused(where)) is None  # known, and another one
+        async with serve("tls://127.0.0.1:0", who) as server:  # this user's own
+            (await tls.connect(Stream, bare(server.local), LoopDriver.current(), LIMITS, first_use=False)).abort()
 
     run(main())
 

@@ -36,7 +36,7 @@ impl RelayShared {
     /// After news of one of its streams.
     pub fn step(&self, py: Python<'_>) {
         let moved = match &mut *self.stage() {
-            Stage::Moving(mover) => mover.step(py, &self.a, &self.b),
+            Stage::Moving(mover) => mover.step(&self.a, &self.b),
             _ => return,
         };
         match moved {
@@ -160,12 +160,12 @@ impl Mover {
     }
 
     /// Moves what can be moved in one turn.
-    fn step(&mut self, py: Python<'_>, a: &Arc<StreamShared>, b: &Arc<StreamShared>) -> Moved {
+    fn step(&mut self, a: &Arc<StreamShared>, b: &Arc<StreamShared>) -> Moved {
         let before = self.failure;
-        let mut more = self.run(py, Which::A, a, b) | self.run(py, Which::B, b, a);
+        let mut more = self.run(Which::A, a, b) | self.run(Which::B, b, a);
         if self.failure != before {
             // What came before the failure is still to be delivered.
-            more |= self.run(py, Which::A, a, b) | self.run(py, Which::B, b, a);
+            more |= self.run(Which::A, a, b) | self.run(Which::B, b, a);
         }
         self.find_lost(a, b);
         self.more = more;
@@ -194,13 +194,7 @@ impl Mover {
     }
 
     /// Runs the direction that starts at `from`; true if it wants another turn.
-    fn run(
-        &mut self,
-        py: Python<'_>,
-        from: Which,
-        source: &Arc<StreamShared>,
-        destination: &Arc<StreamShared>,
-    ) -> bool {
+    fn run(&mut self, from: Which, source: &Arc<StreamShared>, destination: &Arc<StreamShared>) -> bool {
         let failing = self.failure.is_some();
         let way = match from {
             Which::A => &mut self.a_to_b,
@@ -209,7 +203,7 @@ impl Mover {
         if way.over {
             return false;
         }
-        match way.run(py, source, destination, failing) {
+        match way.run(source, destination, failing) {
             Ok(more) => more,
             Err((true, errno)) => {
                 way.drained = true;
@@ -252,7 +246,6 @@ impl Way {
     /// Whether it wants another turn. An error is the source's (true) or the destination's.
     fn run(
         &mut self,
-        py: Python<'_>,
         source: &Arc<StreamShared>,
         destination: &Arc<StreamShared>,
         failing: bool,
