@@ -28,10 +28,13 @@ impl AuthorizedFile {
         Self { path: path.to_owned(), read: Mutex::default() }
     }
 
-    /// Nobody is allowed by a file that is gone or cannot be understood.
+    /// Nobody is allowed by a file that is gone or cannot be understood, or that another user could have written.
     pub fn allows(&self, peer: &Fingerprint) -> bool {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(metadata) = std::fs::metadata(&self.path) else { return false };
+        if !is_ours_alone(&metadata) {
+            return false;
+        }
         let version = Version::of(&metadata);
         if read.as_ref().is_none_or(|(known, _)| *known != version) {
             *read = load(&self.path).map(|authorized| (version, authorized));
@@ -49,6 +52,11 @@ impl Version {
     fn of(metadata: &Metadata) -> Self {
         Self { inode: metadata.ino(), bytes: metadata.len(), changed: (metadata.ctime(), metadata.ctime_nsec()) }
     }
+}
+
+fn is_ours_alone(metadata: &Metadata) -> bool {
+    let owners = [0, rustix::process::geteuid().as_raw()];
+    owners.contains(&metadata.uid()) && metadata.mode() & 0o022 == 0
 }
 
 fn load(path: &Path) -> Option<Authorized> {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -372,6 +373,19 @@ fn the_list_is_read_again_when_it_has_changed() {
     assert!(!list.allows(&other.fingerprint));
     fs::remove_file(&path).unwrap();
     assert!(!list.allows(&other.fingerprint));
+}
+
+#[test]
+fn a_list_that_others_can_write_lets_nobody_in() {
+    let one = key();
+    let path = file();
+    fs::write(&path, format!("{}\n", one.fingerprint)).unwrap();
+    let list = AuthorizedFile::new(&path);
+    for (mode, allowed) in [(0o600, true), (0o664, false), (0o644, true), (0o602, false)] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(list.allows(&one.fingerprint), allowed, "mode {mode:o}");
+    }
+    fs::remove_file(&path).unwrap();
 }
 
 #[test]
