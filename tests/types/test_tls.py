@@ -772,3 +772,36 @@ def test_relaying_what_is_sealed_is_refused(run: Run) -> None:
                 await relay(a, b)
 
     run(main())
+
+
+# --- in place (more of it in tests/test_connection.py)
+
+
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "unix://{}/socket", "mem://"])
+def test_start_on_each_carrier(run: Run, url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        trust = Trust.pin(Identity.of_user().fingerprint)
+        for turned in (False, True):
+            async with stream_pair(url.format(tmp_path)) as pair:
+                client, server = reversed(pair) if turned else pair
+                both = client.start_tls(server_side=False, trust=trust), server.start_tls(server_side=True)
+                await asyncio.gather(*both)
+                assert client.peer.fingerprint == Identity.of_user().fingerprint
+        async with stream_pair(url.format(tmp_path)) as (_, server):
+            with pytest.raises(ValueError, match="this side is the server"):
+                await server.start_tls(trust=trust)
+
+    run(main())
+
+
+def test_the_sides_that_are_kept_are_few(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        monkeypatch.setattr(tls, "CLIENTS_KEPT", 2)
+        tls._clients.clear()
+        async with serve("tls://127.0.0.1:0", echo) as server:
+            for number in range(4):
+                async with connect(bare(server.local, trust="danger_anyone", alpn=f"x{number}")):
+                    pass
+            assert len(tls._clients) == 2
+
+    run(main())
