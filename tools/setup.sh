@@ -126,7 +126,7 @@ build_engine() {
         [ -z "$(find rust Cargo.toml Cargo.lock pyproject.toml -newer "$stamp" 2>/dev/null | head -n 1)" ]; then
         return
     fi
-    say "building the engine in release mode$([ -d target/release ] || echo " (the first time takes a minute)")"
+    say "building the engine in release mode$([ -d target/release ] || echo " (the first time takes three minutes)")"
     : >"$stamp.new" # taken before the build: what is edited while it runs is built the next time
     # Editable: the Python source is used where it is, and the compiled module is put beside it. Not by `maturin develop`,
     # which installs the group `dev` by an option that Debian 12's pip lacks.

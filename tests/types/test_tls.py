@@ -32,7 +32,7 @@ from socketkit import (
     UntrustedPeer,
     connect,
     listen,
-    relay,
+    securing,
     serve,
     sync,
 )
@@ -765,15 +765,6 @@ def test_a_cancelled_connect_leaves_nothing(run: Run) -> None:
     run(main())
 
 
-def test_relaying_what_is_sealed_is_refused(run: Run) -> None:
-    async def main() -> None:
-        async with stream_pair("tls://127.0.0.1:0") as (_, a), stream_pair() as (_, b):
-            with pytest.raises(SocketError):
-                await relay(a, b)
-
-    run(main())
-
-
 # --- in place (more of it in tests/test_connection.py)
 
 
@@ -796,12 +787,12 @@ def test_start_on_each_carrier(run: Run, url: str, tmp_path: Path) -> None:
 
 def test_the_sides_that_are_kept_are_few(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
-        monkeypatch.setattr(tls, "CLIENTS_KEPT", 2)
-        tls._clients.clear()
+        monkeypatch.setattr(securing, "CLIENTS_KEPT", 2)
+        securing._clients.clear()
         async with serve("tls://127.0.0.1:0", echo) as server:
             for number in range(4):
                 async with connect(bare(server.local, trust="danger_anyone", alpn=f"x{number}")):
                     pass
-            assert len(tls._clients) == 2
+            assert len(securing._clients) == 2
 
     run(main())

@@ -109,6 +109,12 @@ impl Lobby {
         if let Some(arrival) = self.arrivals.pop_front() {
             return Ok(Step::Arrived(Box::new(arrival)));
         }
+        self.let_in(now, evict)
+    }
+
+    /// As `accept`, but those who have arrived stay for the next one who accepts: for a lobby under TLS, whose callers must get on with
+    /// their handshakes whether somebody accepts or not.
+    pub fn let_in(&mut self, now: Instant, evict: &mut dyn FnMut(Place) -> bool) -> Result<Step, Errno> {
         if self.admission.full() || self.arrivals.len() >= ARRIVALS {
             return Ok(Step::Full);
         }

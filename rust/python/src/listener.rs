@@ -149,6 +149,9 @@ impl Listener {
         let shared =
             Arc::new(ListenerShared { reactor, make, rules, subject: OnceLock::new(), state: Mutex::new(state) });
         if let Some(reactor) = &shared.reactor {
+            if tls.is_some() {
+                shared.watch_doors(&mut shared.state().lobby).map_err(os_error)?;
+            }
             reactor.get().guard_listener(&shared).map_err(os_error)?;
         }
         Ok(Self { shared })
@@ -228,13 +231,15 @@ impl Listener {
             state.lobby.admission().released(place);
             state.held.remove(&place);
             ring(state.bell.as_ref());
-            if full {
-                state.acceptors.pop_front()
-            } else {
-                None
+            if !full {
+                return;
             }
+            state.acceptors.pop_front()
         };
-        shared.resume_later(slf.py(), next);
+        match next {
+            Some(next) => shared.resume_later(slf.py(), Some(next)),
+            None => shared.go_on(slf.py()),
+        }
     }
 }
 
@@ -299,13 +304,24 @@ impl ListenerShared {
         evicted: &mut Vec<Arc<StreamShared>>,
     ) -> Result<Result<Box<lobby::Arrival>, Wait>, Failure> {
         let mut state = self.state();
-        let state = &mut *state;
         if state.closed() {
             return Err(Failure::Closed);
         }
         if state.relayed {
             return Err(Failure::Busy);
         }
+        self.let_in(py, &mut state, evicted, true)
+    }
+
+    /// Lets callers in until one has arrived (to `take`), or there is nothing more to do now.
+    #[allow(clippy::type_complexity, reason = "an arrival or a wait, said once")]
+    fn let_in(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        state: &mut State,
+        evicted: &mut Vec<Arc<StreamShared>>,
+        take: bool,
+    ) -> Result<Result<Box<lobby::Arrival>, Wait>, Failure> {
         let now = Instant::now();
         if state.rests_until.is_some_and(|until| now < until) {
             return Ok(Err(Wait::Caller));
@@ -326,7 +342,9 @@ impl ListenerShared {
             if !state.budget.allows(turn) {
                 return Ok(Err(Wait::NextTurn));
             }
-            match state.lobby.accept(now, &mut evict).map_err(Failure::Os)? {
+            let lobby = &mut state.lobby;
+            let step = if take { lobby.accept(now, &mut evict) } else { lobby.let_in(now, &mut evict) };
+            match step.map_err(Failure::Os)? {
                 Step::Arrived(arrival) => {
                     state.accepted += 1;
                     state.budget.spend(0);
@@ -345,6 +363,42 @@ impl ListenerShared {
                 }
             }
         }
+    }
+
+    /// Under TLS callers shake hands whether somebody accepts or not: whoever connects waits for that.
+    fn go_on(self: &Arc<Self>, py: Python<'_>) {
+        let mut evicted = Vec::new();
+        {
+            let mut state = self.state();
+            if !state.lobby.sealed() || state.closed() {
+                return;
+            }
+            let again = match self.let_in(py, &mut state, &mut evicted, false) {
+                Ok(Err(Wait::NextTurn)) => Some(Duration::ZERO),
+                Err(Failure::Os(number)) if is_exhaustion(number) => {
+                    state.rests_until = Some(Instant::now() + REST);
+                    state.exhausted += 1;
+                    Some(REST)
+                }
+                _ => None,
+            };
+            let token = state.lobby.doors().first().and_then(|door| door.token);
+            if let (Some(reactor), Some(token), Some(again)) = (&self.reactor, token, again) {
+                let _ = reactor.get().set_timer(again, token);
+            }
+        }
+        for stream in evicted {
+            stream.evict(py);
+        }
+    }
+
+    fn watch_doors(self: &Arc<Self>, lobby: &mut Lobby) -> Result<(), Errno> {
+        let Some(reactor) = &self.reactor else { return Ok(()) };
+        for door in lobby.doors().iter_mut().filter(|door| door.token.is_none()) {
+            let tenant = Tenant::Listener(Arc::clone(self));
+            door.token = Some(reactor.get().register(tenant, door.source.as_fd(), Interest::Read)?);
+        }
+        Ok(())
     }
 
     /// Goes on with handshakes, a bounded number; for the rest the next turn comes soon.
@@ -449,13 +503,7 @@ impl ListenerShared {
             state.acceptors.push_back(me.clone_ref(py));
         }
         let Some(reactor) = &self.reactor else { return Ok(()) };
-        for door in state.lobby.doors() {
-            if door.token.is_none() {
-                let tenant = Tenant::Listener(Arc::clone(self));
-                let registered = reactor.get().register(tenant, door.source.as_fd(), Interest::Read);
-                door.token = Some(registered.map_err(os_error)?);
-            }
-        }
+        self.watch_doors(&mut state.lobby).map_err(os_error)?;
         let token = state.lobby.doors().first().and_then(|door| door.token);
         if let (Some(until), Some(token)) = (state.rests_until, token) {
             let rest = until.saturating_duration_since(Instant::now());
@@ -476,7 +524,7 @@ impl ListenerShared {
         drop(acceptors);
     }
 
-    pub fn on_ready(&self, token: Token, woken: &mut Vec<OperationRef>) {
+    pub fn on_ready(self: &Arc<Self>, token: Token, woken: &mut Vec<OperationRef>) {
         let next = {
             let mut state = self.state();
             if let Some(door) = state.lobby.doors().iter_mut().find(|door| door.token == Some(token)) {
@@ -488,10 +536,13 @@ impl ListenerShared {
                 state.acceptors.pop_front()
             }
         };
-        Python::attach(|py| woken.extend(next.filter(|next| next.notify(py))));
+        Python::attach(|py| match next {
+            Some(next) => woken.extend(Some(next).filter(|next| next.notify(py))),
+            None => self.go_on(py),
+        });
     }
 
-    pub fn on_timer(&self, woken: &mut Vec<OperationRef>) {
+    pub fn on_timer(self: &Arc<Self>, woken: &mut Vec<OperationRef>) {
         let next = {
             let mut state = self.state();
             for door in state.lobby.doors() {
@@ -499,7 +550,10 @@ impl ListenerShared {
             }
             state.acceptors.pop_front()
         };
-        Python::attach(|py| woken.extend(next.filter(|next| next.notify(py))));
+        Python::attach(|py| match next {
+            Some(next) => woken.extend(Some(next).filter(|next| next.notify(py))),
+            None => self.go_on(py),
+        });
     }
 
     /// For a thread that blocks: what `poll` must tell of.
