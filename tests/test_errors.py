@@ -6,6 +6,7 @@ import copy
 import errno
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ from socketkit.errors import (
     Unsupported,
     UntrustedPeer,
     explain,
+    explained,
     from_errno,
     raisable,
 )
@@ -199,3 +201,14 @@ print("passed")
         check=False,
     )
     assert (done.stdout, done.stderr) == (b"passed\n", b"")
+
+
+@pytest.mark.parametrize("module", ["connection.py", "exposure.py", "trusting.py", "types/unix.py"])
+def test_errors_name_pages_that_exist(module: str) -> None:
+    """A note, which a traceback shows: the words of the error stay one sentence with its remedy."""
+    root = Path(__file__).parents[1]
+    source = (root / "python" / "socketkit" / module).read_text()
+    pages = set(re.findall(r'"(open-ports|unencrypted|hijacking|man-in-the-middle|denial-of-service)"', source))
+    assert pages
+    assert all((root / "docs" / "threats" / f"{page}.md").is_file() for page in pages)
+    assert explained(SocketError("connect", None, "why"), pages.pop()).__notes__[0].startswith("see docs/threats/")

@@ -19,6 +19,7 @@ from .errors import (
     PeerViolation,
     SocketError,
     UntrustedPeer,
+    explained,
     from_errno,
     raisable,
 )
@@ -316,7 +317,8 @@ def failure(kind: str, subject: Any, operation: str, detail: int, words: str) ->
         presented, _, why = words.partition(" ")
         return raisable(UntrustedPeer)(operation, where, why, detail, presented=presented or None)
     if kind == "cut":
-        return raisable(BrokenConnection)(operation, where, f"cut by limits.{words}: {_CUTS[words]}", detail)
+        cut = raisable(BrokenConnection)(operation, where, f"cut by limits.{words}: {_CUTS[words]}", detail)
+        return explained(cut, "denial-of-service")
     if kind == "tls":
         return raisable(BrokenConnection)(operation, where, words, detail)
     reason: type[SocketError] = {"connect": ConnectError, "accept": SocketError}.get(operation, BrokenConnection)

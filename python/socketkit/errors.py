@@ -160,6 +160,12 @@ def from_errno(kind: type[SocketError], operation: str, endpoint: Endpoint | Non
     return raisable(kind)(operation, endpoint, explain(number), number)
 
 
+def explained(error: _E, threat: str) -> _E:
+    """`error` with a note that names the page about the threat behind it."""
+    error.add_note(f"see docs/threats/{threat}.md")
+    return error
+
+
 def raisable(kind: type[_E]) -> type[_E]:
     """`kind`, or its subclass that anyio's users catch too if anyio is loaded by the time of raising."""
     if "anyio" not in sys.modules:

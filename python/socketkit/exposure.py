@@ -13,7 +13,7 @@ import errno
 from _socket import AF_INET, AF_INET6, inet_pton
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import ConnectError, ListenError, SocketError, raisable
+from .errors import ConnectError, ListenError, SocketError, explained, raisable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +119,8 @@ def _says(endpoint: Endpoint, parameter: str) -> bool:
 
 
 def _refusal(kind: type[_Error], operation: str, endpoint: Endpoint, reason: str) -> _Error:
-    return raisable(kind)(operation, endpoint, reason, errno.EPERM)
+    threat = "unencrypted" if operation == "connect" else "open-ports"
+    return explained(raisable(kind)(operation, endpoint, reason, errno.EPERM), threat)
 
 
 def _encrypted(endpoint: Endpoint) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from .errors import UntrustedPeer
+from .errors import UntrustedPeer, explained
 from .known_peers import add_command, place_of, replace_command
 from .schemes import ip_address
 from .trust import Trust
@@ -82,7 +82,8 @@ class Decision:
     def refusal(self, presented: str | None, operation: str = "connect") -> UntrustedPeer:
         """The error for a peer that showed this key (None: none) and is not accepted; it names the way out."""
         reason = self.reason(presented)
-        return UntrustedPeer(operation, self.endpoint, reason, presented=presented, expected=self.expected)
+        error = UntrustedPeer(operation, self.endpoint, reason, presented=presented, expected=self.expected)
+        return explained(error, "man-in-the-middle")
 
     def reason(self, presented: str | None) -> str:
         """Why a peer with this key (None: none) is not accepted, and what to do if it should be."""

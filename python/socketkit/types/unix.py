@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from ..connection import adopt
-from ..errors import ConnectError, ListenError, from_errno, raisable
+from ..errors import ConnectError, ListenError, explained, from_errno, raisable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,13 +127,14 @@ def _require_known(sock: socket.socket, endpoint: Endpoint, expected: int | None
     anybody = abstract or any(_is_open_to_all(above) for above in (folder, *_above(folder)))
     doubt = "and anybody could" if anybody else "who is neither you, nor root, nor the folder's owner"
     accept = endpoint.replace(query={**endpoint.query, "uid": str(uid)})
-    raise raisable(ConnectError)(
+    refusal = raisable(ConnectError)(
         "connect",
         endpoint,
         f"{_described(uid)} listens there, {doubt}: write {accept} if that is your server, "
         "or have it listen in a folder of its own, as in /run/NAME",
         errno.EPERM,
     )
+    raise explained(refusal, "hijacking")
 
 
 def _expected(endpoint: Endpoint) -> int | None:
