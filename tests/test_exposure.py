@@ -220,8 +220,8 @@ def test_the_words() -> None:
         "or seqpacket+tcp://db.example:5432?plaintext=yes to allow it"
     )
     assert refused(require_identified, Endpoint.parse("tls://*:7000?alpn=h2"), everywhere, False) == (
-        "listen tls://*:7000?alpn=h2: anybody on other machines could connect: list the keys of those who may in "
-        "authorized_peers, write tls://*:7000?alpn=h2&public=yes to serve everybody, "
+        "listen tls://*:7000?alpn=h2: anybody on other machines could connect: let those in who may, by their "
+        "keys (`socketkit trust add --authorized sk1:...`), write tls://*:7000?alpn=h2&public=yes to serve everybody, "
         "or leave the host out to stay on this machine (tls://:7000?alpn=h2)"
     )
     assert refused(inherited_refusal, Endpoint.parse("fd://3"), ListenError, "listen", ("::", 80, 0, 0)) == (

@@ -64,8 +64,9 @@ def require_identified(endpoint: Endpoint, addresses: Sequence[Address], authori
         ListenError,
         "listen",
         endpoint,
-        "anybody on other machines could connect: list the keys of those who may in authorized_peers, "
-        f"write {_allowed(endpoint, 'public')} to serve everybody, or leave the host out to stay on this machine "
+        "anybody on other machines could connect: let those in who may, by their keys "
+        f"(`socketkit trust add --authorized sk1:...`), write {_allowed(endpoint, 'public')} to serve everybody, "
+        f"or leave the host out to stay on this machine "
         f"({home})",
     )
 
