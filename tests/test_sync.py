@@ -387,18 +387,19 @@ def test_closing_gives_up_on_a_peer_that_does_not_read() -> None:
 
 
 def test_what_was_taken_goes_out_with_later_calls() -> None:
+    first, second = b"a" * BIG, b"b" * BIG  # made before the time runs
     with pair(limits=Limits(message_bytes=BIG)) as (ours, theirs):
         with sync.timeout(0.05):
-            ours.send(b"a" * BIG)
+            ours.send(first)
         with pytest.raises(TimeoutError), sync.timeout(0.05):
-            ours.send(b"b" * BIG)
+            ours.send(second)
         with in_thread(lambda: theirs.receive_exactly(BIG)) as receiving:
             with pytest.raises(TimeoutError), sync.timeout(10):
                 while not receiving.done:
                     with suppress(TimeoutError), sync.timeout(0.01):
                         ours.receive()
                 raise TimeoutError
-            assert receiving.result() == b"a" * BIG
+            assert receiving.result() == first
         ours.send(b"c")
         assert theirs.receive() == b"c"
 

@@ -19,6 +19,7 @@ from tests.threats.namespaces import Host, Network
 from tests.threats.running import Running
 
 SERVED_SHARE = 0.99
+LATE = "p99"
 SLOWER = 5
 FLOOR_MS = 20.0
 MEMORY_BYTES = 16 * watching.MEGABYTE
@@ -82,7 +83,7 @@ class Outcome:
             found.append(f"{self.after['failed']} failed after the attack: {self.after['failures']}")
         allowed = SLOWER * max(FLOOR_MS, self.before["p99_ms"])
         if self.during["p99_ms"] > allowed:
-            found.append(f"p99 {self.during['p99_ms']} ms, allowed {allowed} ms")
+            found.append(f"{LATE} {self.during['p99_ms']} ms, allowed {allowed} ms")
         if self.grown_bytes > memory_bytes:
             found.append(f"memory grew by {self.grown_bytes} bytes, allowed {memory_bytes}")
         if self.left:
@@ -90,6 +91,11 @@ class Outcome:
         if self.stats is None:
             found.append("the server answers no more")
         return found
+
+    @property
+    def only_late(self) -> bool:
+        found = self.faults()
+        return bool(found) and all(fault.startswith(LATE) for fault in found)
 
     def check(self, *, memory_bytes: int = MEMORY_BYTES) -> None:
         found = self.faults(memory_bytes=memory_bytes)
@@ -171,8 +177,20 @@ def besiege(
 ) -> list[Outcome]:
     """Attack all targets at once; `seconds` count from the moment when the last attacker opens no more.
 
-    A tool does not tell when that is: for it they count from its start.
+    A tool does not tell when that is: for it they count from its start. If nothing was wrong but that answers came
+    late, the attack is repeated once: a second in which the machine did something else looks the same.
     """
+    outcomes = _besiege(network, targets, folder, seconds, opening_seconds)
+    if any(outcome.only_late for outcome in outcomes):
+        again = folder / "again"
+        again.mkdir()
+        outcomes = _besiege(network, targets, again, seconds, opening_seconds)
+    return outcomes
+
+
+def _besiege(
+    network: Network, targets: Sequence[Target], folder: Path, seconds: float, opening_seconds: float
+) -> list[Outcome]:
     besieged = [_Besieged(network, target, PORT + n, folder) for n, target in enumerate(targets)]
     with ExitStack() as stack:
         for each in besieged:
