@@ -38,11 +38,18 @@ fn outcome(data: &[u8], step: usize) -> (Option<String>, bool) {
 
 fn server() -> &'static ServerTls {
     static SERVER: OnceLock<ServerTls> = OnceLock::new();
-    SERVER.get_or_init(|| match ServerTls::new(IDENTITY, Clients::Asked, vec![b"h2".to_vec()]) {
+    SERVER.get_or_init(|| match ServerTls::new(&identity(), Clients::Asked, vec![b"h2".to_vec()]) {
         Ok(server) => server,
         Err(failure) => panic!("{failure}"),
     })
 }
 
-/// Nobody's: it is public.
-const IDENTITY: &[u8] = include_bytes!("../identity.pem");
+/// A new one each time: no key lies in the repository, and none of the properties depends on it.
+fn identity() -> Vec<u8> {
+    let made = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519)
+        .and_then(|pair| Ok((rcgen::CertificateParams::new(vec!["localhost".to_owned()])?.self_signed(&pair)?, pair)));
+    match made {
+        Ok((certificate, pair)) => (pair.serialize_pem() + &certificate.pem()).into_bytes(),
+        Err(failure) => panic!("{failure}"),
+    }
+}
