@@ -642,6 +642,29 @@ def test_who_sends_nothing_in_time_is_reset_and_penalised(run: Run, kinds: tuple
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("url", ["tcp4://127.0.0.1:0", "tls://127.0.0.1:0"])
+def test_who_only_listens_is_served(run: Run, url: str) -> None:
+    """The target speaks, and expects no word."""
+
+    async def tell(stream: Stream) -> None:
+        await stream.send(b"now, ")
+        await asyncio.sleep(1.7)
+        await stream.send(b"and later")
+
+    async def main() -> None:
+        limits = Limits(first_message_seconds=0.3)
+        async with serve("tcp4://127.0.0.1:0", tell) as target, listen(url, limits=limits) as listener:
+            forwarding = asyncio.ensure_future(relay(listener, target.local))
+            async with connect(listener.local) as caller:
+                assert b"".join([chunk async for chunk in caller]) == b"now, and later"
+            assert listener.stats["first_message"] == 0
+            forwarding.cancel()
+            await asyncio.wait([forwarding])
+
+    run(main())
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", LIMITED)
 def test_a_pair_in_which_nothing_moves_is_reset(run: Run, kinds: tuple[str, str], tmp_path: Path) -> None:
     async def main() -> None:

@@ -109,7 +109,8 @@ impl Guards {
             waiting: !blocked(out) && !blocked(back),
             inside: false,
             unsent: blocked(back),
-            messages: out.read > 0 || out.drained,
+            // Whom the target has spoken to is served: only the target knows whether it waits for an answer.
+            messages: out.read > 0 || out.drained || back.delivered > 0,
         };
         let target = Facts { received: back.read, sent: out.delivered, unsent: blocked(out), ..caller };
         let caller = self.caller.check(&caller, limits, now);

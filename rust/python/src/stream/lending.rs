@@ -131,6 +131,8 @@ impl StreamShared {
         let state = &mut *state;
         let engine = state.engine.as_mut().ok_or(Errno::PIPE)?;
         engine.send(data, || Box::new(data.to_vec()))?;
+        // Whom the other side speaks to is served, whether it waits for an answer or not.
+        state.messages = true;
         self.watch(state)
     }
 
