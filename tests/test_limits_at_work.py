@@ -261,6 +261,28 @@ def test_who_has_something_to_say_is_not_evicted(run: Run) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("framed", [False, True])
+def test_an_end_is_no_proof(run: Run, framed: bool) -> None:
+    """Who ends without a word is as silent as before."""
+    heard: list[BaseException] = []
+
+    async def handle(stream: Stream) -> None:
+        try:
+            await (stream.receive_exactly(1) if framed else stream.receive())
+        except EndOfStream as end:
+            heard.append(end)
+        await asyncio.sleep(60)
+
+    async def main() -> None:
+        async with serve("tcp4://127.0.0.1:0", handle, limits=Limits(grace_seconds=0)) as server:
+            with callers(server.local.port, 1) as (caller,):
+                caller.shutdown(socket.SHUT_WR)
+                await until(lambda: heard)
+                assert server.stats["unproven"] == 1
+
+    run(main())
+
+
 def test_a_source_has_so_many(run: Run) -> None:
     async def main() -> None:
         limits = Limits(source_connections=3, source_unproven=3, trusted=NOBODY_TRUSTED)

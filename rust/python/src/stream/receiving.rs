@@ -57,7 +57,9 @@ impl StreamShared {
                     }
                     return self.list_reader(py, state, me);
                 }
-                (got, state.reader.take(), state.proves())
+                // An end proves nothing: whoever says no word but that is as silent as before.
+                let first = matches!(got, Received::Data(_)) && state.proves();
+                (got, state.reader.take(), first)
             };
             drop(done);
             self.tell_proven(first);
@@ -152,7 +154,7 @@ impl StreamShared {
         });
         match taken {
             Ok(outcome) => {
-                self.finished_receiving();
+                self.finished_receiving(outcome.is_ok());
                 outcome.map(|taken| Attempt::Ready(PyBytes::new(py, &taken).into_any().unbind()))
             }
             Err(Hold::Wait(wait)) => Ok(Attempt::Wait(wait)),
@@ -178,7 +180,7 @@ impl StreamShared {
             match got {
                 Received::Blocked => Ok(Attempt::Wait(Wait::Readable)),
                 Received::Data(count) => {
-                    self.finished_receiving();
+                    self.finished_receiving(true);
                     let numbers: Vec<i32> = descriptors.into_iter().map(IntoRawFd::into_raw_fd).collect();
                     let data = PyBytes::new(py, &scratch[..count]);
                     let pair =
@@ -186,7 +188,7 @@ impl StreamShared {
                     pair.map(Attempt::Ready).map_err(|_| Failure::Os(Errno::NOMEM))
                 }
                 Received::End => {
-                    self.finished_receiving();
+                    self.finished_receiving(false);
                     Err(Failure::End { have: 0 })
                 }
             }
@@ -198,10 +200,10 @@ impl StreamShared {
         self.reactor.is_some() && engine.is_some_and(Engine::left_unread)
     }
 
-    fn finished_receiving(&self) {
+    fn finished_receiving(&self, whole: bool) {
         let (reader, first) = {
             let mut state = self.state();
-            (state.reader.take(), state.proves())
+            (state.reader.take(), whole && state.proves())
         };
         drop(reader);
         self.tell_proven(first);
