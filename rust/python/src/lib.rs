@@ -20,7 +20,6 @@ mod registry;
 mod relay;
 mod slots;
 mod stream;
-mod system;
 mod tls;
 
 use pyo3::prelude::*;

@@ -29,8 +29,8 @@ use crate::forward::ForwardShared;
 use crate::operation::{self, OperationRef};
 use crate::reactor::{Reactor, Tenant};
 use crate::stream::{Stream, StreamShared};
-use crate::system;
 use crate::tls::ServerTls;
+use socketkit_system::buffers;
 
 /// Listening sockets that share their limits. `make(listener, arrival)` builds what `accept` gives.
 #[pyclass(subclass, frozen, module = "socketkit._core")]
@@ -130,7 +130,7 @@ impl Listener {
             tls: tls.map(|tls| tls.get().configuration().clone()),
             handshake: rules.first_message,
             // Locked, a buffer never grows again: only where the lock can be taken off.
-            receive_buffer_bytes: if system::can_unlock_buffers() { rules.receive_buffer_bytes } else { 0 },
+            receive_buffer_bytes: if buffers::can_unlock_buffers() { rules.receive_buffer_bytes } else { 0 },
             leaves_hellos: reactor.is_some(),
         };
         let state = State {
@@ -271,7 +271,7 @@ impl ListenerShared {
                     drop(reactor.get().deregister(token, arrival.stream.fd().as_fd()));
                 }
                 if arrival.stream.session().is_some() && self.rules.receive_buffer_bytes > 0 {
-                    system::unlock_buffers(arrival.stream.fd().as_fd());
+                    buffers::unlock_buffers(arrival.stream.fd().as_fd());
                 }
                 let arrival = Bound::new(py, Arrival { inner: Mutex::new(Some(arrival)) })?;
                 let made = self.make.bind(py).call1((subject, arrival));

@@ -13,7 +13,7 @@ use super::{State, StreamShared};
 use crate::bounds::Rules;
 use crate::failure::Failure;
 use crate::listener::ListenerShared;
-use crate::system;
+use socketkit_system::buffers;
 
 /// Why a limit has ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl StreamShared {
             let state = &mut *state;
             let Some(engine) = &state.engine else { return false };
             if ask_kernel {
-                state.kernel_bytes = system::memory_bytes(engine.fd().as_fd());
+                state.kernel_bytes = buffers::memory_bytes(engine.fd().as_fd());
             }
             let bytes = engine.queued_bytes() + state.kernel_bytes;
             load.bytes += bytes;

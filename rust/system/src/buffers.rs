@@ -1,4 +1,4 @@
-//! System calls that the bindings of the engine do not have.
+//! The kernel's buffers of a socket.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::OnceLock;

@@ -1,0 +1,3 @@
+//! System calls that rustix does not have, behind safe functions: the only home of `unsafe` beside the glue to Python.
+
+pub mod buffers;
