@@ -17,7 +17,7 @@ from socketkit.limits import CONNECTIONS, FIELDS
 
 SECONDS = [name for name in FIELDS if name.endswith("_seconds")]
 MAY_BE_ZERO = ["penalty_seconds", "penalty_active_seconds", "connect_seconds", "close_seconds", "grace_seconds"]
-COUNTS = [name for name in FIELDS if not name.endswith(("_seconds", "_fraction")) and name != "trusted"]
+COUNTS = [name for name in FIELDS if not name.endswith(("_seconds", "_fraction", "_ratio")) and name != "trusted"]
 INTS = [
     "backlog",
     "source_connections",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._core import __version__
+from ._core import Datagram, __version__
 from .connection import Credentials, Peer, Stream
 from .endpoint import Endpoint
 from .errors import (
@@ -16,28 +16,38 @@ from .errors import (
     EndpointError,
     IdentityError,
     ListenError,
+    MessageTooLarge,
     PeerViolation,
     SocketError,
+    UnreachablePeer,
     Unsupported,
     UntrustedPeer,
 )
 from .limits import Limits
 from .listener import Listener
+from .messages import Messages
 from .relaying import RelayReport
 from .verbs import bind, connect, listen, relay, serve
 
 if TYPE_CHECKING:
+    from .datagrams import Datagrams
     from .identity import Identity
     from .trust import Trust
 else:
 
     def __getattr__(name: str) -> object:
         # Programs that open plain sockets only need not read what keys and certificates need.
-        if name not in ("Identity", "Trust"):
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from . import identity, trust
+        # Nor those that open no datagram sockets.
+        if name == "Datagrams":
+            from . import datagrams
 
-        globals().update(Identity=identity.Identity, Trust=trust.Trust)
+            globals()["Datagrams"] = datagrams.Datagrams
+        elif name in ("Identity", "Trust"):
+            from . import identity, trust
+
+            globals().update(Identity=identity.Identity, Trust=trust.Trust)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return globals()[name]
 
 
@@ -47,6 +57,8 @@ __all__ = [
     "ClosedConnection",
     "ConnectError",
     "Credentials",
+    "Datagram",
+    "Datagrams",
     "EndOfStream",
     "Endpoint",
     "EndpointError",
@@ -55,12 +67,15 @@ __all__ = [
     "Limits",
     "ListenError",
     "Listener",
+    "MessageTooLarge",
+    "Messages",
     "Peer",
     "PeerViolation",
     "RelayReport",
     "SocketError",
     "Stream",
     "Trust",
+    "UnreachablePeer",
     "Unsupported",
     "UntrustedPeer",
     "__version__",

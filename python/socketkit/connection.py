@@ -16,9 +16,13 @@ from .errors import (
     ClosedConnection,
     ConnectError,
     EndOfStream,
+    MessageTooLarge,
     PeerViolation,
     SocketError,
+    UnreachablePeer,
+    Unsupported,
     UntrustedPeer,
+    explain,
     explained,
     from_errno,
     raisable,
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 
     from .drivers import Driver
     from .identity import Identity
+    from .messages import MessageSocket
     from .trust import Trust
 
 _Connection = TypeVar("_Connection", bound="Connection")
@@ -68,7 +73,7 @@ class Connection(_core.Stream):
     def local(self) -> Endpoint:
         """This end."""
         if self._local is None:
-            self._local = self._name("getsockname") or self._endpoint
+            self._local = look(self, "getsockname") or self._endpoint
         return self._local
 
     @property
@@ -119,7 +124,7 @@ class Connection(_core.Stream):
 
     def _admit(self, data: bytes, fds: list[int], max_fds: int) -> tuple[bytes, list[int]]:
         if len(fds) > max_fds:
-            _close_all(fds)
+            close_all(fds)
             raise raisable(PeerViolation)(f"the peer sent {len(fds)} descriptors where {max_fds} were allowed")
         return data, fds
 
@@ -128,31 +133,9 @@ class Connection(_core.Stream):
         sockaddr = self._sockaddr or self._remote
         if sockaddr is not None:
             where = Endpoint.from_sockaddr(self._endpoint.scheme, sockaddr)
-        where = where or self._name("getpeername") or self._endpoint
+        where = where or look(self, "getpeername") or self._endpoint
         session = self._session
-        return Peer(where, session[0] if session else None, self._credentials())
-
-    def _name(self, call: str) -> Endpoint | None:
-        if self._endpoint.carrier == "mem":
-            return self._endpoint
-        try:
-            with _Borrowed(self.fileno()) as sock:
-                return Endpoint.from_sockaddr(self._endpoint.scheme, getattr(sock, call)())
-        except (OSError, ClosedConnection):
-            return None
-
-    def _credentials(self) -> Credentials | None:
-        if self._endpoint.carrier not in ("unix", "mem"):
-            return None
-        import socket
-        import struct
-
-        try:
-            with _Borrowed(self.fileno()) as sock:
-                raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        except (OSError, ClosedConnection):
-            return None
-        return Credentials(*struct.unpack("3i", raw))
+        return Peer(where, session[0] if session else None, credentials_of(self))
 
 
 class Stream(Connection):
@@ -292,11 +275,40 @@ def adopt(
     return stream
 
 
-def failure(kind: str, subject: Any, operation: str, detail: int, words: str) -> BaseException:
+def look(connection: Connection | MessageSocket, call: str) -> Endpoint | None:
+    """What the kernel says of a connection's end (`getsockname`, `getpeername`), as an endpoint of its scheme."""
+    if connection._endpoint.carrier == "mem":
+        return connection._endpoint
+    try:
+        with Borrowed(connection.fileno()) as sock:
+            return Endpoint.from_sockaddr(connection._endpoint.scheme, getattr(sock, call)())
+    except (OSError, ClosedConnection):
+        return None
+
+
+def credentials_of(connection: Connection | MessageSocket) -> Credentials | None:
+    """Who opened the other end of a Unix socket; None for others."""
+    if connection._endpoint.carrier not in ("unix", "mem"):
+        return None
+    import socket
+    import struct
+
+    try:
+        with Borrowed(connection.fileno()) as sock:
+            raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    except (OSError, ClosedConnection):
+        return None
+    return Credentials(*struct.unpack("3i", raw))
+
+
+def failure(
+    kind: str, subject: Any, operation: str, detail: int, words: str, place: bytes | None = None
+) -> BaseException:
     """The exception for what the engine reports; called by it when something fails."""
     if kind == "end":
         more = f"; {detail} bytes are left for receive()" if detail else ""
-        return raisable(EndOfStream)(f"{operation}: the stream has ended{more}")
+        what = "stream" if isinstance(subject, _core.Stream) else "connection"
+        return raisable(EndOfStream)(f"{operation}: the {what} has ended{more}")
     if kind == "closed":
         return raisable(ClosedConnection)(f"{operation}: this side has closed the {_noun(subject)}")
     if kind == "busy":
@@ -312,7 +324,18 @@ def failure(kind: str, subject: Any, operation: str, detail: int, words: str) ->
         )
     if kind == "violation":
         return raisable(PeerViolation)(f"{operation} {subject.peer.endpoint}: {words}")
-    where = subject._endpoint if operation in ("connect", "accept") else subject.peer.endpoint
+    if kind == "oversize":
+        most = f", and {detail} is the most" if detail else ", and a link on the way takes less"
+        return MessageTooLarge(
+            f"{operation}: a message of {words} bytes{most} that can be sent to there", detail or None
+        )
+    if kind == "endless":
+        reason = "this type of socket knows no end: say it in a message of your own, or aclose()"
+        return raisable(Unsupported)(operation, subject._endpoint, reason)
+    if kind == "unreachable":
+        there = subject._named(place) if place else subject.peer.endpoint
+        return raisable(UnreachablePeer)(operation, there, words or explain(detail), detail)
+    where = _place(subject, operation)
     if kind == "untrusted":
         presented, _, why = words.partition(" ")
         return raisable(UntrustedPeer)(operation, where, why, detail, presented=presented or None)
@@ -325,8 +348,14 @@ def failure(kind: str, subject: Any, operation: str, detail: int, words: str) ->
     return from_errno(reason, operation, where, detail)
 
 
+def _place(subject: Any, operation: str) -> Endpoint:
+    if operation in ("connect", "accept") or not hasattr(subject, "peer"):
+        return subject._endpoint  # type: ignore[no-any-return]
+    return subject.peer.endpoint  # type: ignore[no-any-return]
+
+
 def _noun(subject: object) -> str:
-    return "connection" if isinstance(subject, _core.Stream) else "listener"
+    return "listener" if isinstance(subject, _core.Listener) else "connection"
 
 
 def _address(endpoint: Endpoint) -> tuple[str, int] | str:
@@ -348,14 +377,14 @@ def _view(fd: int) -> Any:
     return View(fileno=fd)
 
 
-def _close_all(fds: Sequence[int]) -> None:
+def close_all(fds: Sequence[int]) -> None:
     import os
 
     for fd in fds:
         os.close(fd)
 
 
-class _Borrowed:
+class Borrowed:
     """A `socket.socket` on a descriptor that somebody else owns: left, it is forgotten and not closed."""
 
     def __init__(self, fd: int) -> None:

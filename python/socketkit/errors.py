@@ -2,7 +2,7 @@
 
 - The network or the kernel did it: `SocketError` (an `OSError`), with the operation, the endpoint and whether trying
   again may help.
-- The caller did it: `EndpointError`, `IdentityError`, `ClosedConnection`, `BusyConnection`.
+- The caller did it: `EndpointError`, `IdentityError`, `MessageTooLarge`, `ClosedConnection`, `BusyConnection`.
 - The peer broke the protocol: `PeerViolation`.
 - The stream ended as it should: `EndOfStream`.
 
@@ -95,6 +95,13 @@ class BrokenConnection(SocketError):
     """The connection was reset, timed out or vanished. What had arrived before can still be received."""
 
 
+class UnreachablePeer(SocketError):
+    """A message that was sent did not arrive, as somebody on the way says (RFC 1122 §4.1.3.3). The socket lives on.
+
+    `endpoint` is where it was to go; the text says who told.
+    """
+
+
 class Unsupported(SocketError):
     """This machine, or this version of socketkit, lacks what the endpoint needs; the text says what."""
 
@@ -105,6 +112,20 @@ class EndOfStream(EOFError):
 
 class PeerViolation(ValueError):
     """What the peer sent breaks the protocol or a limit."""
+
+
+class MessageTooLarge(ValueError):
+    """More bytes than one message takes to there; nothing was sent.
+
+    `most_bytes` is what would pass, as far as the kernel or the path has said; else None.
+    """
+
+    def __init__(self, text: str, most_bytes: int | None = None) -> None:
+        super().__init__(text)
+        self.most_bytes = most_bytes
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (*self.args, self.most_bytes), self.__dict__
 
 
 class EndpointError(ValueError):

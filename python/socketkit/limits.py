@@ -70,6 +70,8 @@ class Limits:
     - `receive_buffer_bytes` (65,536): that the kernel keeps for a connection (SO_RCVBUF) until its peer is
       authenticated.
     - `message_bytes` (1,048,576): of one message; refused on its length, before anything is allocated.
+    - `answer_ratio` (1.0): how much of what it sent a datagram's source gets back before it has proved that it
+      receives there (RFC 9000 §8.1): whoever forges a sender's address gains nothing.
     - `memory_bytes` (536,870,912): that all connections of a loop keep, queued in the process and in the kernel's
       buffers; from `memory_shed_fraction` (0.8) of it on nobody is accepted, and those that keep most go.
 
@@ -103,6 +105,7 @@ class Limits:
     notsent_bytes: int = 131_072
     receive_buffer_bytes: int = 65_536
     message_bytes: int = 1_048_576
+    answer_ratio: float = 1.0
     memory_bytes: int = 536_870_912
     memory_shed_fraction: float = 0.8
 
@@ -179,6 +182,7 @@ class Limits:
             write_stalled_seconds=_YEARS,
             user_timeout_seconds=_MOST_USER_TIMEOUT,
             message_bytes=1 << 60,
+            answer_ratio=1e9,
             memory_bytes=1 << 60,
             memory_shed_fraction=1.0,
         )
@@ -238,12 +242,15 @@ def _checked(name: str, value: Any) -> object:
         return _networks(value)
     if name == "connections" and value is None:
         return None
-    number = (int, float) if name.endswith(("_seconds", "_fraction")) else int
+    number = (int, float) if name.endswith(("_seconds", "_fraction", "_ratio")) else int
     if not isinstance(value, number):
         raise TypeError(f"Limits.{name} must be {'a number' if number is not int else 'an int'}, not {value!r}")
     if name.endswith("_fraction"):
         if not 0 < value <= 1:
             raise ValueError(f"Limits.{name} must be above 0 and at most 1")
+    elif name.endswith("_ratio"):
+        if not 0 <= value <= 1e9:
+            raise ValueError(f"Limits.{name} must be finite and not negative")
     elif name.endswith("_seconds"):
         _check_seconds(name, value)
     elif name in _KERNEL_INTS:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _core
-from .connection import Connection, Stream
 from .errors import PeerViolation, explain
 
 if TYPE_CHECKING:
@@ -14,11 +13,14 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from .connection import Connection
     from .drivers import Driver
     from .endpoint import Endpoint
     from .limits import Limits
+    from .messages import MessageSocket
 
 _Listening = TypeVar("_Listening", bound="Listening")
+_Accepted = TypeVar("_Accepted")
 
 
 class Listening(_core.Listener):
@@ -44,7 +46,7 @@ class Listening(_core.Listener):
     _guarded: bool
     _bounds: _core.Bounds
     _limits: Limits
-    _kind: type[Connection]
+    _kind: type[Connection] | type[MessageSocket]
     _remove: Callable[[], None]
     _logged_at: float
     _told: dict[str, Any]
@@ -127,7 +129,7 @@ class Listening(_core.Listener):
             self._blamed_at, self._violations = now, 0
 
 
-class Listener(Listening):
+class Listener(Listening, Generic[_Accepted]):
     """Listening sockets under one endpoint. Made by `listen`.
 
     `await accept()` gives the next connection; cancelled, it has taken none: the caller stays in the backlog. With
@@ -139,9 +141,9 @@ class Listener(Listening):
 
     if TYPE_CHECKING:
 
-        def accept(self) -> _core.Operation[Stream]: ...
+        def accept(self) -> _core.Operation[_Accepted]: ...
         def __aiter__(self) -> Self: ...
-        def __anext__(self) -> _core.Operation[Stream]: ...
+        def __anext__(self) -> _core.Operation[_Accepted]: ...
 
     async def aclose(self) -> None:
         """Stop listening. Idempotent; tasks that wait in `accept` get ClosedConnection."""
@@ -158,7 +160,7 @@ class Listener(Listening):
 
 def make_listener(
     kind: type[_Listening],
-    stream_kind: type[Connection],
+    stream_kind: type[Connection] | type[MessageSocket],
     endpoint: Endpoint,
     driver: Driver,
     limits: Limits,
@@ -167,13 +169,16 @@ def make_listener(
     port: _core.MemoryPort | None = None,
     tls: _core.ServerTls | None = None,
     remove: Callable[[], None] = lambda: None,
+    unix: bool | None = None,
 ) -> _Listening:
     """A listener on listening descriptors, which it owns from here on, or on a port in memory."""
     import logging  # noqa: F401  # for `_exhausted`: out of descriptors, no module can be loaded
 
     bounds = limits.bounds(limits.most_connections())
-    unix = endpoint.carrier in ("unix", "mem")
-    listener = kind(fds or [], port, driver.reactor, bounds, unix, tls, _accepted)
+    if unix is None:
+        unix = endpoint.carrier in ("unix", "mem")
+    make = _accepted_messages if issubclass(stream_kind, _core.MessageSocket) else _accepted
+    listener = kind(fds or [], port, driver.reactor, bounds, unix, tls, make)
     listener._endpoint = endpoint
     listener._reactor = driver.reactor
     listener._guarded = endpoint.carrier != "mem"
@@ -200,6 +205,12 @@ def _accepted(listener: Listening, arrival: _core.Arrival) -> Connection:
     stream._endpoint = listener._endpoint
     stream._local = stream._peer = stream._called = stream._sockaddr = None
     return stream
+
+
+def _accepted_messages(listener: Listening, arrival: _core.Arrival) -> MessageSocket:
+    from .messages import accepted_messages
+
+    return accepted_messages(listener, arrival)
 
 
 LOG_SECONDS = 10.0

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from . import _core
 from .drivers import TimeLimit
 from .endpoint import Endpoint
 from .errors import ConnectError, Unsupported, raisable
-from .listener import make_listener
+from .listener import LOG_SECONDS, make_listener
+from .messages import Messages, adopt_messages
+from .schemes import SCHEMES
 
 if TYPE_CHECKING:
     from .connection import Connection
+    from .datagrams import DatagramSocket
     from .drivers import Driver
     from .identity import Identity
     from .limits import Limits
     from .listener import Listening
+    from .messages import Faces
     from .trust import Trust
+    from .types.options import Opened
 
 _Connection = TypeVar("_Connection", bound="Connection")
 _Listening = TypeVar("_Listening", bound="Listening")
+_Datagrams = TypeVar("_Datagrams", bound="DatagramSocket")
+
+
+class OpenSocket(Protocol):
+    async def __call__(self, endpoint: Endpoint, driver: Driver, limits: Limits) -> Opened: ...
 
 
 class Connect(Protocol):
@@ -54,6 +65,114 @@ async def open_stream(
         ) from late
 
 
+async def open_messages(
+    faces: Faces,
+    address: str | Endpoint,
+    driver: Driver,
+    limits: Limits,
+    trust: Trust | None = None,
+    identity: Identity | None = None,
+) -> Any:
+    """A connection to `address` that keeps borders, within `limits.connect_seconds`."""
+    endpoint = Endpoint.parse(address)
+    _require_shape("connect", endpoint, "Messages")
+    if is_over_stream(endpoint):
+        return await open_stream(faces.records(), endpoint, driver, limits, trust, identity)
+    _require_tls(endpoint, trust=trust, identity=identity)
+    connect = _socket_connector(endpoint)
+
+    async def open_it() -> Any:
+        opened = await connect(endpoint, driver, limits)
+        return adopt_messages(faces.messages, opened, endpoint, driver, limits.bounds(), connected=True)
+
+    try:
+        return await driver.within(limits.connect_seconds, open_it())
+    except TimeLimit as late:
+        raise raisable(ConnectError)(
+            "connect", endpoint, f"no answer within {limits.connect_seconds:g} s", _TIMED_OUT
+        ) from late
+
+
+async def open_datagrams(kind: type[_Datagrams], address: str | Endpoint, driver: Driver, limits: Limits) -> _Datagrams:
+    """A bound datagram socket of class `kind`."""
+    endpoint = Endpoint.parse(address)
+    _require_shape("bind", endpoint, "Datagrams")
+    bind = _binder(endpoint)
+    opened = await bind(endpoint, driver, limits)
+    made = adopt_messages(kind, opened, endpoint, driver, limits.bounds(), connected=False)
+    made._told = (0, -LOG_SECONDS)
+    return made
+
+
+async def open_message_listener(
+    kind: type[_Listening],
+    faces: Faces,
+    address: str | Endpoint,
+    driver: Driver,
+    limits: Limits,
+    identity: Identity | None = None,
+) -> _Listening:
+    """A listener of class `kind` on `address`, whose connections keep borders."""
+    endpoint = Endpoint.parse(address)
+    _require_shape("listen", endpoint, "Messages")
+    if is_over_stream(endpoint):
+        from .types import records
+
+        return await records.open_listener(kind, faces.records(), endpoint, driver, limits, identity)
+    _require_tls(endpoint, identity=identity)
+    match endpoint.scheme:
+        case "seqpacket+unix" | "sctp" | "seqpacket+vsock":
+            from .types import seqpacket
+
+            opened = await seqpacket.open_listener(endpoint, driver, limits)
+            return make_listener(
+                kind,
+                faces.messages,
+                opened.where,
+                driver,
+                limits,
+                fds=[opened.sock.detach()],
+                remove=opened.remove,
+                unix=endpoint.carrier == "unix",
+            )
+        case "mem":
+            from .types import memory
+
+            port, taken, remove = memory.open_port(endpoint, limits, records=True)
+            return make_listener(kind, faces.messages, taken, driver, limits, port=port, remove=remove)
+        case "fd":
+            from .types import inherited
+
+            fd, taken = inherited.open_record_listener(endpoint)
+            return make_listener(kind, faces.messages, taken, driver, limits, fds=[fd])
+        case _:
+            raise _nobody_calls(endpoint)
+
+
+async def open_shaped_listener(
+    kind: type[_Listening],
+    faces: Faces,
+    shape: type,
+    address: str | Endpoint,
+    driver: Driver,
+    limits: Limits,
+    identity: Identity | None = None,
+) -> _Listening:
+    """A listener of class `kind`, whose connections have that shape."""
+    if keeps_borders(shape):
+        return await open_message_listener(kind, faces, address, driver, limits, identity)
+    return await open_listener(kind, faces.stream, address, driver, limits, identity)
+
+
+def keeps_borders(shape: type) -> bool:
+    """Whether the shape that was asked for is `Messages`; TypeError if it is none."""
+    if issubclass(shape, Messages):
+        return True
+    if issubclass(shape, _core.Stream):
+        return False
+    raise TypeError(f"a connection's shape is Stream or Messages, not {shape.__name__}")
+
+
 async def open_listener(
     kind: type[_Listening],
     stream_kind: type[Connection],
@@ -64,6 +183,7 @@ async def open_listener(
 ) -> _Listening:
     """A listener of class `kind` on `address`, whose connections are of class `stream_kind`."""
     endpoint = Endpoint.parse(address)
+    _require_shape("listen", endpoint, "Stream")
     _require_tls(endpoint, identity=identity)
     match endpoint.scheme:
         case "tls" | "tls+unix":
@@ -86,6 +206,11 @@ async def open_listener(
 
             fd, taken = inherited.open_listener(endpoint, limits)
             return make_listener(kind, stream_kind, taken, driver, limits, fds=[fd])
+        case "vsock":
+            from .types import seqpacket
+
+            opened = await seqpacket.open_listener(endpoint, driver, limits)
+            return make_listener(kind, stream_kind, opened.where, driver, limits, fds=[opened.sock.detach()])
         case "mem":
             from .types import memory
 
@@ -97,18 +222,32 @@ async def open_listener(
 
 def unsupported(operation: str, endpoint: Endpoint) -> Unsupported:
     """The error for a scheme that parses and cannot be opened yet."""
-    missing = _MISSING.get(endpoint.carrier, "its socket type")
-    return raisable(Unsupported)(
-        operation, endpoint, f"this version of socketkit lacks {missing}; it opens {', '.join(OPENED)} as streams"
-    )
+    reason = f"this version of socketkit lacks {_missing(endpoint)}; it opens {', '.join(OPENED)} as streams"
+    return raisable(Unsupported)(operation, endpoint, reason)
+
+
+def _missing(endpoint: Endpoint) -> str:
+    return _MISSING.get(endpoint.carrier, "its socket type")
 
 
 def connector(
     endpoint: Endpoint, trust: Trust | None = None, identity: Identity | None = None, *, first_use: bool = True
 ) -> Connect:
     """What connects to endpoints of this scheme; Unsupported if nothing does."""
+    if not is_over_stream(endpoint):
+        _require_shape("connect", endpoint, "Stream")
     _require_tls(endpoint, trust=trust, identity=identity)
     match endpoint.scheme:
+        case "seqpacket+tls" | "seqpacket+tcp":
+            from functools import partial
+
+            from .types import records
+
+            return partial(records.connect, trust=trust, identity=identity, first_use=first_use)
+        case "vsock":
+            from .types import seqpacket
+
+            return seqpacket.connect
         case "tls" | "tls+unix":
             from functools import partial
 
@@ -141,25 +280,91 @@ def _require_tls(endpoint: Endpoint, **given: object) -> None:
             raise ValueError(f"{name}= means something under TLS only: write tls:// in {endpoint}, or leave it out")
 
 
+def is_over_stream(endpoint: Endpoint) -> bool:
+    """Whether it keeps borders by framing records in a stream."""
+    return endpoint.scheme in ("seqpacket+tls", "seqpacket+tcp")
+
+
+def _require_shape(operation: str, endpoint: Endpoint, shape: str) -> None:
+    """Raise Unsupported, with what to write instead, if connections of this scheme have no such shape."""
+    shapes = SCHEMES[endpoint.scheme].shapes
+    if shape in shapes:
+        return
+    ways = {
+        "Stream": f"connect({endpoint.scheme!r}...)",
+        "Messages": f'connect("{endpoint}", Messages)',
+        "Datagrams": f'bind("{endpoint}")',
+    }
+    known = [ways[known] for known in shapes if known in ways] or [
+        f"this version of socketkit lacks {_missing(endpoint)}"
+    ]
+    if shapes == ("Stream",):
+        known = [f'connect("{endpoint}") or listen("{endpoint}")']
+    what = {"Stream": "a stream", "Messages": "messages", "Datagrams": "datagrams from anybody"}[shape]
+    raise raisable(Unsupported)(operation, endpoint, f"it does not carry {what}: write {' or '.join(known)}")
+
+
+def _nobody_calls(endpoint: Endpoint) -> Unsupported:
+    reason = f'nobody connects to it: bind("{endpoint}") hears from everybody'
+    return raisable(Unsupported)("listen", endpoint, reason)
+
+
+def _socket_connector(endpoint: Endpoint) -> OpenSocket:
+    match endpoint.scheme:
+        case "udp" | "udp4" | "udp6" | "dgram+unix":
+            from .types import datagram
+
+            return datagram.connect_socket
+        case "seqpacket+unix" | "sctp" | "seqpacket+vsock":
+            from .types import seqpacket
+
+            return seqpacket.connect_socket
+        case "icmp" | "raw+ip":
+            from .types import raw
+
+            return raw.connect_socket
+        case "mem":
+            from .types import memory
+
+            return memory.connect_socket
+        case "fd":
+            from .types import inherited
+
+            return inherited.connect_socket
+        case _:
+            raise unsupported("connect", endpoint)
+
+
+def _binder(endpoint: Endpoint) -> OpenSocket:
+    match endpoint.scheme:
+        case "udp" | "udp4" | "udp6" | "dgram+unix":
+            from .types import datagram
+
+            return datagram.open_bound
+        case "icmp" | "raw+ip":
+            from .types import raw
+
+            return raw.open_bound
+        case "raw+ethernet":
+            from .types import ethernet
+
+            return ethernet.open_bound
+        case "fd":
+            from .types import inherited
+
+            return inherited.open_bound
+        case _:
+            raise unsupported("bind", endpoint)
+
+
 def is_tls(endpoint: Endpoint) -> bool:
     return endpoint.carrier == "tls" or "tls" in endpoint.modifiers
 
 
-OPENED = ("tcp", "tcp4", "tcp6", "tls", "unix", "tls+unix", "mem", "fd")
+OPENED = ("tcp", "tcp4", "tcp6", "tls", "unix", "tls+unix", "vsock", "mem", "fd")
 
 _MISSING = {
-    "tls": "records over streams",
-    "unix": "this kind of Unix socket",
-    "tcp": "records over streams",
     "quic": "QUIC",
-    "udp": "datagrams",
-    "udp4": "datagrams",
-    "udp6": "datagrams",
-    "sctp": "SCTP",
-    "icmp": "raw sockets",
-    "ip": "raw sockets",
-    "ethernet": "raw sockets",
-    "vsock": "vsock",
     "bt-rfcomm": "Bluetooth",
     "bt-l2cap": "Bluetooth",
 }

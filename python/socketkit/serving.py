@@ -12,7 +12,8 @@ from .connection import Stream
 from .drivers import LoopDriver
 from .errors import BrokenConnection, ClosedConnection, EndOfStream, PeerViolation
 from .listener import Listener
-from .opening import open_listener
+from .messages import FACES
+from .opening import open_shaped_listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .endpoint import Endpoint
     from .identity import Identity
     from .limits import Limits
+    from .messages import Messages
 
 
 class Server:
@@ -37,17 +39,19 @@ class Server:
     def __init__(
         self,
         address: str | Endpoint,
-        handler: Callable[[Stream], Coroutine[Any, Any, object]],
+        handler: Callable[[Any], Coroutine[Any, Any, object]],
         limits: Limits,
         identity: Identity | None = None,
+        shape: type[Stream] | type[Messages] = Stream,
     ) -> None:
         self._address = address
         self._handler = handler
         self._limits = limits
         self._identity = identity
-        self._listener: Listener | None = None
+        self._shape = shape
+        self._listener: Listener[Any] | None = None
         self._accepting: asyncio.Task[None] | None = None
-        self._handling: dict[Stream, asyncio.Task[Any]] = {}
+        self._handling: dict[Any, asyncio.Task[Any]] = {}
 
     @property
     def local(self) -> Endpoint:
@@ -76,8 +80,8 @@ class Server:
     async def __aenter__(self) -> Self:
         if self._listener is not None:
             raise RuntimeError("a server is used once: call serve() again")
-        self._listener = await open_listener(
-            Listener, Stream, self._address, LoopDriver.current(), self._limits, self._identity
+        self._listener = await open_shaped_listener(
+            Listener, FACES, self._shape, self._address, LoopDriver.current(), self._limits, self._identity
         )
         self._create_task = asyncio.get_running_loop().create_task
         self._accepting = asyncio.create_task(self._accept())
@@ -119,7 +123,7 @@ class Server:
                 if not task.done():  # an eager one may be
                     self._handling[stream] = task
 
-    def _handled(self, stream: Stream, failure: BaseException | None) -> bool:
+    def _handled(self, stream: Any, failure: BaseException | None) -> bool:
         """A handler has ended, and with it its connection. Says whether nobody else need hear of `failure`."""
         self._handling.pop(stream, None)
         if failure is None:
@@ -155,7 +159,7 @@ class Server:
             stream.abort()
             task.cancel()
 
-    def _opened(self) -> Listener:
+    def _opened(self) -> Listener[Any]:
         if self._listener is None:
             raise RuntimeError("the server has not started: use `async with serve(...) as server`")
         return self._listener

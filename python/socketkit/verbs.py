@@ -8,19 +8,21 @@ from .connection import Stream
 from .endpoint import Endpoint
 from .limits import Limits
 from .listener import Listener
-from .opening import open_listener, open_stream, unsupported
+from .messages import FACES, Messages
+from .opening import keeps_borders, open_datagrams, open_messages, open_shaped_listener, open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
     from types import TracebackType
 
+    from .datagrams import Datagrams
     from .forwarding import Forward
     from .identity import Identity
     from .relaying import Relay
     from .serving import Server
     from .trust import Trust
 
-_T = TypeVar("_T", bound="Stream | Listener")
+_T = TypeVar("_T", bound="Stream | Listener[Any] | Messages | Datagrams")
 
 
 class Opening(Generic[_T]):
@@ -44,14 +46,33 @@ class Opening(Generic[_T]):
             await self._opened.aclose()
 
 
+@overload
 def connect(
     address: str | Endpoint,
+    shape: type[Messages],
+    *,
+    limits: Limits = ...,
+    trust: Trust | None = ...,
+    identity: Identity | None = ...,
+) -> Opening[Messages]: ...
+@overload
+def connect(
+    address: str | Endpoint,
+    shape: type[Stream] = ...,
+    *,
+    limits: Limits = ...,
+    trust: Trust | None = ...,
+    identity: Identity | None = ...,
+) -> Opening[Stream]: ...
+def connect(
+    address: str | Endpoint,
+    shape: type[Stream] | type[Messages] = Stream,
     *,
     limits: Limits = Limits(),
     trust: Trust | None = None,
     identity: Identity | None = None,
-) -> Opening[Stream]:
-    """Connect to `address`; the `await`, or `async with`, gives the `Stream`.
+) -> Opening[Any]:
+    """Connect to `address`; the `await`, or `async with`, gives the `Stream`, or the `Messages` if that is the `shape`.
 
     A name's addresses are raced (RFC 8305). Under TLS `trust` says which peer is accepted, if the address does not (by
     `pin`, `ca` or `trust`; docs/identity.md has the order), and `identity` who this side is (`key`; default: this
@@ -61,18 +82,32 @@ def connect(
     """
     endpoint = Endpoint.parse(address)
 
-    async def start() -> Stream:
+    async def start() -> Any:
         from .drivers import LoopDriver
 
+        if keeps_borders(shape):
+            return await open_messages(FACES, endpoint, LoopDriver.current(), limits, trust, identity)
         return await open_stream(Stream, endpoint, LoopDriver.current(), limits, trust, identity)
 
     return Opening(start)
 
 
+@overload
 def listen(
-    address: str | Endpoint, *, limits: Limits = Limits(), identity: Identity | None = None
-) -> Opening[Listener]:
-    """Listen on `address`; `async with` gives the `Listener`.
+    address: str | Endpoint, shape: type[Messages], *, limits: Limits = ..., identity: Identity | None = ...
+) -> Opening[Listener[Messages]]: ...
+@overload
+def listen(
+    address: str | Endpoint, shape: type[Stream] = ..., *, limits: Limits = ..., identity: Identity | None = ...
+) -> Opening[Listener[Stream]]: ...
+def listen(
+    address: str | Endpoint,
+    shape: type[Stream] | type[Messages] = Stream,
+    *,
+    limits: Limits = Limits(),
+    identity: Identity | None = None,
+) -> Opening[Any]:
+    """Listen on `address`; `async with` gives the `Listener`, whose connections have that `shape`.
 
     No host is loopback, `*` every interface; port 0 takes one free port for IPv4 and IPv6. Under TLS `identity` is who
     this side is (default: `key` of the address, else this user), and `local` has its fingerprint as `pin`. Beyond this
@@ -82,35 +117,54 @@ def listen(
     """
     endpoint = Endpoint.parse(address)
 
-    async def start() -> Listener:
+    async def start() -> Any:
         from .drivers import LoopDriver
 
-        return await open_listener(Listener, Stream, endpoint, LoopDriver.current(), limits, identity)
+        return await open_shaped_listener(Listener, FACES, shape, endpoint, LoopDriver.current(), limits, identity)
 
     return Opening(start)
 
 
+@overload
+def serve(
+    address: str | Endpoint,
+    handler: Callable[[Messages], Coroutine[Any, Any, object]],
+    shape: type[Messages],
+    *,
+    limits: Limits = ...,
+    identity: Identity | None = ...,
+) -> Server: ...
+@overload
 def serve(
     address: str | Endpoint,
     handler: Callable[[Stream], Coroutine[Any, Any, object]],
+    shape: type[Stream] = ...,
+    *,
+    limits: Limits = ...,
+    identity: Identity | None = ...,
+) -> Server: ...
+def serve(
+    address: str | Endpoint,
+    handler: Callable[[Any], Coroutine[Any, Any, object]],
+    shape: type[Stream] | type[Messages] = Stream,
     *,
     limits: Limits = Limits(),
     identity: Identity | None = None,
 ) -> Server:
-    """Serve `address` with `await handler(stream)` per connection: `async with` for the block, `await` until cancelled.
+    """Serve `address` with `await handler(connection)` per connection: `async with` for the block, `await` until cancelled.
 
     Takes and raises what `listen` does. How it ends: see `Server`.
     """
     from .serving import Server
 
-    return Server(Endpoint.parse(address), handler, limits, identity)
+    return Server(Endpoint.parse(address), handler, limits, identity, shape)
 
 
 @overload
 def relay(a: Stream, b: Stream) -> Relay: ...
 @overload
-def relay(a: Listener, b: str | Endpoint) -> Forward: ...
-def relay(a: Stream | Listener, b: Stream | str | Endpoint) -> Relay | Forward:
+def relay(a: Listener[Stream], b: str | Endpoint) -> Forward: ...
+def relay(a: Stream | Listener[Stream], b: Stream | str | Endpoint) -> Relay | Forward:
     """Relay the bytes of two streams both ways, or each connection to the listener `a` to a new one to the address `b`.
 
     `await` it: two streams until both have ended, which gives a `RelayReport`; a listener until cancelled. The object
@@ -128,6 +182,19 @@ def relay(a: Stream | Listener, b: Stream | str | Endpoint) -> Relay | Forward:
     raise TypeError("relay takes two streams, or a listener and an address")
 
 
-def bind(address: str | Endpoint) -> Any:
-    """Reserved for unconnected datagrams; raises Unsupported."""
-    raise unsupported("bind", Endpoint.parse(address))
+def bind(address: str | Endpoint, *, limits: Limits = Limits()) -> Opening[Datagrams]:
+    """Bind a datagram socket to `address`; the `await`, or `async with`, gives the `Datagrams`.
+
+    It hears from anybody who can reach it: no host is loopback, `*` every interface, a multicast address that group.
+    Beyond this machine UDP is plain text and needs `plaintext=yes`. Raises ListenError when the address cannot be
+    taken, EndpointError, Unsupported. Cancelled: nothing stays open.
+    """
+    endpoint = Endpoint.parse(address)
+
+    async def start() -> Datagrams:
+        from .datagrams import Datagrams
+        from .drivers import LoopDriver
+
+        return await open_datagrams(Datagrams, endpoint, LoopDriver.current(), limits)
+
+    return Opening(start)

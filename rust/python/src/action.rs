@@ -6,6 +6,7 @@ use rustix::event::PollFlags;
 use crate::blocking::Watch;
 use crate::forward::Forward;
 use crate::listener::Listener;
+use crate::messages::{MessageSocket, MessageVerb};
 use crate::operation::OperationRef;
 use crate::reactor::Reactor;
 use crate::relay::Relay;
@@ -13,6 +14,7 @@ use crate::stream::{Stream, Verb};
 
 pub enum Action {
     Stream(Py<Stream>, Verb),
+    Messages(Py<MessageSocket>, MessageVerb),
     /// `true`: for `async for`, which a closed listener ends.
     Accept(Py<Listener>, bool),
     Relay(Py<Relay>),
@@ -46,6 +48,7 @@ impl Action {
     pub fn name(&self) -> &'static str {
         match self {
             Action::Stream(_, verb) => verb.name(),
+            Action::Messages(_, verb) => verb.name(),
             Action::Accept(_, _) => "Listener.accept",
             Action::Relay(_) => "Relay.ended",
             Action::Forward(_) => "Forward.news",
@@ -55,6 +58,7 @@ impl Action {
     pub fn attempt(&mut self, py: Python<'_>, me: &OperationRef) -> PyResult<Attempt> {
         match self {
             Action::Stream(stream, verb) => stream.get().shared().attempt(stream.bind(py), verb, me),
+            Action::Messages(socket, verb) => socket.get().shared().attempt(socket.bind(py), verb, me),
             Action::Accept(listener, iterating) => listener.get().shared().attempt(listener.bind(py), *iterating),
             Action::Relay(relay) => relay.get().shared().attempt(py),
             Action::Forward(forward) => forward.get().shared().attempt(py),
@@ -74,6 +78,7 @@ impl Action {
         }
         match self {
             Action::Stream(stream, _) => stream.get().shared().enlist(py, me, wait, again),
+            Action::Messages(socket, _) => socket.get().shared().enlist(py, me, wait, again),
             Action::Accept(listener, _) => listener.get().shared().enlist(py, me, again),
             Action::Relay(relay) => {
                 relay.get().shared().enlist(py, me);
@@ -90,6 +95,7 @@ impl Action {
     pub fn dismiss(&self, py: Python<'_>, me: &OperationRef) {
         match self {
             Action::Stream(stream, _) => stream.get().shared().dismiss(py, me),
+            Action::Messages(socket, _) => socket.get().shared().dismiss(py, me),
             Action::Accept(listener, _) => listener.get().shared().dismiss(py, me),
             Action::Relay(relay) => relay.get().shared().dismiss(me),
             Action::Forward(forward) => forward.get().shared().dismiss(me),
@@ -102,6 +108,7 @@ impl Action {
     {
         match self {
             Action::Stream(stream, _) => stream.get().shared().reactor(py),
+            Action::Messages(socket, _) => socket.get().shared().reactor(py),
             Action::Accept(listener, _) => listener.get().shared().reactor(py),
             Action::Relay(relay) => relay.get().shared().reactor(py),
             Action::Forward(forward) => forward.get().shared().reactor(py),
@@ -112,6 +119,7 @@ impl Action {
     pub fn watch(&self, wait: Wait) -> Watch {
         match self {
             Action::Stream(stream, _) => stream.get().shared().poll_for(wait),
+            Action::Messages(socket, _) => socket.get().shared().poll_for(wait),
             Action::Accept(listener, _) => listener.get().shared().poll_for(),
             Action::Relay(_) => Watch::over(),
             Action::Forward(forward) => forward.get().shared().poll_for(),
@@ -122,6 +130,7 @@ impl Action {
     pub fn note(&self, me: &OperationRef, news: &[PollFlags]) {
         match self {
             Action::Stream(stream, _) => stream.get().shared().note(Some(me), news),
+            Action::Messages(socket, _) => socket.get().shared().note(Some(me), news),
             Action::Accept(listener, _) => listener.get().shared().note(me, news),
             Action::Relay(relay) => relay.get().shared().dismiss(me),
             Action::Forward(forward) => forward.get().shared().note(me),
@@ -129,8 +138,10 @@ impl Action {
     }
 
     pub fn note_flushed(&self, news: &[PollFlags]) {
-        if let Action::Stream(stream, _) = self {
-            stream.get().shared().note(None, news);
+        match self {
+            Action::Stream(stream, _) => stream.get().shared().note(None, news),
+            Action::Messages(socket, _) => socket.get().shared().note(None, news),
+            Action::Accept(_, _) | Action::Relay(_) | Action::Forward(_) => {}
         }
     }
 
@@ -138,6 +149,7 @@ impl Action {
     pub fn unflushed(&self) -> bool {
         match self {
             Action::Stream(stream, _) => stream.get().shared().unflushed(),
+            Action::Messages(socket, _) => socket.get().shared().unflushed(),
             Action::Accept(_, _) | Action::Relay(_) | Action::Forward(_) => false,
         }
     }
@@ -146,21 +158,28 @@ impl Action {
     pub fn fate(&self, py: Python<'_>) -> PyResult<()> {
         match self {
             Action::Stream(stream, _) => stream.get().shared().fate(stream.bind(py)),
+            Action::Messages(socket, _) => socket.get().shared().fate(socket.bind(py)),
             Action::Accept(_, _) | Action::Relay(_) | Action::Forward(_) => Ok(()),
         }
     }
 
     pub fn abort(&self, py: Python<'_>) {
-        if let Action::Stream(stream, _) = self {
-            stream.get().shared().abort(py);
+        match self {
+            Action::Stream(stream, _) => stream.get().shared().abort(py),
+            Action::Messages(socket, _) => socket.get().shared().abort(py),
+            Action::Accept(_, _) | Action::Relay(_) | Action::Forward(_) => {}
         }
     }
 
     pub fn sends(&self) -> bool {
-        matches!(self, Action::Stream(_, Verb::Send { .. } | Verb::SendDescriptors { .. }))
+        match self {
+            Action::Stream(_, verb) => verb.sends(),
+            Action::Messages(_, verb) => verb.sends(),
+            Action::Accept(_, _) | Action::Relay(_) | Action::Forward(_) => false,
+        }
     }
 
     pub fn closes(&self) -> bool {
-        matches!(self, Action::Stream(_, Verb::Close))
+        matches!(self, Action::Stream(_, Verb::Close) | Action::Messages(_, MessageVerb::Close))
     }
 }

@@ -20,6 +20,8 @@ pub struct Rules {
     pub marks: WriteMarks,
     pub close_patience: Duration,
     pub message_bytes: usize,
+    /// How much of what it sent a datagram source gets back before it has proved that it receives.
+    pub answer_ratio: f64,
     pub receive_buffer_bytes: usize,
     /// From the accept to the end of the first message.
     pub first_message: Duration,
@@ -50,6 +52,7 @@ impl Bounds {
             marks: WriteMarks { high_bytes: count("write_high_bytes")?, low_bytes: count("write_low_bytes")? },
             close_patience: seconds("close_seconds")?,
             message_bytes: count("message_bytes")?,
+            answer_ratio: limits.getattr("answer_ratio")?.extract()?,
             receive_buffer_bytes: count("receive_buffer_bytes")?,
             first_message,
             guard: GuardLimits {

@@ -3,8 +3,10 @@
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyBytes;
 use socketkit_engine::tls::Fault;
 use socketkit_engine::Errno;
+use socketkit_system::messages::Name;
 
 use crate::stream::Ending;
 
@@ -30,6 +32,20 @@ pub enum Failure {
     /// A limit has ended the connection.
     Cut(Ending),
     Tls(Fault),
+    /// A message that is larger than may be sent; 0: nobody said how large.
+    Oversize {
+        bytes: usize,
+        most: usize,
+    },
+    /// A message was not delivered: to whom it was to go, and what others said of it.
+    Unreachable {
+        number: Errno,
+        to: Option<Box<Name>>,
+        words: String,
+    },
+    /// This type of socket knows no end.
+    Endless,
+    Python(PyErr),
     Os(Errno),
     /// `async for` is over.
     StopIteration,
@@ -38,7 +54,7 @@ pub enum Failure {
 impl Failure {
     /// The exception to raise for `operation` on `subject` (a stream or a listener).
     pub fn into_exception(self, subject: &Bound<'_, PyAny>, operation: &str) -> PyErr {
-        let mut words = String::new();
+        let (mut words, mut place) = (String::new(), None);
         let (kind, detail) = match self {
             Failure::StopIteration => return pyo3::exceptions::PyStopAsyncIteration::new_err(()),
             Failure::TooLarge { count, limit } => {
@@ -62,13 +78,25 @@ impl Failure {
                 words.push_str(&fault.to_string());
                 (kind, i64::from(Errno::PROTO.raw_os_error()))
             }
+            Failure::Python(failure) => return failure,
+            Failure::Oversize { bytes, most } => {
+                words = bytes.to_string();
+                ("oversize", most as i64)
+            }
+            Failure::Unreachable { number, to, words: said } => {
+                words = said;
+                place = to;
+                ("unreachable", i64::from(number.raw_os_error()))
+            }
+            Failure::Endless => ("endless", 0),
             Failure::End { have } => ("end", have as i64),
             Failure::Closed => ("closed", 0),
             Failure::Busy => ("busy", 0),
             Failure::TooLong { max_bytes } => ("too long", max_bytes as i64),
             Failure::Os(number) => ("os", i64::from(number.raw_os_error())),
         };
-        match maker(subject.py()).and_then(|make| make.call1((kind, subject, operation, detail, words))) {
+        let place = place.map(|name| PyBytes::new(subject.py(), name.bytes()));
+        match maker(subject.py()).and_then(|make| make.call1((kind, subject, operation, detail, words, place))) {
             Ok(exception) => PyErr::from_value(exception),
             Err(instead) => instead,
         }

@@ -14,6 +14,7 @@ mod forward;
 mod identity;
 mod large;
 mod listener;
+mod messages;
 mod operation;
 mod reactor;
 mod registry;
@@ -32,6 +33,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(direct::direct, module)?)?;
     module.add_class::<reactor::Reactor>()?;
     module.add_class::<stream::Stream>()?;
+    module.add_class::<messages::MessageSocket>()?;
+    module.add_class::<messages::Datagram>()?;
     module.add_class::<listener::Listener>()?;
     module.add_class::<listener::Arrival>()?;
     module.add_class::<listener::MemoryPort>()?;

@@ -26,6 +26,7 @@ use crate::bounds::{Bounds, Rules};
 use crate::budget::Budget;
 use crate::failure::{os_error, Failure};
 use crate::forward::ForwardShared;
+use crate::messages::{MessageSocket, MessagesShared};
 use crate::operation::{self, OperationRef};
 use crate::reactor::{Reactor, Tenant};
 use crate::stream::{Stream, StreamShared};
@@ -51,7 +52,7 @@ struct State {
     /// Without doors once it is closed.
     lobby: Lobby,
     /// The connections that the application has, by their places.
-    held: ByPlace<Weak<StreamShared>>,
+    held: ByPlace<Held>,
     acceptors: VecDeque<OperationRef>,
     budget: Budget,
     accepted: u64,
@@ -64,6 +65,21 @@ struct State {
     lent_to: Weak<ForwardShared>,
     /// Wakes threads in `poll` when there is room for a connection again, or when it is closed. Made when the first one waits.
     bell: Option<Arc<OwnedFd>>,
+}
+
+/// A connection that a listener counts, in the application's hands.
+enum Held {
+    Stream(Weak<StreamShared>),
+    Messages(Weak<MessagesShared>),
+}
+
+/// Who counts a connection as open, and under which name.
+pub type Counted = (Py<Listener>, Place);
+
+/// One that has to go for a newer one.
+enum Evicted {
+    Stream(Arc<StreamShared>),
+    Messages(Arc<MessagesShared>),
 }
 
 /// Who has come in, on his way to the `Stream` that `make` makes of him.
@@ -82,19 +98,28 @@ impl Arrival {
 #[pyclass(frozen, weakref, module = "socketkit._core")]
 pub struct MemoryPort {
     port: Arc<engine::MemoryPort>,
+    records: bool,
 }
 
 #[pymethods]
 impl MemoryPort {
     #[new]
-    fn new(backlog: usize) -> PyResult<Self> {
-        Ok(Self { port: engine::MemoryPort::new(backlog).map_err(os_error)? })
+    #[pyo3(signature = (backlog, records=false))]
+    fn new(backlog: usize, records: bool) -> PyResult<Self> {
+        Ok(Self { port: engine::MemoryPort::new(backlog).map_err(os_error)?, records })
+    }
+
+    /// Whether connections to it keep message borders.
+    #[getter]
+    fn records(&self) -> bool {
+        self.records
     }
 
     /// Connects: one end of a new socket pair goes to the listener, the descriptor of the other is returned and the caller's.
     fn call(&self) -> PyResult<i32> {
+        let kind = if self.records { SocketType::SEQPACKET } else { SocketType::STREAM };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let pair = rustix::net::socketpair(rustix::net::AddressFamily::UNIX, SocketType::STREAM, flags, None);
+        let pair = rustix::net::socketpair(rustix::net::AddressFamily::UNIX, kind, flags, None);
         let (ours, theirs) = pair.map_err(os_error)?;
         self.port.call(theirs).map_err(os_error)?;
         Ok(ours.into_raw_fd())
@@ -217,6 +242,38 @@ impl Listener {
     }
 }
 
+impl Held {
+    fn of(made: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if let Ok(stream) = made.cast::<Stream>() {
+            return Ok(Held::Stream(Arc::downgrade(stream.get().shared())));
+        }
+        Ok(Held::Messages(Arc::downgrade(made.cast::<MessageSocket>()?.get().shared())))
+    }
+
+    fn evictable(&self) -> Option<Evicted> {
+        match self {
+            Held::Stream(stream) => stream.upgrade().map(Evicted::Stream),
+            Held::Messages(socket) => socket.upgrade().map(Evicted::Messages),
+        }
+    }
+}
+
+impl Evicted {
+    fn has_arrived(&self) -> bool {
+        match self {
+            Evicted::Stream(stream) => stream.has_arrived(),
+            Evicted::Messages(socket) => socket.has_arrived(),
+        }
+    }
+
+    fn evict(&self, py: Python<'_>) {
+        match self {
+            Evicted::Stream(stream) => stream.evict(py),
+            Evicted::Messages(socket) => socket.evict(py),
+        }
+    }
+}
+
 impl Listener {
     pub fn shared(&self) -> &Arc<ListenerShared> {
         &self.shared
@@ -277,8 +334,8 @@ impl ListenerShared {
                 let made = self.make.bind(py).call1((subject, arrival));
                 match &made {
                     Ok(made) => {
-                        let stream = Arc::downgrade(made.cast::<Stream>()?.get().shared());
-                        self.state().held.insert(place, stream);
+                        let held = Held::of(made)?;
+                        self.state().held.insert(place, held);
                     }
                     Err(_) => Listener::released(subject, place),
                 }
@@ -301,7 +358,7 @@ impl ListenerShared {
     fn try_accept(
         self: &Arc<Self>,
         py: Python<'_>,
-        evicted: &mut Vec<Arc<StreamShared>>,
+        evicted: &mut Vec<Evicted>,
     ) -> Result<Result<Box<lobby::Arrival>, Wait>, Failure> {
         let mut state = self.state();
         if state.closed() {
@@ -319,7 +376,7 @@ impl ListenerShared {
         self: &Arc<Self>,
         py: Python<'_>,
         state: &mut State,
-        evicted: &mut Vec<Arc<StreamShared>>,
+        evicted: &mut Vec<Evicted>,
         take: bool,
     ) -> Result<Result<Box<lobby::Arrival>, Wait>, Failure> {
         let now = Instant::now();
@@ -329,11 +386,11 @@ impl ListenerShared {
         state.rests_until = None;
         let turn = self.reactor(py).map_or(0, |reactor| reactor.get().turn());
         let held = &mut state.held;
-        let mut evict = |place: Place| match held.get(&place).and_then(Weak::upgrade) {
-            Some(stream) if stream.has_arrived() => false,
-            stream => {
+        let mut evict = |place: Place| match held.get(&place).and_then(Held::evictable) {
+            Some(connection) if connection.has_arrived() => false,
+            connection => {
                 held.remove(&place);
-                evicted.extend(stream);
+                evicted.extend(connection);
                 true
             }
         };

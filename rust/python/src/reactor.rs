@@ -17,6 +17,7 @@ use socketkit_engine::Errno;
 use crate::failure::os_error;
 use crate::forward::ForwardShared;
 use crate::listener::ListenerShared;
+use crate::messages::MessagesShared;
 use crate::operation::OperationRef;
 use crate::registry::Registry;
 use crate::relay::RelayShared;
@@ -35,6 +36,7 @@ enum News {
 #[derive(Clone)]
 pub enum Tenant {
     Stream(Arc<StreamShared>),
+    Messages(Arc<MessagesShared>),
     Listener(Arc<ListenerShared>),
     /// A caller of that listener who has yet to prove himself.
     Newcomer(Arc<ListenerShared>, Place),
@@ -62,6 +64,7 @@ struct Inner {
     tenants: Registry<Tenant>,
     remotes: Vec<Remote>,
     guarded: Vec<Weak<StreamShared>>,
+    guarded_messages: Vec<Weak<MessagesShared>>,
     listeners: Vec<Weak<ListenerShared>>,
     /// Whether the timer of the next sweep is set.
     sweeps: bool,
@@ -81,6 +84,7 @@ impl Reactor {
             tenants: Registry::default(),
             remotes: Vec::new(),
             guarded: Vec::new(),
+            guarded_messages: Vec::new(),
             listeners: Vec::new(),
             sweeps: false,
             swept: 0,
@@ -165,6 +169,8 @@ impl Reactor {
                 (Tenant::Newcomer(_, _), _) => {}
                 (Tenant::Stream(stream), Event::Socket(_, news)) => bulk |= stream.on_ready(slf.py(), news, &mut woken),
                 (Tenant::Stream(stream), _) => stream.on_timer(&mut woken),
+                (Tenant::Messages(socket), Event::Socket(_, news)) => socket.on_ready(slf.py(), news, &mut woken),
+                (Tenant::Messages(socket), _) => socket.on_timer(),
                 (Tenant::Listener(listener), Event::Socket(token, _)) => listener.on_ready(token, &mut woken),
                 (Tenant::Listener(listener), _) => listener.on_timer(&mut woken),
             }
@@ -245,6 +251,12 @@ impl Reactor {
         inner.arm_sweep()
     }
 
+    pub fn guard_messages(&self, socket: &Arc<MessagesShared>) -> Result<(), Errno> {
+        let mut inner = self.inner();
+        inner.guarded_messages.push(Arc::downgrade(socket));
+        inner.arm_sweep()
+    }
+
     pub fn guard_listener(&self, listener: &Arc<ListenerShared>) -> Result<(), Errno> {
         let mut inner = self.inner();
         inner.listeners.push(Arc::downgrade(listener));
@@ -260,6 +272,8 @@ impl Reactor {
             inner.swept += 1;
             (std::mem::take(&mut inner.guarded), std::mem::take(&mut inner.listeners), inner.swept)
         };
+        let mut sockets = std::mem::take(&mut self.inner().guarded_messages);
+        sockets.retain(|socket| socket.upgrade().is_some_and(|socket| socket.sweep(py, now)));
         let mut load = Load::new(sweep);
         guarded.retain(|stream| stream.upgrade().is_some_and(|stream| stream.sweep(py, now, &mut load)));
         load.shed(py);
@@ -279,6 +293,7 @@ impl Reactor {
         // Others may have come meanwhile.
         inner.guarded.append(&mut guarded);
         inner.listeners.append(&mut listeners);
+        inner.guarded_messages.append(&mut sockets);
         let armed = inner.arm_sweep().map_err(os_error);
         drop(inner);
         for listener in told {
@@ -363,7 +378,7 @@ struct Collected {
 
 impl Inner {
     fn arm_sweep(&mut self) -> Result<(), Errno> {
-        if self.sweeps || (self.guarded.is_empty() && self.listeners.is_empty()) {
+        if self.sweeps || (self.guarded.is_empty() && self.guarded_messages.is_empty() && self.listeners.is_empty()) {
             return Ok(());
         }
         self.engine.set_timer(Instant::now() + SWEEP_PAUSE, SWEEP)?;
@@ -386,6 +401,7 @@ impl Drop for Reactor {
         for tenant in &tenants {
             match tenant {
                 Tenant::Stream(stream) => stream.forget_waiters(),
+                Tenant::Messages(socket) => socket.forget_waiters(),
                 Tenant::Listener(listener) | Tenant::Newcomer(listener, _) => listener.forget_waiters(),
             }
         }

@@ -655,7 +655,7 @@ impl Verb {
 }
 
 impl Data {
-    fn new(data: &Bound<'_, PyAny>) -> PyResult<Self> {
+    pub fn new(data: &Bound<'_, PyAny>) -> PyResult<Self> {
         if let Ok(bytes) = data.cast::<PyBytes>() {
             return Ok(Data::Python(bytes.clone().unbind()));
         }
@@ -665,7 +665,7 @@ impl Data {
         Ok(Data::Copy(pyo3::buffer::PyBuffer::<u8>::get(data)?.to_vec(data.py())?))
     }
 
-    fn bytes<'a>(&'a self, py: Python<'a>) -> &'a [u8] {
+    pub fn bytes<'a>(&'a self, py: Python<'a>) -> &'a [u8] {
         match self {
             Data::Python(bytes) => bytes.as_bytes(py),
             Data::Copy(bytes) => bytes,
@@ -680,7 +680,7 @@ impl Data {
     }
 }
 
-fn wake(py: Python<'_>, waiting: Option<&OperationRef>, woken: &mut Vec<OperationRef>) {
+pub fn wake(py: Python<'_>, waiting: Option<&OperationRef>, woken: &mut Vec<OperationRef>) {
     if let Some(operation) = waiting.filter(|operation| operation.notify(py)) {
         woken.push(operation.clone_ref(py));
     }
@@ -693,14 +693,14 @@ fn agreed(engine: &Engine) -> Option<Agreed> {
     Some((session.fingerprint().map(|key| key.to_string()), protocol, cipher, exchange, session.resumed()))
 }
 
-fn at_least_one(number: usize, what: &str) -> PyResult<usize> {
+pub fn at_least_one(number: usize, what: &str) -> PyResult<usize> {
     if number == 0 {
         return Err(PyValueError::new_err(format!("{what} must be at least 1")));
     }
     Ok(number)
 }
 
-fn own(fd: i32) -> PyResult<OwnedFd> {
+pub fn own(fd: i32) -> PyResult<OwnedFd> {
     if fd < 0 {
         return Err(PyValueError::new_err("not a descriptor"));
     }
@@ -708,7 +708,7 @@ fn own(fd: i32) -> PyResult<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn duplicate(fd: i32) -> PyResult<OwnedFd> {
+pub fn duplicate(fd: i32) -> PyResult<OwnedFd> {
     if fd < 0 {
         return Err(PyValueError::new_err("not a descriptor"));
     }

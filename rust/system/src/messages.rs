@@ -259,6 +259,18 @@ pub fn option(socket: BorrowedFd<'_>, level: i32, name: i32) -> Option<i32> {
     (outcome == 0).then_some(value)
 }
 
+/// Sets an option whose value is an int.
+pub fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> Result<(), Errno> {
+    let size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the kernel reads an int, whose address and size are given.
+    let outcome = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), size) };
+    if outcome == 0 {
+        Ok(())
+    } else {
+        Err(last_error())
+    }
+}
+
 fn last_error() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }

@@ -237,7 +237,7 @@ impl Ending {
         }
     }
 
-    fn offence(self) -> Option<Offence> {
+    pub fn offence(self) -> Option<Offence> {
         match self {
             Ending::Guard(Cut::FirstMessage) => Some(Offence::FirstMessage),
             Ending::Guard(Cut::Idle) => Some(Offence::Idle),

@@ -1,0 +1,685 @@
+//! `_core.MessageSocket`: the operations of one kernel socket that keeps message borders, and the lists of tasks that wait on it.
+//!
+//! One message's way in: the kernel's queue -> the thread's `Batch` (one system call for many) -> an object in the inbox, which is filled
+//! only when somebody asks and it is empty -> the task. Its way out: the kernel at once, or the outbox while that is full.
+//!
+//! Locks are held for a system call at most, never while Python code may run (an exception is made, an endpoint named).
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use pyo3::exceptions::{PyResourceWarning, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use rustix::event::PollFlags;
+use socketkit_engine::guard::Guard;
+use socketkit_engine::reactor::{Interest, Readiness, Token};
+use socketkit_system::messages::{self, Local};
+
+use crate::action::{Action, Attempt, Wait};
+use crate::blocking::Watch;
+use crate::bounds::{Bounds, Rules};
+use crate::budget::Budget;
+use crate::failure::{os_error, Failure};
+use crate::listener::{Arrival, Counted, Listener};
+use crate::operation::{self, OperationRef};
+use crate::reactor::{Reactor, Tenant};
+use crate::stream::{at_least_one, duplicate, own, wake, Data, Ending};
+
+mod closing;
+mod datagram;
+mod guarding;
+mod kind;
+mod peers;
+mod receiving;
+mod sending;
+
+pub use datagram::Datagram;
+use kind::Kind;
+use peers::Peers;
+use receiving::{Item, Want};
+use sending::Queued;
+
+/// A socket that keeps message borders. `reactor` None: for blocking use.
+#[pyclass(subclass, frozen, module = "socketkit._core")]
+pub struct MessageSocket {
+    shared: Arc<MessagesShared>,
+}
+
+pub struct MessagesShared {
+    reactor: Option<Py<Reactor>>,
+    rules: Arc<Rules>,
+    kind: Kind,
+    /// It gives bytes from one peer; else datagrams from any.
+    connected: bool,
+    most_bytes: usize,
+    own_port: Option<u16>,
+    peers: Mutex<Peers>,
+    /// This side's endpoint, and those of the addresses at which it was called.
+    own_endpoint: OnceLock<Py<PyAny>>,
+    locals: Mutex<Vec<(Local, Py<PyAny>)>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// None once it is closed.
+    socket: Option<Arc<OwnedFd>>,
+    registration: Option<(Token, Interest)>,
+    budget: Budget,
+    /// The kernel may have messages; errors.
+    readable: bool,
+    to_the_end: bool,
+    /// The kernel may have room.
+    writable: bool,
+    /// The peer has ended it.
+    ended: bool,
+    finished_sending: bool,
+    inbox: VecDeque<Item>,
+    outbox: VecDeque<Queued>,
+    /// What others on the way have told of messages to peers that were called.
+    faults: VecDeque<Failure>,
+    send_failure: Option<rustix::io::Errno>,
+    reader: Option<OperationRef>,
+    writers: VecDeque<OperationRef>,
+    flushers: Vec<OperationRef>,
+    closing: bool,
+    closes_until: Option<Instant>,
+    counted_by: Option<Counted>,
+    guard: Guard,
+    unproven: bool,
+    cut: Option<Ending>,
+    /// Runs of equal datagrams may go as one.
+    segments: bool,
+    counters: Counters,
+}
+
+/// What it did. `dropped` is the kernel's, as it stood when the socket was closed.
+#[derive(Clone, Copy, Default)]
+struct Counters {
+    received_messages: u64,
+    received_bytes: u64,
+    sent_messages: u64,
+    sent_bytes: u64,
+    dropped: u64,
+    withheld: u64,
+    unreachable: u64,
+}
+
+/// What is wanted of it.
+pub enum MessageVerb {
+    Receive(Want),
+    Iterate,
+    ReceiveDescriptors,
+    Send(Vec<Queued>),
+    SendDescriptors(Data, Vec<OwnedFd>),
+    SendEof,
+    Close,
+    Connected,
+}
+
+#[pymethods]
+impl MessageSocket {
+    /// Of an open descriptor, which it owns from here on, also when it raises; or of an arrival of `counted_by`.
+    #[new]
+    #[pyo3(signature = (source, reactor, bounds, kind, connected, counted_by=None))]
+    fn new(
+        source: &Bound<'_, PyAny>,
+        reactor: Option<Py<Reactor>>,
+        bounds: &Bound<'_, Bounds>,
+        kind: &str,
+        connected: bool,
+        counted_by: Option<Py<Listener>>,
+    ) -> PyResult<Self> {
+        let rules = Arc::clone(bounds.get().rules());
+        let (mut since, mut place) = (Instant::now(), None);
+        let socket = match source.cast::<Arrival>() {
+            Ok(arrival) => {
+                let arrival =
+                    arrival.get().take().ok_or_else(|| PyValueError::new_err("this arrival was used before"))?;
+                (since, place) = (arrival.since, Some(arrival.place));
+                Arc::clone(arrival.stream.fd())
+            }
+            Err(_) => Arc::new(own(source.extract()?)?),
+        };
+        let kind = Kind::named(kind).ok_or_else(|| PyValueError::new_err("no such kind of message socket"))?;
+        if kind == Kind::UnixRecord {
+            // An empty record has the time at which it came, an end has none.
+            messages::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1).map_err(os_error)?;
+        }
+        let counted_by = counted_by.zip(place);
+        let own_port = kind.is_udp().then(|| rustix::net::getsockname(&socket).ok()).flatten();
+        let own_port = own_port.and_then(|name| std::net::SocketAddr::try_from(name).ok()).map(|name| name.port());
+        let shared = Arc::new(MessagesShared {
+            most_bytes: kind.most_bytes(socket.as_fd(), rules.message_bytes),
+            reactor,
+            rules,
+            kind,
+            connected,
+            own_port,
+            peers: Mutex::default(),
+            own_endpoint: OnceLock::new(),
+            locals: Mutex::default(),
+            state: Mutex::new(State {
+                socket: Some(socket),
+                registration: None,
+                budget: Budget::default(),
+                readable: true,
+                to_the_end: false,
+                writable: true,
+                ended: false,
+                finished_sending: false,
+                inbox: VecDeque::new(),
+                outbox: VecDeque::new(),
+                faults: VecDeque::new(),
+                send_failure: None,
+                reader: None,
+                writers: VecDeque::new(),
+                flushers: Vec::new(),
+                closing: false,
+                closes_until: None,
+                guard: Guard::new(counted_by.is_some(), since),
+                unproven: counted_by.is_some(),
+                counted_by,
+                cut: None,
+                segments: kind.is_udp(),
+                counters: Counters::default(),
+            }),
+        });
+        if let Some(reactor) = shared.reactor.as_ref().filter(|_| kind.ends()) {
+            reactor.get().guard_messages(&shared).map_err(os_error)?;
+        }
+        Ok(Self { shared })
+    }
+
+    /// One message: of a connected socket its bytes, else a `Datagram`, cut to `max_bytes`.
+    #[pyo3(signature = (max_bytes=65_535))]
+    fn receive<'py>(slf: &Bound<'py, Self>, max_bytes: usize) -> PyResult<Bound<'py, PyAny>> {
+        Self::operation(slf, MessageVerb::Receive(Want::One { max_bytes }))
+    }
+
+    #[pyo3(signature = (max_count=64))]
+    fn receive_many<'py>(slf: &Bound<'py, Self>, max_count: usize) -> PyResult<Bound<'py, PyAny>> {
+        Self::operation(slf, MessageVerb::Receive(Want::Many { max_count: at_least_one(max_count, "max_count")? }))
+    }
+
+    fn _receive_descriptors<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::operation(slf, MessageVerb::ReceiveDescriptors)
+    }
+
+    fn send<'py>(slf: &Bound<'py, Self>, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let queued = Queued::new(slf, data, None, None)?;
+        Self::operation(slf, MessageVerb::Send(vec![queued]))
+    }
+
+    fn _send_all<'py>(slf: &Bound<'py, Self>, messages: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let queued = messages.try_iter()?.map(|data| Queued::new(slf, &data?, None, None)).collect::<PyResult<_>>()?;
+        Self::operation(slf, MessageVerb::Send(queued))
+    }
+
+    fn _send_to<'py>(
+        slf: &Bound<'py, Self>,
+        data: &Bound<'py, PyAny>,
+        to: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let name = sending::address(slf, to)?;
+        let queued = Queued::new(slf, data, Some(name), None)?;
+        Self::operation(slf, MessageVerb::Send(vec![queued]))
+    }
+
+    fn _send_all_to<'py>(
+        slf: &Bound<'py, Self>,
+        messages: &Bound<'py, PyAny>,
+        to: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let name = sending::address(slf, to)?;
+        let queued = messages
+            .try_iter()?
+            .map(|data| Queued::new(slf, &data?, Some(Arc::clone(&name)), None))
+            .collect::<PyResult<_>>()?;
+        Self::operation(slf, MessageVerb::Send(queued))
+    }
+
+    /// Each datagram to its peer, from where it says.
+    fn _send_datagrams<'py>(slf: &Bound<'py, Self>, datagrams: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let queued = datagrams
+            .try_iter()?
+            .map(|datagram| {
+                let datagram = datagram?;
+                let datagram = datagram.cast::<Datagram>().map_err(|_| PyTypeError::new_err(NO_DATAGRAM))?;
+                Queued::of(slf, datagram)
+            })
+            .collect::<PyResult<_>>()?;
+        Self::operation(slf, MessageVerb::Send(queued))
+    }
+
+    /// `data` to who sent `datagram`, from the address it came to.
+    fn answer<'py>(
+        slf: &Bound<'py, Self>,
+        datagram: &Bound<'py, Datagram>,
+        data: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let to = sending::address(slf, datagram.get().peer.bind(slf.py()))?;
+        let queued = Queued::new(slf, data, Some(to), sending::origin(slf, datagram)?)?;
+        Self::operation(slf, MessageVerb::Send(vec![queued]))
+    }
+
+    fn _send_descriptors<'py>(
+        slf: &Bound<'py, Self>,
+        data: &Bound<'py, PyAny>,
+        descriptors: Vec<i32>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        // Duplicates: the caller may close his while this waits.
+        let descriptors = descriptors.into_iter().map(duplicate).collect::<PyResult<_>>()?;
+        Self::operation(slf, MessageVerb::SendDescriptors(Data::new(data)?, descriptors))
+    }
+
+    fn send_eof<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::operation(slf, MessageVerb::SendEof)
+    }
+
+    fn aclose<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::operation(slf, MessageVerb::Close)
+    }
+
+    /// Waits for the end of a connection attempt.
+    fn _connected<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().shared.state().writable = false;
+        Self::operation(slf, MessageVerb::Connected)
+    }
+
+    fn __aiter__<'py>(slf: &Bound<'py, Self>) -> Bound<'py, Self> {
+        slf.clone()
+    }
+
+    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::operation(slf, MessageVerb::Iterate)
+    }
+
+    /// Begins what `aclose` does; whether nothing is left to wait for.
+    fn _close_soon(slf: &Bound<'_, Self>) -> bool {
+        matches!(slf.get().shared.close(slf.py()), Ok(Attempt::Ready(_)))
+    }
+
+    fn abort(slf: &Bound<'_, Self>) {
+        slf.get().shared.abort(slf.py());
+    }
+
+    fn fileno(slf: &Bound<'_, Self>) -> PyResult<i32> {
+        let fd = slf.get().shared.state().socket.as_ref().map(|socket| socket.as_raw_fd());
+        fd.ok_or_else(|| Failure::Closed.into_exception(slf.as_any(), "fileno"))
+    }
+
+    #[getter]
+    fn closed(&self) -> bool {
+        let state = self.shared.state();
+        state.socket.is_none() || state.closing
+    }
+
+    /// The largest message that `send` takes.
+    #[getter]
+    fn max_message_bytes(&self) -> usize {
+        self.shared.most_bytes
+    }
+
+    /// How many messages the kernel lost because nobody received them in time.
+    #[getter]
+    fn dropped(&self) -> u64 {
+        let state = self.shared.state();
+        state.socket.as_ref().map_or(state.counters.dropped, |socket| messages::dropped(socket.as_fd()))
+    }
+
+    #[getter]
+    fn received_messages(&self) -> u64 {
+        self.shared.state().counters.received_messages
+    }
+
+    #[getter]
+    fn received_bytes(&self) -> u64 {
+        self.shared.state().counters.received_bytes
+    }
+
+    #[getter]
+    fn sent_messages(&self) -> u64 {
+        self.shared.state().counters.sent_messages
+    }
+
+    #[getter]
+    fn sent_bytes(&self) -> u64 {
+        self.shared.state().counters.sent_bytes
+    }
+
+    /// Answers that were not sent, because they would have gone to somebody who may not have asked.
+    #[getter]
+    fn withheld(&self) -> u64 {
+        self.shared.state().counters.withheld
+    }
+
+    /// Messages to peers that had called first of which somebody on the way said that they did not arrive.
+    #[getter]
+    fn unreachable(&self) -> u64 {
+        self.shared.state().counters.unreachable
+    }
+
+    /// `peer` has proved that it receives at its address: it may be answered without a bound.
+    fn validate(slf: &Bound<'_, Self>, peer: &Bound<'_, PyAny>) -> PyResult<()> {
+        let name = sending::address(slf, peer)?;
+        slf.get().shared.peers().validate(&name);
+        Ok(())
+    }
+
+    /// Gives the descriptor away; this object is closed afterwards.
+    fn _detach(slf: &Bound<'_, Self>) -> PyResult<i32> {
+        let socket = slf.get().shared.close_now(slf.py()).and_then(Arc::into_inner);
+        socket.map(IntoRawFd::into_raw_fd).ok_or_else(|| Failure::Closed.into_exception(slf.as_any(), "detach"))
+    }
+}
+
+impl MessageSocket {
+    pub fn shared(&self) -> &Arc<MessagesShared> {
+        &self.shared
+    }
+
+    fn operation<'py>(slf: &Bound<'py, Self>, verb: MessageVerb) -> PyResult<Bound<'py, PyAny>> {
+        operation::new(slf.py(), Action::Messages(slf.clone().unbind(), verb))
+    }
+}
+
+impl Drop for MessageSocket {
+    fn drop(&mut self) {
+        // Nobody can wait on it any more: a waiting operation would hold it. While closing, the engine finishes alone.
+        Python::attach(|py| {
+            let unfinished = {
+                let state = self.shared.state();
+                state.socket.is_some() && !state.closing
+            };
+            if !unfinished {
+                return;
+            }
+            // It may be dropped while an exception is on its way.
+            let pending = PyErr::take(py);
+            let text = match self.shared.reactor {
+                Some(_) => c"a message socket was dropped without aclose(): it is closed at once",
+                None => c"a message socket was dropped without close(): it is closed at once",
+            };
+            if let Err(failure) = PyErr::warn(py, &py.get_type::<PyResourceWarning>(), text, 1) {
+                failure.write_unraisable(py, None);
+            }
+            self.shared.abort(py);
+            if let Some(pending) = pending {
+                pending.restore(py);
+            }
+        });
+    }
+}
+
+impl MessagesShared {
+    pub fn reactor<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, Reactor>> {
+        self.reactor.as_ref().map(|reactor| reactor.bind(py))
+    }
+
+    pub fn attempt(
+        self: &Arc<Self>,
+        subject: &Bound<'_, MessageSocket>,
+        verb: &mut MessageVerb,
+        me: &OperationRef,
+    ) -> PyResult<Attempt> {
+        let py = subject.py();
+        let attempt = match verb {
+            MessageVerb::Receive(want) => self.receive(subject, *want, me),
+            MessageVerb::Iterate => match self.receive(subject, Want::One { max_bytes: usize::MAX }, me) {
+                Err(Failure::End { .. }) => Err(Failure::StopIteration),
+                other => other,
+            },
+            MessageVerb::ReceiveDescriptors => self.receive(subject, Want::Descriptors, me),
+            MessageVerb::Send(queued) => self.send(subject, queued, me),
+            MessageVerb::SendDescriptors(data, descriptors) => self.send_descriptors(py, data, descriptors),
+            MessageVerb::SendEof => self.send_eof(py),
+            MessageVerb::Close => self.close(py),
+            MessageVerb::Connected => self.connected(py),
+        };
+        attempt.map_err(|failure| self.reason(failure).into_exception(subject.as_any(), verb.word()))
+    }
+
+    fn connected(&self, py: Python<'_>) -> Result<Attempt, Failure> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let socket = state.socket.as_ref().ok_or(Failure::Closed)?;
+        if !state.writable {
+            return Ok(Attempt::Wait(Wait::Flushed));
+        }
+        match rustix::net::sockopt::socket_error(socket).map_err(Failure::Os)? {
+            Ok(()) => Ok(Attempt::Ready(py.None())),
+            Err(number) => Err(Failure::Os(number)),
+        }
+    }
+
+    /// News from the reactor: what can be flushed is; whoever can go on is added to `woken`.
+    pub fn on_ready(self: &Arc<Self>, py: Python<'_>, news: Readiness, woken: &mut Vec<OperationRef>) {
+        let closing = {
+            let mut state = self.state();
+            let state = &mut *state;
+            if state.socket.is_none() {
+                return;
+            }
+            state.hear(news);
+            let flushed = if state.writable { self.flush(py, state) } else { Vec::new() };
+            drop(flushed);
+            if state.readable || state.to_the_end {
+                wake(py, state.reader.as_ref(), woken);
+            }
+            if state.writable && state.outbox.is_empty() {
+                wake(py, state.writers.front(), woken);
+                for flusher in state.flushers.drain(..) {
+                    wake(py, Some(&flusher), woken);
+                }
+            }
+            let wanted = state.interest();
+            if wanted == Interest::Read {
+                let _ = self.set_interest(state, Interest::Read);
+            }
+            state.closing
+        };
+        if closing {
+            self.close_if_flushed(py);
+        }
+    }
+
+    /// The time for closing in good order is over.
+    pub fn on_timer(&self) {
+        if self.state().closing {
+            Python::attach(|py| self.abort(py));
+        }
+    }
+
+    pub fn enlist(self: &Arc<Self>, py: Python<'_>, me: &OperationRef, wait: Wait, again: bool) -> PyResult<()> {
+        let mut state = self.state();
+        match wait {
+            Wait::Readable => state.reader = Some(me.clone_ref(py)),
+            // It keeps its place until it has sent.
+            Wait::Room if again && state.writers.iter().any(|writer| writer.is(me)) => {}
+            Wait::Room => state.writers.push_back(me.clone_ref(py)),
+            Wait::Listed => {}
+            Wait::Flushed | Wait::Caller | Wait::Reported | Wait::NextTurn => state.flushers.push(me.clone_ref(py)),
+        }
+        self.watch(&mut state).map_err(os_error)
+    }
+
+    pub fn dismiss(&self, py: Python<'_>, me: &OperationRef) {
+        {
+            let mut state = self.state();
+            let state = &mut *state;
+            if state.reader.as_ref().is_some_and(|reader| reader.is(me)) {
+                state.reader = None;
+            }
+            state.writers.retain(|writer| !writer.is(me));
+            state.flushers.retain(|flusher| !flusher.is(me));
+        }
+        self.let_next_writer(py);
+    }
+
+    pub fn forget_waiters(&self) {
+        let waiters = {
+            let mut state = self.state();
+            (state.reader.take(), std::mem::take(&mut state.writers), std::mem::take(&mut state.flushers))
+        };
+        drop(waiters);
+    }
+
+    /// For a thread that blocks: what `poll` must tell of.
+    pub fn poll_for(&self, wait: Wait) -> Watch {
+        let state = self.state();
+        let Some(socket) = state.socket.as_ref() else { return Watch::over() };
+        let mut flags = if wait == Wait::Readable { PollFlags::IN } else { PollFlags::OUT };
+        if !state.outbox.is_empty() {
+            flags |= PollFlags::OUT;
+        }
+        let until = state.closes_until.into_iter().chain(state.due(&self.rules)).min();
+        Watch { sources: vec![(Arc::clone(socket) as _, flags)], until }
+    }
+
+    /// What `poll` said, in the reactor's words; `me` is no longer only waiting for it.
+    pub fn note(&self, me: Option<&OperationRef>, news: &[PollFlags]) {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        if let Some(me) = me {
+            state.flushers.retain(|flusher| !flusher.is(me));
+        }
+        if let Some(ending) = state.check_alone(&self.rules) {
+            let offence = state.offence(ending);
+            drop(guard);
+            if let Some((listener, place, offence)) = offence {
+                listener.offended(place, offence);
+            }
+            return;
+        }
+        let Some(news) = news.first() else { return };
+        let broken = news.intersects(PollFlags::HUP | PollFlags::ERR);
+        state.hear(Readiness {
+            readable: broken || news.contains(PollFlags::IN),
+            writable: broken || news.contains(PollFlags::OUT),
+            to_the_end: broken,
+        });
+        let sent = if state.writable { Python::attach(|py| self.flush(py, state)) } else { Vec::new() };
+        drop(guard);
+        drop(sent);
+    }
+
+    pub fn unflushed(&self) -> bool {
+        let state = self.state();
+        state.socket.is_some() && !state.outbox.is_empty()
+    }
+
+    /// After a send that blocked: whether what it took got out.
+    pub fn fate(&self, subject: &Bound<'_, MessageSocket>) -> PyResult<()> {
+        let failure = {
+            let state = self.state();
+            match &state.socket {
+                Some(_) => state.send_failure.map(Failure::Os),
+                None => (!state.outbox.is_empty()).then_some(Failure::Closed),
+            }
+        };
+        failure.map_or(Ok(()), |failure| Err(self.reason(failure).into_exception(subject.as_any(), "send")))
+    }
+
+    /// Lets the reactor tell of what this socket may wait for.
+    fn watch(self: &Arc<Self>, state: &mut State) -> Result<(), rustix::io::Errno> {
+        let wanted = state.interest();
+        let Some(socket) = &state.socket else { return Ok(()) };
+        match state.registration {
+            None => {
+                if let Some(reactor) = &self.reactor {
+                    let tenant = Tenant::Messages(Arc::clone(self));
+                    state.registration = Some((reactor.get().register(tenant, socket.as_fd(), wanted)?, wanted));
+                }
+                Ok(())
+            }
+            Some((_, Interest::Read)) if wanted == Interest::ReadWrite => self.set_interest(state, wanted),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn set_interest(&self, state: &mut State, interest: Interest) -> Result<(), rustix::io::Errno> {
+        if let (Some(reactor), Some(socket), Some((token, now))) =
+            (&self.reactor, &state.socket, &mut state.registration)
+        {
+            if *now != interest {
+                reactor.get().change(*token, socket.as_fd(), interest)?;
+                *now = interest;
+            }
+        }
+        Ok(())
+    }
+
+    fn resume_later(&self, py: Python<'_>, operation: OperationRef) {
+        if let Some(reactor) = self.reactor(py) {
+            Reactor::resume_later(reactor, operation);
+        }
+    }
+
+    fn turn(&self, py: Python<'_>) -> u64 {
+        self.reactor(py).map_or(0, |reactor| reactor.get().turn())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn peers(&self) -> MutexGuard<'_, Peers> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn locals(&self) -> MutexGuard<'_, Vec<(Local, Py<PyAny>)>> {
+        self.locals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn hear(&mut self, news: Readiness) {
+        self.readable |= news.readable;
+        self.writable |= news.writable;
+        self.to_the_end |= news.to_the_end;
+    }
+
+    /// Only who waits for room is told of it: a socket that sends has room again after every message.
+    fn interest(&self) -> Interest {
+        let waits = !self.outbox.is_empty() || !self.writers.is_empty() || !self.flushers.is_empty();
+        if waits && !self.writable {
+            Interest::ReadWrite
+        } else {
+            Interest::Read
+        }
+    }
+}
+
+impl MessageVerb {
+    pub fn name(&self) -> &'static str {
+        match self {
+            MessageVerb::Receive(Want::Many { .. }) => "Messages.receive_many",
+            MessageVerb::Receive(_) => "Messages.receive",
+            MessageVerb::Iterate => "Messages.__anext__",
+            MessageVerb::ReceiveDescriptors => "Messages.receive_fds",
+            MessageVerb::Send(_) => "Messages.send",
+            MessageVerb::SendDescriptors(_, _) => "Messages.send_fds",
+            MessageVerb::SendEof => "Messages.send_eof",
+            MessageVerb::Close => "Messages.aclose",
+            MessageVerb::Connected => "Messages.connected",
+        }
+    }
+
+    /// The operation as an error names it.
+    fn word(&self) -> &'static str {
+        match self {
+            MessageVerb::Connected => "connect",
+            MessageVerb::Send(_) | MessageVerb::SendDescriptors(_, _) | MessageVerb::SendEof => "send",
+            MessageVerb::Close => "close",
+            MessageVerb::Receive(_) | MessageVerb::Iterate | MessageVerb::ReceiveDescriptors => "receive",
+        }
+    }
+
+    pub fn sends(&self) -> bool {
+        matches!(self, MessageVerb::Send(_) | MessageVerb::SendDescriptors(_, _))
+    }
+}
+
+const NO_DATAGRAM: &str = "send_many() takes Datagrams, or messages and `to`";

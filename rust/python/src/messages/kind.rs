@@ -1,0 +1,79 @@
+//! What tells the kinds of message sockets apart.
+
+use std::os::fd::BorrowedFd;
+
+use socketkit_system::messages::option;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Udp4,
+    Udp6,
+    UnixDatagram,
+    UnixRecord,
+    /// Records of a transport with an end: SCTP, vsock.
+    Record,
+    Icmp,
+    /// ICMP by a raw socket: the IP header comes first, and is cut.
+    Icmp4Raw,
+    Raw,
+    Ethernet,
+}
+
+impl Kind {
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "udp4" => Kind::Udp4,
+            "udp6" => Kind::Udp6,
+            "unix-datagram" => Kind::UnixDatagram,
+            "unix-record" => Kind::UnixRecord,
+            "record" => Kind::Record,
+            "icmp4" | "icmp6" | "icmp6-raw" => Kind::Icmp,
+            "icmp4-raw" => Kind::Icmp4Raw,
+            "raw4" | "raw6" => Kind::Raw,
+            "ethernet" => Kind::Ethernet,
+            _ => return None,
+        })
+    }
+
+    pub fn is_udp(self) -> bool {
+        matches!(self, Kind::Udp4 | Kind::Udp6)
+    }
+
+    pub fn is_unix(self) -> bool {
+        matches!(self, Kind::UnixDatagram | Kind::UnixRecord)
+    }
+
+    /// Whether the peer can end it.
+    pub fn ends(self) -> bool {
+        matches!(self, Kind::UnixRecord | Kind::Record)
+    }
+
+    /// Whether anybody can write a false sender on it, so that answers may go to somebody who asked for nothing.
+    pub fn is_forgeable(self) -> bool {
+        self.is_udp()
+    }
+
+    /// The largest message that can be sent; the kernel may say less (the path's, the interface's).
+    pub fn most_bytes(self, socket: BorrowedFd<'_>, record_bytes: usize) -> usize {
+        match self {
+            Kind::Udp4 => 65_507,
+            Kind::Udp6 => 65_527,
+            // What the kernel keeps beside the bytes (net/unix/af_unix.c, unix_dgram_sendmsg).
+            Kind::UnixDatagram | Kind::UnixRecord => option(socket, libc::SOL_SOCKET, libc::SO_SNDBUF)
+                .map_or(record_bytes, |bytes| usize::try_from(bytes).unwrap_or(0).saturating_sub(32)),
+            Kind::Record => record_bytes,
+            Kind::Icmp | Kind::Icmp4Raw | Kind::Raw | Kind::Ethernet => 65_535,
+        }
+    }
+
+    /// How many messages one system call takes, and the room for each.
+    pub fn room(self) -> (usize, usize) {
+        if self.is_unix() || self == Kind::Record {
+            // More than any sender's buffer lets pass (KMALLOC_MAX_SIZE and 17 pages), so that no record is ever cut. It is an address
+            // range; memory is what messages touch.
+            (8, 6 << 20)
+        } else {
+            (64, 65_536)
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Whom a datagram socket knows: the endpoint of each peer, made once, and what each may be answered.
+//!
+//! A source that has proved nothing gets no more bytes than it sent, nothing at all on ports where a forged question would be answered
+//! again for ever (CVE-2024-2169): ours, and those of services below 1,024. Who was called first has no such bound.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use socketkit_system::messages::Name;
+
+#[derive(Default)]
+pub struct Peers {
+    entries: Vec<Entry>,
+    by_name: HashMap<Box<[u8]>, usize>,
+    /// By the identity of the endpoints that this table has given away; it holds them, so an identity is not used twice.
+    by_endpoint: HashMap<usize, usize>,
+    last: usize,
+    hand: usize,
+}
+
+struct Entry {
+    name: Arc<Name>,
+    endpoint: Option<Py<PyAny>>,
+    /// This side has sent before anything came, or the application says that the peer is who it seems.
+    called: bool,
+    received_bytes: u64,
+    answered_bytes: u64,
+    /// Since the hand came by last.
+    used: bool,
+}
+
+/// What was asked for may be sent, or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    Send,
+    Withhold,
+}
+
+impl Peers {
+    /// Notes that `bytes` came from `raw`; its endpoint, if it has one yet.
+    pub fn heard(&mut self, py: Python<'_>, raw: &[u8], bytes: usize) -> Option<Py<PyAny>> {
+        let entry = self.find(raw)?;
+        entry.received_bytes += bytes as u64;
+        entry.used = true;
+        entry.endpoint.as_ref().map(|endpoint| endpoint.clone_ref(py))
+    }
+
+    /// Remembers `raw` under its endpoint.
+    pub fn learn(&mut self, raw: &[u8], endpoint: Py<PyAny>, bytes: usize) {
+        let Some(place) = self.place(raw) else { return };
+        self.by_endpoint.insert(endpoint.as_ptr() as usize, place);
+        let entry = &mut self.entries[place];
+        entry.received_bytes += bytes as u64;
+        if let Some(before) = entry.endpoint.replace(endpoint) {
+            self.by_endpoint.remove(&(before.as_ptr() as usize));
+        }
+    }
+
+    /// The address of an endpoint that this table gave away.
+    pub fn name_of(&self, endpoint: &Bound<'_, PyAny>) -> Option<Arc<Name>> {
+        let place = self.by_endpoint.get(&(endpoint.as_ptr() as usize))?;
+        self.entries.get(*place).map(|entry| Arc::clone(&entry.name))
+    }
+
+    /// Whether `bytes` may go to `name`, and notes it if so.
+    pub fn permit(&mut self, name: &Name, bytes: usize, ratio: f64, own_port: Option<u16>) -> Permission {
+        let known = self.find(name.bytes()).is_some();
+        let Some(place) = self.place(name.bytes()) else { return Permission::Send };
+        let entry = &mut self.entries[place];
+        entry.used = true;
+        entry.called |= !known;
+        if entry.called {
+            return Permission::Send;
+        }
+        let port = name.port();
+        let loops = port.is_some_and(|port| port < FIRST_FREE_PORT) || (port.is_some() && port == own_port);
+        let after = entry.answered_bytes + bytes as u64;
+        if loops || after as f64 > entry.received_bytes as f64 * ratio {
+            return Permission::Withhold;
+        }
+        entry.answered_bytes = after;
+        Permission::Send
+    }
+
+    /// Lifts the bound: the peer has proved that it receives at its address.
+    pub fn validate(&mut self, name: &Name) {
+        if let Some(place) = self.place(name.bytes()) {
+            self.entries[place].called = true;
+        }
+    }
+
+    pub fn was_called(&mut self, name: &Name) -> bool {
+        self.find(name.bytes()).is_some_and(|entry| entry.called)
+    }
+
+    fn find(&mut self, raw: &[u8]) -> Option<&mut Entry> {
+        // Most often it is the same one again.
+        let same = self.entries.get(self.last).is_some_and(|entry| entry.name.bytes() == raw);
+        if !same {
+            self.last = *self.by_name.get(raw)?;
+        }
+        self.entries.get_mut(self.last)
+    }
+
+    fn place(&mut self, raw: &[u8]) -> Option<usize> {
+        if self.find(raw).is_some() {
+            return Some(self.last);
+        }
+        let name = Arc::new(Name::new(raw)?);
+        let entry = Entry { name, endpoint: None, called: false, received_bytes: 0, answered_bytes: 0, used: true };
+        let place = if self.entries.len() < MOST_PEERS {
+            self.entries.push(entry);
+            self.entries.len() - 1
+        } else {
+            let place = self.choose();
+            let before = std::mem::replace(&mut self.entries[place], entry);
+            self.by_name.remove(before.name.bytes());
+            if let Some(endpoint) = &before.endpoint {
+                self.by_endpoint.remove(&(endpoint.as_ptr() as usize));
+            }
+            place
+        };
+        self.by_name.insert(raw.into(), place);
+        self.last = place;
+        Some(place)
+    }
+
+    /// Whose place a new one gets: one that was not used since the hand came by, rather one that called than one that was called.
+    fn choose(&mut self) -> usize {
+        for looks in 0..2 * self.entries.len() {
+            self.hand = (self.hand + 1) % self.entries.len();
+            let entry = &mut self.entries[self.hand];
+            if !std::mem::replace(&mut entry.used, false) && (!entry.called || looks >= self.entries.len()) {
+                return self.hand;
+            }
+        }
+        self.hand
+    }
+}
+
+/// A flood of forged senders costs some megabytes at most.
+const MOST_PEERS: usize = 16_384;
+const FIRST_FREE_PORT: u16 = 1024;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn name(port: u16, host: u32) -> Name {
+        let mut raw = vec![2, 0];
+        raw.extend(port.to_be_bytes());
+        raw.extend(host.to_be_bytes());
+        raw.extend([0; 8]);
+        Name::new(&raw).unwrap()
+    }
+
+    fn call(peers: &mut Peers, name: &Name, bytes: u64) {
+        let place = peers.place(name.bytes()).unwrap();
+        peers.entries[place].received_bytes += bytes;
+    }
+
+    #[test]
+    fn who_called_gets_what_it_sent_and_no_byte_more() {
+        let (mut peers, caller) = (Peers::default(), name(5000, 1));
+        call(&mut peers, &caller, 100);
+        assert_eq!(peers.permit(&caller, 60, 1.0, None), Permission::Send);
+        assert_eq!(peers.permit(&caller, 41, 1.0, None), Permission::Withhold);
+        assert_eq!(peers.permit(&caller, 40, 1.0, None), Permission::Send);
+        call(&mut peers, &caller, 10);
+        assert_eq!(peers.permit(&caller, 11, 1.0, None), Permission::Withhold);
+        peers.validate(&caller);
+        assert_eq!(peers.permit(&caller, 1_000_000, 1.0, None), Permission::Send);
+    }
+
+    #[test]
+    fn who_was_called_first_has_no_bound() {
+        let (mut peers, called) = (Peers::default(), name(53, 1));
+        assert_eq!(peers.permit(&called, 1000, 1.0, Some(53)), Permission::Send);
+        call(&mut peers, &called, 1);
+        assert_eq!(peers.permit(&called, 1000, 1.0, Some(53)), Permission::Send);
+        assert!(peers.was_called(&called));
+    }
+
+    #[test]
+    fn low_ports_and_our_own_are_not_answered() {
+        let mut peers = Peers::default();
+        for (port, answer) in [(1023, Permission::Withhold), (1024, Permission::Send), (7000, Permission::Withhold)] {
+            call(&mut peers, &name(port, 1), 100);
+            assert_eq!(peers.permit(&name(port, 1), 1, 1.0, Some(7000)), answer, "{port}");
+        }
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_keeps_who_was_called() {
+        let mut peers = Peers::default();
+        peers.permit(&name(9000, 1), 10, 1.0, None);
+        for host in 0..3 * MOST_PEERS as u32 {
+            call(&mut peers, &name(2000, host), 1);
+        }
+        assert_eq!(peers.entries.len(), MOST_PEERS);
+        assert_eq!(peers.by_name.len(), MOST_PEERS);
+        assert!(peers.was_called(&name(9000, 1)));
+        assert_eq!(peers.permit(&name(2000, 3 * MOST_PEERS as u32 - 1), 2, 1.0, None), Permission::Withhold);
+    }
+}

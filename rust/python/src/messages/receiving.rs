@@ -1,0 +1,430 @@
+//! Receiving: from the inbox, which is filled by one system call whenever it is empty and somebody asks.
+
+use std::cell::Cell;
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+use std::sync::Arc;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+use rustix::io::Errno;
+use socketkit_system::messages::{faults, Batch, Fault, Message, Name, Origin};
+
+use super::datagram::Notes;
+use super::{Datagram, Kind, MessageSocket, MessagesShared, State};
+use crate::action::{Attempt, Wait};
+use crate::failure::Failure;
+use crate::operation::OperationRef;
+
+/// What a receive asks for.
+#[derive(Clone, Copy)]
+pub enum Want {
+    One { max_bytes: usize },
+    Many { max_count: usize },
+    Descriptors,
+}
+
+/// A message that has come, as the application will get it.
+pub struct Item {
+    /// Bytes, or a Datagram.
+    message: Py<PyAny>,
+    bytes: usize,
+    descriptors: Vec<OwnedFd>,
+    descriptors_lost: bool,
+}
+
+/// What an attempt found before it asked the kernel.
+enum Found {
+    Items(Vec<Item>),
+    Ask(Arc<OwnedFd>),
+}
+
+impl MessagesShared {
+    pub(super) fn receive(
+        self: &Arc<Self>,
+        subject: &Bound<'_, MessageSocket>,
+        want: Want,
+        me: &OperationRef,
+    ) -> Result<Attempt, Failure> {
+        let py = subject.py();
+        let items = loop {
+            let socket = match self.look(py, want, me)? {
+                Ok(Found::Items(items)) => break items,
+                Ok(Found::Ask(socket)) => socket,
+                Err(wait) => return Ok(Attempt::Wait(wait)),
+            };
+            self.fill(subject, &socket, want)?;
+        };
+        self.deliver(py, want, items)
+    }
+
+    /// What the inbox has; else whether the kernel is worth asking.
+    fn look(self: &Arc<Self>, py: Python<'_>, want: Want, me: &OperationRef) -> Result<Result<Found, Wait>, Failure> {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        if state.reader.as_ref().is_some_and(|reader| !reader.is(me)) {
+            return Err(Failure::Busy);
+        }
+        let Some(socket) = state.socket.as_ref().filter(|_| !state.closing) else { return Err(Failure::Closed) };
+        let turn = self.turn(py);
+        if state.inbox.is_empty() {
+            let done = if let Some(fault) = state.faults.pop_front() {
+                fault
+            } else if state.ended {
+                Failure::End { have: 0 }
+            } else if !state.readable && !state.to_the_end {
+                return self.wait_for_news(py, state, me).map(Err);
+            } else if !state.budget.allows(turn) {
+                state.reader = Some(me.clone_ref(py));
+                return Ok(Err(Wait::NextTurn));
+            } else {
+                return Ok(Ok(Found::Ask(Arc::clone(socket))));
+            };
+            let reader = state.reader.take();
+            drop(guard);
+            drop(reader);
+            return Err(done);
+        }
+        if !state.budget.allows(turn) {
+            state.reader = Some(me.clone_ref(py));
+            return Ok(Err(Wait::NextTurn));
+        }
+        let count = match want {
+            Want::Many { max_count } => max_count.min(state.inbox.len()),
+            Want::One { .. } | Want::Descriptors => 1,
+        };
+        let items: Vec<Item> = state.inbox.drain(..count).collect();
+        let bytes: usize = items.iter().map(|item| item.bytes).sum();
+        state.budget.spend(bytes);
+        state.counters.received_messages += items.len() as u64;
+        state.counters.received_bytes += bytes as u64;
+        let first = std::mem::replace(&mut state.unproven, false);
+        let reader = state.reader.take();
+        drop(guard);
+        drop(reader);
+        self.tell_proven(first);
+        Ok(Ok(Found::Items(items)))
+    }
+
+    /// Lists a receive that must wait while its lock is held anyway; one that blocks its thread is not listed.
+    fn wait_for_news(self: &Arc<Self>, py: Python<'_>, state: &mut State, me: &OperationRef) -> Result<Wait, Failure> {
+        if self.reactor.is_none() {
+            return Ok(Wait::Readable);
+        }
+        if state.reader.is_none() {
+            state.reader = Some(me.clone_ref(py));
+        }
+        self.watch(state).map_err(Failure::Os)?;
+        Ok(Wait::Listed)
+    }
+
+    fn deliver(&self, py: Python<'_>, want: Want, mut items: Vec<Item>) -> Result<Attempt, Failure> {
+        let given = match want {
+            Want::Many { .. } => {
+                PyList::new(py, items.into_iter().map(|item| item.message)).map(|list| list.into_any())
+            }
+            Want::One { max_bytes } => {
+                let Some(item) = items.pop() else { return Ok(Attempt::Wait(Wait::NextTurn)) };
+                if item.bytes > max_bytes && !self.connected {
+                    match item.message.bind(py).cast::<Datagram>() {
+                        Ok(datagram) => Bound::new(py, datagram.get().cut(py, max_bytes)).map(Bound::into_any),
+                        Err(_) => Ok(item.message.into_bound(py)),
+                    }
+                } else {
+                    Ok(item.message.into_bound(py))
+                }
+            }
+            Want::Descriptors => {
+                let Some(item) = items.pop() else { return Ok(Attempt::Wait(Wait::NextTurn)) };
+                let fds: Vec<i32> = item.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+                let made = (item.message, fds, item.descriptors_lost).into_pyobject(py).map(Bound::into_any);
+                if made.is_ok() {
+                    // They are the caller's now.
+                    for descriptor in item.descriptors {
+                        let _ = descriptor.into_raw_fd();
+                    }
+                }
+                made
+            }
+        };
+        given.map(|given| Attempt::Ready(given.unbind())).map_err(Failure::Python)
+    }
+
+    /// Asks the kernel once.
+    fn fill(self: &Arc<Self>, subject: &Bound<'_, MessageSocket>, socket: &OwnedFd, want: Want) -> Result<(), Failure> {
+        let (slots, slot_bytes) = self.kind.room();
+        let count = match want {
+            Want::Many { max_count } => max_count.min(slots),
+            Want::One { .. } | Want::Descriptors => slots,
+        };
+        with_batch(slots, slot_bytes, |batch| {
+            let got = match batch.receive(socket.as_fd(), count) {
+                Ok(got) => got,
+                Err(Errno::AGAIN) => return self.nothing_there(subject, socket),
+                Err(Errno::INTR) => return Ok(()),
+                Err(number) => return self.troubled(subject, socket, number),
+            };
+            let mut came = Vec::with_capacity(got);
+            let (mut ended, mut trouble) = (false, None);
+            for slot in 0..got {
+                let message = batch.message(slot);
+                let used = message.data.len();
+                if ended || (used == 0 && self.kind.ends() && !message.is_marked()) {
+                    ended = true;
+                    continue;
+                }
+                // What came with it comes first; the others of the batch are not lost for it.
+                trouble = self.convert(subject, &message, &mut came).err().or(trouble);
+                if self.kind.is_unix() {
+                    batch.trim(slot, used);
+                }
+            }
+            let mut state = self.state();
+            state.ended |= ended;
+            if got < count && !state.to_the_end {
+                state.readable = false;
+            }
+            state.inbox.extend(came);
+            state.faults.extend(trouble);
+            Ok(())
+        })
+    }
+
+    fn nothing_there(&self, subject: &Bound<'_, MessageSocket>, socket: &OwnedFd) -> Result<(), Failure> {
+        let look = {
+            let mut state = self.state();
+            state.readable = false;
+            std::mem::replace(&mut state.to_the_end, false)
+        };
+        if look {
+            self.read_faults(subject, socket)?;
+        }
+        Ok(())
+    }
+
+    /// The kernel had an error instead of messages: of an earlier message, told by somebody on the way, or of this socket.
+    fn troubled(&self, subject: &Bound<'_, MessageSocket>, socket: &OwnedFd, number: Errno) -> Result<(), Failure> {
+        if self.read_faults(subject, socket)? > 0 {
+            return Ok(());
+        }
+        if self.kind.ends() && number == Errno::CONNRESET {
+            self.state().ended = true;
+        }
+        if is_passing(number) && !self.connected {
+            self.state().counters.unreachable += 1;
+            return Ok(());
+        }
+        let reader = self.state().reader.take();
+        drop(reader);
+        if is_passing(number) && !self.kind.ends() {
+            return Err(Failure::Unreachable { number, to: None, words: String::new() });
+        }
+        Err(Failure::Os(number))
+    }
+
+    /// Takes what the error queue has: how much there was.
+    pub(super) fn read_faults(&self, _subject: &Bound<'_, MessageSocket>, socket: &OwnedFd) -> Result<usize, Failure> {
+        if self.kind.is_unix() || self.kind.ends() {
+            return Ok(0);
+        }
+        Ok(self.take_faults(socket))
+    }
+
+    pub(super) fn take_faults(&self, socket: &OwnedFd) -> usize {
+        let found = faults(socket.as_fd(), FAULTS_AT_ONCE);
+        for fault in &found {
+            self.note_fault(fault);
+        }
+        found.len()
+    }
+
+    fn note_fault(&self, fault: &Fault) {
+        if fault.origin == Origin::Local {
+            return; // The send that met it says so.
+        }
+        let told = self.connected || fault.to.as_ref().is_some_and(|to| self.peers().was_called(to));
+        let mut state = self.state();
+        if !told || state.faults.len() >= FAULTS_AT_ONCE {
+            state.counters.unreachable += 1;
+            return;
+        }
+        let failure = Failure::Unreachable {
+            number: Errno::from_raw_os_error(fault.errno),
+            to: fault.to.map(Box::new),
+            words: words(fault),
+        };
+        state.faults.push_back(failure);
+    }
+
+    /// Makes of a message what the application gets: one item, or several if the kernel had joined them.
+    fn convert(
+        &self,
+        subject: &Bound<'_, MessageSocket>,
+        message: &Message<'_>,
+        into: &mut Vec<Item>,
+    ) -> Result<(), Failure> {
+        let py = subject.py();
+        let marks = if message.is_marked() { message.marks() } else { Default::default() };
+        let data = match self.kind {
+            Kind::Icmp4Raw => behind_header(message.data),
+            _ => message.data,
+        };
+        if self.kind.ends() && data.len() > self.rules.message_bytes {
+            return Err(Failure::TooLarge { count: data.len(), limit: self.rules.message_bytes });
+        }
+        if self.connected {
+            let mut descriptors = marks.descriptors;
+            for part in parts(data, marks.segment_bytes) {
+                into.push(Item {
+                    message: PyBytes::new(py, part).into_any().unbind(),
+                    bytes: part.len(),
+                    descriptors: std::mem::take(&mut descriptors),
+                    descriptors_lost: marks.descriptors_lost,
+                });
+            }
+            return Ok(());
+        }
+        let peer = self.endpoint(subject, message.from, data.len()).map_err(Failure::Python)?;
+        let local = match &marks.local {
+            Some(local) => self.local_endpoint(subject, local).map_err(Failure::Python)?,
+            None => self.own_endpoint(subject).map_err(Failure::Python)?,
+        };
+        let notes = Notes {
+            truncated: message.truncated,
+            ecn: marks.ecn,
+            timestamp_ns: marks.timestamp_ns,
+            came_to: marks.local,
+        };
+        for part in parts(data, marks.segment_bytes) {
+            let bytes = PyBytes::new(py, part).unbind();
+            let datagram = Datagram::received(bytes, peer.clone_ref(py), local.clone_ref(py), &notes);
+            into.push(Item {
+                message: Py::new(py, datagram).map_err(Failure::Python)?.into_any(),
+                bytes: part.len(),
+                descriptors: Vec::new(),
+                descriptors_lost: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// The endpoint of who sent `bytes`: made by Python once, then kept.
+    fn endpoint(&self, subject: &Bound<'_, MessageSocket>, raw: &[u8], bytes: usize) -> PyResult<Py<PyAny>> {
+        let py = subject.py();
+        if let Some(known) = self.peers().heard(py, raw, bytes) {
+            return Ok(known);
+        }
+        let made = subject.call_method1(intern!(py, "_named"), (PyBytes::new(py, raw),))?.unbind();
+        if !made.is_none(py) {
+            self.peers().learn(raw, made.clone_ref(py), bytes);
+        }
+        Ok(made)
+    }
+
+    fn local_endpoint(
+        &self,
+        subject: &Bound<'_, MessageSocket>,
+        local: &socketkit_system::messages::Local,
+    ) -> PyResult<Py<PyAny>> {
+        let py = subject.py();
+        let known = self.locals().iter().find(|(known, _)| known == local).map(|(_, endpoint)| endpoint.clone_ref(py));
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let address = local.address.to_string();
+        let made = subject.call_method1(intern!(py, "_located"), (address, local.interface, self.own_port))?.unbind();
+        let mut locals = self.locals();
+        if locals.len() < MOST_LOCALS {
+            locals.push((*local, made.clone_ref(py)));
+        }
+        Ok(made)
+    }
+
+    fn own_endpoint(&self, subject: &Bound<'_, MessageSocket>) -> PyResult<Py<PyAny>> {
+        let py = subject.py();
+        if let Some(known) = self.own_endpoint.get() {
+            return Ok(known.clone_ref(py));
+        }
+        let made = subject.getattr(intern!(py, "local"))?.unbind();
+        let _ = self.own_endpoint.set(made.clone_ref(py));
+        Ok(made)
+    }
+}
+
+/// An error that concerns a message that was sent, not the socket.
+pub(super) fn is_passing(number: Errno) -> bool {
+    matches!(
+        number,
+        Errno::CONNREFUSED
+            | Errno::HOSTUNREACH
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::PROTO
+            | Errno::NOPROTOOPT
+    )
+}
+
+/// A run of datagrams that the kernel has joined, one by one; an empty message is one, too.
+fn parts(data: &[u8], segment_bytes: Option<u16>) -> impl Iterator<Item = &[u8]> {
+    let size = segment_bytes.map_or(data.len(), usize::from).max(1);
+    let alone = data.is_empty().then_some(data);
+    alone.into_iter().chain(data.chunks(size))
+}
+
+/// An IPv4 packet without its header.
+fn behind_header(packet: &[u8]) -> &[u8] {
+    let header = packet.first().map_or(0, |first| usize::from(first & 15) * 4);
+    packet.get(header..).unwrap_or_default()
+}
+
+/// "port unreachable, says 192.0.2.1"
+fn words(fault: &Fault) -> String {
+    let what = match (fault.origin, fault.kind, fault.code) {
+        (Origin::Icmp, 3, 0) => "network unreachable",
+        (Origin::Icmp, 3, 1) | (Origin::Icmp6, 1, 3) => "host unreachable",
+        (Origin::Icmp, 3, 2) => "protocol unreachable",
+        (Origin::Icmp, 3, 3) | (Origin::Icmp6, 1, 4) => "nobody listens on that port",
+        (Origin::Icmp, 3, 4) | (Origin::Icmp6, 2, _) => "too large for a link on the way",
+        (Origin::Icmp, 3, 9 | 10 | 13) | (Origin::Icmp6, 1, 1 | 5) => "administratively prohibited",
+        (Origin::Icmp, 3, _) | (Origin::Icmp6, 1, _) => "unreachable",
+        (Origin::Icmp, 11, _) | (Origin::Icmp6, 3, _) => "its hops were used up on the way",
+        _ => "it was not delivered",
+    };
+    let mtu = if fault.mtu > 0 { format!(" (the path takes {} bytes)", fault.mtu) } else { String::new() };
+    match fault.offender.as_ref().and_then(address) {
+        Some(address) => format!("{what}{mtu}, says {address}"),
+        None => format!("{what}{mtu}"),
+    }
+}
+
+fn address(name: &Name) -> Option<std::net::IpAddr> {
+    let raw = name.bytes();
+    match raw.len() {
+        16 => <[u8; 4]>::try_from(raw.get(4..8)?).ok().map(std::net::IpAddr::from),
+        28 => <[u8; 16]>::try_from(raw.get(8..24)?).ok().map(std::net::IpAddr::from),
+        _ => None,
+    }
+}
+
+/// Memory for messages of this thread. Naming an endpoint may run any code, this function too: then it works with a new one.
+fn with_batch<R>(
+    slots: usize,
+    slot_bytes: usize,
+    use_it: impl FnOnce(&mut Batch) -> Result<R, Failure>,
+) -> Result<R, Failure> {
+    thread_local! {
+        static SMALL: Cell<Option<Box<Batch>>> = const { Cell::new(None) };
+        static LARGE: Cell<Option<Box<Batch>>> = const { Cell::new(None) };
+    }
+    let place = if slot_bytes > 65_536 { &LARGE } else { &SMALL };
+    let mut batch = match place.with(Cell::take) {
+        Some(batch) => batch,
+        None => Box::new(Batch::new(slots, slot_bytes).map_err(Failure::Os)?),
+    };
+    let result = use_it(&mut batch);
+    place.with(|place| place.set(Some(batch)));
+    result
+}
+
+const FAULTS_AT_ONCE: usize = 16;
+const MOST_LOCALS: usize = 64;

@@ -1,0 +1,387 @@
+//! Sending: all of what one call brings or nothing, in the order of the askers.
+
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use rustix::io::Errno;
+use socketkit_system::messages::{self, Local, Name, Outgoing, MOST_SEGMENTS};
+
+use super::peers::Permission;
+use super::receiving::is_passing;
+use super::{Datagram, MessageSocket, MessagesShared, State};
+use crate::action::{Attempt, Wait};
+use crate::failure::Failure;
+use crate::operation::OperationRef;
+use crate::stream::Data;
+
+/// A message that is to be sent.
+pub struct Queued {
+    data: Data,
+    /// None: to the peer that the socket is connected to.
+    to: Option<Arc<Name>>,
+    from: Option<Local>,
+}
+
+impl Queued {
+    pub fn new(
+        socket: &Bound<'_, MessageSocket>,
+        data: &Bound<'_, PyAny>,
+        to: Option<Arc<Name>>,
+        from: Option<Local>,
+    ) -> PyResult<Self> {
+        let queued = Self { data: Data::new(data)?, to, from };
+        queued.fits(socket)
+    }
+
+    pub fn of(socket: &Bound<'_, MessageSocket>, datagram: &Bound<'_, Datagram>) -> PyResult<Self> {
+        let py = socket.py();
+        let to = address(socket, datagram.get().peer.bind(py))?;
+        let data = Data::Python(datagram.get().data.clone_ref(py));
+        let queued = Self { data, to: Some(to), from: origin(socket, datagram)? };
+        queued.fits(socket)
+    }
+
+    fn fits(self, socket: &Bound<'_, MessageSocket>) -> PyResult<Self> {
+        let (bytes, most) = (self.data.bytes(socket.py()).len(), socket.get().shared.most_bytes);
+        if bytes > most {
+            return Err(Failure::Oversize { bytes, most }.into_exception(socket.as_any(), "send"));
+        }
+        Ok(self)
+    }
+}
+
+/// `to` as the kernel has it: an endpoint that came with a datagram, or what Python makes of it.
+pub fn address(socket: &Bound<'_, MessageSocket>, to: &Bound<'_, PyAny>) -> PyResult<Arc<Name>> {
+    if let Some(name) = socket.get().shared.peers().name_of(to) {
+        return Ok(name);
+    }
+    let raw = socket.call_method1(intern!(socket.py(), "_addressed"), (to,))?;
+    let name = Name::new(raw.cast::<PyBytes>()?.as_bytes());
+    Ok(Arc::new(name.ok_or_else(|| PyValueError::new_err("this address is longer than any"))?))
+}
+
+/// From where an answer to `datagram` must leave: its asker expects it from the address that he has asked.
+pub fn origin(socket: &Bound<'_, MessageSocket>, datagram: &Bound<'_, Datagram>) -> PyResult<Option<Local>> {
+    let datagram = datagram.get();
+    let local = datagram.local.bind(socket.py());
+    if datagram.came_to.is_some() || local.is_none() {
+        return Ok(datagram.came_to);
+    }
+    let own = socket.get().shared.own_endpoint.get();
+    if own.is_some_and(|own| own.is(local)) {
+        return Ok(None);
+    }
+    // Written by the application itself.
+    let name = address(socket, local)?;
+    Ok(place_of(&name))
+}
+
+fn place_of(name: &Name) -> Option<Local> {
+    let raw = name.bytes();
+    let address = match raw.len() {
+        16 => IpAddr::from(<[u8; 4]>::try_from(raw.get(4..8)?).ok()?),
+        28 => IpAddr::from(<[u8; 16]>::try_from(raw.get(8..24)?).ok()?),
+        _ => return None,
+    };
+    let interface = raw.get(24..28).and_then(|bytes| Some(u32::from_ne_bytes(bytes.try_into().ok()?))).unwrap_or(0);
+    (!address.is_unspecified()).then_some(Local { address, interface })
+}
+
+impl MessagesShared {
+    pub(super) fn send(
+        self: &Arc<Self>,
+        subject: &Bound<'_, MessageSocket>,
+        queued: &mut Vec<Queued>,
+        me: &OperationRef,
+    ) -> Result<Attempt, Failure> {
+        let py = subject.py();
+        let mut guard = self.state();
+        let state = &mut *guard;
+        // Whoever waits already comes first, also when there is room: else one that keeps sending could keep him waiting for ever.
+        let behind = state.writers.front().is_some_and(|first| !first.is(me));
+        let Some(socket) = state.socket.as_ref().filter(|_| !state.closing && !state.finished_sending) else {
+            return Err(Failure::Closed);
+        };
+        let socket = Arc::clone(socket);
+        if behind || !state.outbox.is_empty() || (!state.writable && self.reactor.is_some()) {
+            return Ok(Attempt::Wait(Wait::Room));
+        }
+        if !state.budget.allows(self.turn(py)) {
+            if state.writers.is_empty() {
+                state.writers.push_back(me.clone_ref(py));
+            }
+            return Ok(Attempt::Wait(Wait::NextTurn));
+        }
+        let asked = queued.len();
+        if self.kind.is_forgeable() && !self.connected {
+            self.withhold(py, state, queued);
+        }
+        let withheld = queued.len() < asked;
+        let count = queued.len();
+        let (sent, outcome) = self.hand_over(py, &socket, state, queued);
+        let rest: Vec<Queued> = queued.drain(sent..).collect();
+        let out = match outcome {
+            // Of a single message nothing was taken, so its sender may still change his mind.
+            Ok(()) if sent == 0 && count > 0 && !self.takes_part(count) => {
+                queued.splice(.., rest);
+                state.writable = false;
+                return Ok(Attempt::Wait(Wait::Room));
+            }
+            Ok(()) => {
+                if !rest.is_empty() {
+                    state.writable = false;
+                    state.outbox.extend(rest);
+                }
+                Ok(())
+            }
+            Err(number) => Err((number, rest)),
+        };
+        state.writers.retain(|writer| !writer.is(me));
+        let watched = if state.outbox.is_empty() { Ok(()) } else { self.watch(state) };
+        drop(guard);
+        self.let_next_writer(py);
+        watched.map_err(Failure::Os)?;
+        if withheld {
+            subject.call_method0(intern!(py, "_withheld")).map_err(Failure::Python)?;
+        }
+        match out {
+            Ok(()) => Ok(Attempt::Ready(py.None())),
+            Err((number, rest)) => Err(self.refusal(py, &socket, number, &rest, (sent, count))),
+        }
+    }
+
+    /// Whether a call of that many messages may be taken in parts: the rest waits in the outbox.
+    fn takes_part(&self, count: usize) -> bool {
+        count > 1
+    }
+
+    pub(super) fn send_descriptors(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        data: &Data,
+        descriptors: &[OwnedFd],
+    ) -> Result<Attempt, Failure> {
+        let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+        let mut state = self.state();
+        let state = &mut *state;
+        let Some(socket) = state.socket.as_ref().filter(|_| !state.closing && !state.finished_sending) else {
+            return Err(Failure::Closed);
+        };
+        if !state.outbox.is_empty() {
+            return Ok(Attempt::Wait(Wait::Flushed));
+        }
+        match messages::send_one(socket.as_fd(), data.bytes(py), None, None, &borrowed) {
+            Ok(()) => {
+                state.counters.sent_messages += 1;
+                state.counters.sent_bytes += data.bytes(py).len() as u64;
+                Ok(Attempt::Ready(py.None()))
+            }
+            Err(Errno::AGAIN) => {
+                state.writable = false;
+                Ok(Attempt::Wait(Wait::Flushed))
+            }
+            Err(number) => Err(Failure::Os(number)),
+        }
+    }
+
+    pub(super) fn send_eof(self: &Arc<Self>, py: Python<'_>) -> Result<Attempt, Failure> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let socket = state.socket.as_ref().filter(|_| !state.closing).ok_or(Failure::Closed)?;
+        if !self.kind.ends() {
+            return Err(Failure::Endless);
+        }
+        if !state.outbox.is_empty() {
+            return Ok(Attempt::Wait(Wait::Flushed));
+        }
+        if !std::mem::replace(&mut state.finished_sending, true) {
+            rustix::net::shutdown(socket, rustix::net::Shutdown::Write).map_err(Failure::Os)?;
+        }
+        Ok(Attempt::Ready(py.None()))
+    }
+
+    /// Sends what waits in the outbox; what was sent comes back, to be dropped without the lock.
+    pub(super) fn flush(&self, py: Python<'_>, state: &mut State) -> Vec<Queued> {
+        if state.outbox.is_empty() {
+            return Vec::new();
+        }
+        let Some(socket) = state.socket.clone() else { return Vec::new() };
+        let mut queued: Vec<Queued> = state.outbox.drain(..).collect();
+        let (sent, outcome) = self.hand_over(py, &socket, state, &queued);
+        let rest = queued.split_off(sent);
+        match outcome {
+            Ok(()) => {
+                state.writable = rest.is_empty();
+                state.outbox.extend(rest);
+            }
+            Err(number) => {
+                // Their sender has been told that they are taken; who sends next is told that they are lost.
+                state.send_failure = Some(number);
+                queued.extend(rest);
+            }
+        }
+        queued
+    }
+
+    /// Gives the kernel what it takes of `queued`: how many it took, and why no more (Ok: it has no room).
+    fn hand_over(
+        &self,
+        py: Python<'_>,
+        socket: &OwnedFd,
+        state: &mut State,
+        queued: &[Queued],
+    ) -> (usize, Result<(), Errno>) {
+        let mut taken = 0;
+        let mut patience = RETRIES;
+        while taken < queued.len() {
+            let (sent, bytes, outcome) = self.hand_over_some(py, socket, state.segments, &queued[taken..]);
+            taken += sent;
+            state.counters.sent_messages += sent as u64;
+            state.counters.sent_bytes += bytes as u64;
+            state.budget.spend(bytes);
+            match outcome {
+                Ok(()) => {}
+                Err(Errno::AGAIN) => return (taken, Ok(())),
+                Err(Errno::INTR) => {}
+                // This path, or this kernel, knows no runs: one by one from now on.
+                Err(Errno::IO | Errno::INVAL | Errno::MSGSIZE) if state.segments => state.segments = false,
+                Err(Errno::NOBUFS) if self.kind.is_udp() => return (taken, Ok(())),
+                // What others told of an earlier message: it was not about this one (man 7 ip, IP_RECVERR).
+                Err(number) if is_passing(number) && patience > 0 && !self.connected => patience -= 1,
+                Err(number) => return (taken, Err(number)),
+            }
+        }
+        (taken, Ok(()))
+    }
+
+    /// One system call: how many messages and bytes the kernel took.
+    fn hand_over_some(
+        &self,
+        py: Python<'_>,
+        socket: &OwnedFd,
+        segments: bool,
+        queued: &[Queued],
+    ) -> (usize, usize, Result<(), Errno>) {
+        if let [only] = queued {
+            let bytes = only.data.bytes(py);
+            let outcome = messages::send_one(socket.as_fd(), bytes, only.to.as_deref(), only.from.as_ref(), &[]);
+            return if outcome.is_ok() { (1, bytes.len(), Ok(())) } else { (0, 0, outcome) };
+        }
+        let parts: Vec<&[u8]> = queued.iter().map(|queued| queued.data.bytes(py)).take(MOST_AT_ONCE).collect();
+        let mut outgoing = Vec::with_capacity(messages::AT_ONCE.min(parts.len()));
+        let mut runs = Vec::with_capacity(messages::AT_ONCE.min(parts.len()));
+        let mut at = 0;
+        while at < parts.len() && outgoing.len() < messages::AT_ONCE {
+            let run = if segments { run(&queued[at..], &parts[at..]) } else { 1 };
+            let first = &queued[at];
+            outgoing.push(Outgoing {
+                parts: &parts[at..at + run],
+                to: first.to.as_deref(),
+                from: first.from.as_ref(),
+                segment_bytes: if run > 1 { u16::try_from(parts[at].len()).ok() } else { None },
+            });
+            runs.push(run);
+            at += run;
+        }
+        match messages::send(socket.as_fd(), &outgoing) {
+            Ok(sent) => {
+                let count = runs[..sent].iter().sum();
+                (count, parts[..count].iter().map(|part| part.len()).sum(), Ok(()))
+            }
+            Err(number) => (0, 0, Err(number)),
+        }
+    }
+
+    /// Takes out what must not be sent: answers to somebody who may not have asked.
+    fn withhold(&self, py: Python<'_>, state: &mut State, queued: &mut Vec<Queued>) {
+        let mut peers = self.peers();
+        let before = queued.len();
+        queued.retain(|queued| {
+            let Some(to) = &queued.to else { return true };
+            let bytes = queued.data.bytes(py).len();
+            peers.permit(to, bytes, self.rules.answer_ratio, self.own_port) == Permission::Send
+        });
+        state.counters.withheld += (before - queued.len()) as u64;
+    }
+
+    /// Why the first of `rest` could not be sent.
+    fn refusal(
+        &self,
+        py: Python<'_>,
+        socket: &OwnedFd,
+        number: Errno,
+        rest: &[Queued],
+        (sent, count): (usize, usize),
+    ) -> Failure {
+        let to = rest.first().and_then(|queued| queued.to.as_deref().copied()).map(Box::new);
+        if number == Errno::MSGSIZE {
+            let bytes = rest.first().map_or(0, |queued| queued.data.bytes(py).len());
+            let found = messages::faults(socket.as_fd(), 4);
+            let mtu = found.iter().map(|fault| fault.mtu).find(|mtu| *mtu > 0);
+            return Failure::Oversize { bytes, most: mtu.map_or(0, |mtu| mtu as usize) };
+        }
+        let words = if count > 1 { format!("after {sent} of {count} messages") } else { String::new() };
+        if is_passing(number) {
+            // What was told of an earlier message of a connected socket; the queue knows by whom.
+            self.take_faults(socket);
+            let told = self.state().faults.pop_front();
+            return told.unwrap_or(Failure::Unreachable { number, to, words });
+        }
+        match to {
+            Some(_) => Failure::Unreachable { number, to, words },
+            None => Failure::Os(number),
+        }
+    }
+
+    /// After a writer is done (or gone): the next one may go on if there is room.
+    pub(super) fn let_next_writer(&self, py: Python<'_>) {
+        let next = {
+            let state = self.state();
+            if state.socket.is_some() && (!state.outbox.is_empty() || !state.writable) {
+                return;
+            }
+            state.writers.front().map(|next| next.clone_ref(py))
+        };
+        if let Some(next) = next.filter(|next| next.notify(py)) {
+            self.resume_later(py, next);
+        }
+    }
+}
+
+/// How many of the first messages can go as one: equal in size but for a shorter last one, to one peer, in one packet's length.
+fn run(queued: &[Queued], parts: &[&[u8]]) -> usize {
+    let (Some(first), Some(size)) = (queued.first(), parts.first().map(|part| part.len())) else { return 1 };
+    if size == 0 || size > LARGEST_SEGMENT {
+        return 1;
+    }
+    let most = MOST_SEGMENTS.min(LARGEST_RUN / size).min(parts.len());
+    for place in 1..most {
+        let (next, bytes) = (&queued[place], parts[place].len());
+        let same_peer = match (&first.to, &next.to) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
+            (None, None) => true,
+            _ => false,
+        };
+        if !same_peer || next.from != first.from || bytes > size || bytes == 0 {
+            return place;
+        }
+        if bytes < size {
+            return place + 1;
+        }
+    }
+    most.max(1)
+}
+
+/// Ends the reference to a peer's error after so many sends: it may have a new one for each.
+const RETRIES: usize = 8;
+/// Of one call, how many messages are looked at for one system call.
+const MOST_AT_ONCE: usize = messages::AT_ONCE * MOST_SEGMENTS;
+/// An IPv4 packet's length without the headers.
+const LARGEST_RUN: usize = 65_507;
+/// Larger ones would need more than an Ethernet frame each, and the kernel refuses to cut them.
+const LARGEST_SEGMENT: usize = 1472;
