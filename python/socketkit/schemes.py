@@ -166,6 +166,33 @@ def _yes(text: str) -> str:
     return text
 
 
+def _no(text: str) -> str:
+    if text != "no":
+        raise Misfit("the only value here is no", "write no, or leave the parameter out")
+    return text
+
+
+def _hops(text: str) -> str:
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= 255):
+        raise Misfit("not a number of hops", "write one from 1 (this network only) to 255")
+    return str(int(text))
+
+
+def _filter(text: str) -> str:
+    # What it means is for libpcap's compiler to say, when the socket is opened: it knows what the interface carries.
+    if not text.isprintable() or not text.strip():
+        raise Misfit("not a filter", "write it as for tcpdump, with %20 for a space: filter=udp%20port%2053")
+    if len(text.encode("utf-8", "surrogateescape")) > _LONGEST_FILTER:
+        raise Misfit(f"the filter is longer than {_LONGEST_FILTER} bytes", offset=_LONGEST_FILTER)
+    return text
+
+
+def _snap(text: str) -> str:
+    if not (text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= _LONGEST_SNAP):
+        raise Misfit("not a number of bytes to keep", f"write one from 1 to {_LONGEST_SNAP}")
+    return str(int(text))
+
+
 def _user(text: str) -> str:
     if text.isascii() and text.isdigit():
         if len(text) > 10 or int(text) > _LAST_UNSIGNED:
@@ -236,6 +263,8 @@ def did_you_mean(word: str, known: Mapping[str, object] | tuple[str, ...]) -> st
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 _HEXADECIMAL = frozenset("0123456789abcdef")
 _LAST_UNSIGNED = 2**32 - 2  # one more is the kernel's "any", for which an address has * and port 0
+_LONGEST_FILTER = 4_096
+_LONGEST_SNAP = 262_144  # what tcpdump keeps of a packet at most
 _IP_PROTOCOLS = {
     "icmp": "1",
     "igmp": "2",
@@ -255,9 +284,11 @@ _TLS_ALPN = _TLS | {"alpn": _protocols}
 _PLAIN_TEXT = {"plaintext": _yes}
 _PUBLIC = {"public": _yes}
 _UNIX = {"mode": _mode, "uid": _user}
-_MULTICAST = {"interface": interface}
-_RAW_IP = {"interface": interface, "proto": _ip_protocol}
-_ETHERNET = {"proto": _ether_type}
+_UDP_6 = _PLAIN_TEXT | {"interface": interface, "hops": _hops, "share": _yes, "fragment": _no, "loop": _no}
+_UDP = _UDP_6 | {"broadcast": _yes}  # IPv6 has none
+_ICMP = {"interface": interface, "hops": _hops}
+_RAW_IP = {"proto": _ip_protocol, "header": _yes} | _ICMP
+_ETHERNET = {"proto": _ether_type, "filter": _filter, "promiscuous": _yes, "snap": _snap}
 
 # What stands where a URL has its host, for the schemes that have no host there.
 VALUES: dict[str, Callable[[str], str]] = {
@@ -281,17 +312,17 @@ SCHEMES: dict[str, Scheme] = {
         Scheme("tcp6", _STREAM, parameters=_PLAIN_TEXT, family=6),
         Scheme("tls", _STREAM, parameters=_TLS_ALPN | _PUBLIC),
         Scheme("quic", ("Session", "Stream"), parameters=_TLS_ALPN),
-        Scheme("udp", _ADDRESSED, parameters=_MULTICAST),
-        Scheme("udp4", _ADDRESSED, parameters=_MULTICAST, family=4),
-        Scheme("udp6", _ADDRESSED, parameters=_MULTICAST, family=6),
-        Scheme("sctp", _MESSAGES),
-        Scheme("icmp", _ADDRESSED, port=None, parameters=_MULTICAST),
+        Scheme("udp", _ADDRESSED, parameters=_UDP),
+        Scheme("udp4", _ADDRESSED, parameters=_UDP, family=4),
+        Scheme("udp6", _ADDRESSED, parameters=_UDP_6, family=6),
+        Scheme("sctp", _MESSAGES, parameters=_PLAIN_TEXT),
+        Scheme("icmp", _ADDRESSED, port=None, parameters=_ICMP),
         Scheme("raw+ip", _ADDRESSED, port=None, parameters=_RAW_IP, required="proto"),
         Scheme("raw+ethernet", _ADDRESSED, "interface", port=None, parameters=_ETHERNET),
         Scheme("unix", _STREAM, "path", port=None, parameters=_UNIX, local=True),
         Scheme("tls+unix", _STREAM, "path", port=None, parameters=_UNIX | _TLS_ALPN, local=True),
         Scheme("seqpacket+unix", _MESSAGES, "path", port=None, parameters=_UNIX, local=True),
-        Scheme("dgram+unix", _MESSAGES, "path", port=None, parameters=_UNIX, local=True),
+        Scheme("dgram+unix", _ADDRESSED, "path", port=None, parameters=_UNIX, local=True),
         Scheme("seqpacket+tls", _MESSAGES, parameters=_TLS | _PUBLIC),  # no alpn: it is sk-seq/1
         Scheme("seqpacket+tcp", _MESSAGES, parameters=_PLAIN_TEXT),
         Scheme("vsock", _STREAM, "cid", port=_VSOCK_PORT),
