@@ -14,6 +14,7 @@ from _socket import AF_INET, AF_INET6, inet_pton
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import ConnectError, ListenError, SocketError, explained, raisable
+from .schemes import SCHEMES, ip_address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,16 +26,16 @@ if TYPE_CHECKING:
 _Error = TypeVar("_Error", bound=SocketError)
 
 
-def require_private(endpoint: Endpoint, addresses: Sequence[Address]) -> None:
+def require_private(endpoint: Endpoint, addresses: Sequence[Address], operation: str = "listen") -> None:
     """Raise ListenError if plain text would be heard on one of `addresses` that other machines may reach."""
     if not is_plain_text(endpoint) or _says(endpoint, "plaintext") or all(is_loopback(known) for _, known in addresses):
         return
     home = endpoint.replace(host=None)
     raise _refusal(
         ListenError,
-        "listen",
+        operation,
         endpoint,
-        f"plain text would be open to other machines: write {_encrypted(endpoint)} to encrypt it, "
+        f"plain text would be open to other machines: {_encryption(endpoint)}"
         f"{_allowed(endpoint, 'plaintext')} to allow it, or leave the host out to stay on this machine ({home})",
     )
 
@@ -47,8 +48,24 @@ def plain_text_refusal(endpoint: Endpoint, where: Endpoint, sockaddr: tuple[Any,
         ConnectError,
         "connect",
         where,
-        f"plain text could be read and changed on its way: write {_encrypted(endpoint)} to encrypt it, "
-        f"or {_allowed(endpoint, 'plaintext')} to allow it",
+        f"plain text could be read and changed on its way: {_encryption(endpoint, 'or ')}"
+        f"{_allowed(endpoint, 'plaintext')} to allow it",
+    )
+
+
+def sending_refusal(bound: Endpoint, where: Endpoint, sockaddr: tuple[Any, ...]) -> SocketError | None:
+    """The error for a datagram to `sockaddr`, which is `where`, from a socket bound to `bound`; None if that may be.
+
+    What is bound to this machine stays on it. What is bound elsewhere has the word for it in its address.
+    """
+    if not is_plain_text(bound) or not bound.is_loopback or reaches_only_this_machine(sockaddr):
+        return None
+    return _refusal(
+        SocketError,
+        "send",
+        where,
+        f"the socket stays on this machine, where it was bound ({bound}): "
+        f"bind {_allowed(bound.replace(host='*'), 'plaintext')} to send to others in plain text",
     )
 
 
@@ -106,6 +123,15 @@ def reaches_only_this_machine(sockaddr: tuple[Any, ...]) -> bool:
     return is_loopback(sockaddr) or not any(_packed(sockaddr))
 
 
+def is_multicast(host: str) -> bool:
+    """Whether `host` is the address of a group (RFC 1112 §4, RFC 4291 §2.7)."""
+    address = ip_address(host.partition("%")[0])
+    if address is None:
+        return False
+    packed = _packed((address,))
+    return packed[0] >> 4 == 14 if len(packed) == 4 else packed[0] == 0xFF
+
+
 def _packed(sockaddr: tuple[Any, ...]) -> bytes:
     """The address in 4 or 16 bytes; an IPv4 one has 4, also where IPv6 maps it (RFC 4291 §2.5.5.2)."""
     host = sockaddr[0].partition("%")[0]
@@ -120,22 +146,37 @@ def _says(endpoint: Endpoint, parameter: str) -> bool:
 
 
 def _refusal(kind: type[_Error], operation: str, endpoint: Endpoint, reason: str) -> _Error:
-    threat = "unencrypted" if operation == "connect" else "open-ports"
+    threat = "unencrypted" if operation in ("connect", "send") else "open-ports"
     return explained(raisable(kind)(operation, endpoint, reason, errno.EPERM), threat)
 
 
-def _encrypted(endpoint: Endpoint) -> str:
-    """The address over TLS."""
+def _encryption(endpoint: Endpoint, last: str = "") -> str:
+    """The way out that encrypts, for a list of them: `write ... to encrypt it, `."""
     scheme = "+".join((*endpoint.modifiers, _ENCRYPTED[endpoint.carrier]))
-    query = {name: value for name, value in endpoint.query.items() if name != "plaintext"}
-    return str(endpoint.replace(scheme=scheme, query=query))
+    taken = SCHEMES[scheme].parameters
+    query = {name: value for name, value in endpoint.query.items() if name in taken}
+    over_tls = endpoint.replace(scheme=scheme, query=query)
+    if not endpoint.carrier.startswith(("udp", "sctp")):
+        return f"write {over_tls} to encrypt it, {last}"
+    # What cannot be encrypted as it is: no TLS goes to a group.
+    return "write " if is_multicast(endpoint.host or "") else f"write {over_tls} for messages over TLS, {last}"
 
 
 def _allowed(endpoint: Endpoint, parameter: str) -> str:
     return str(endpoint.replace(query={**endpoint.query, parameter: "yes"}))
 
 
-_ENCRYPTED = {"tcp": "tls", "tcp4": "tls", "tcp6": "tls"}  # carrier in plain text -> the one that encrypts
+# What carries plain text -> what to write for the same, encrypted. icmp, raw+ip and raw+ethernet are not in it: their
+# schemes say that they speak to the network as it is.
+_ENCRYPTED = {
+    "tcp": "tls",
+    "tcp4": "tls",
+    "tcp6": "tls",
+    "udp": "seqpacket+tls",
+    "udp4": "seqpacket+tls",
+    "udp6": "seqpacket+tls",
+    "sctp": "seqpacket+tls",
+}
 
 _LOOPBACK_6 = bytes(15) + b"\x01"
 _IPV4_MAPPED = bytes(10) + b"\xff\xff"

@@ -11,6 +11,7 @@ from ..connection import adopt
 from ..errors import ConnectError, ListenError, SocketError, from_errno, raisable
 from ..exposure import plain_text_refusal, require_private
 from ..race import Race
+from ..schemes import SCHEMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ async def connect(kind: type[_Connection], endpoint: Endpoint, driver: Driver, l
         return await attempt(addresses[0])
 
     def defeat(failures: Sequence[BaseException]) -> ConnectError:
-        return _defeat(endpoint, [failure for failure in failures if isinstance(failure, SocketError)])
+        return defeated(endpoint, [failure for failure in failures if isinstance(failure, SocketError)])
 
     return await driver.run(Race(addresses, attempt, kind.abort, defeat))
 
@@ -46,7 +47,7 @@ def permitted(endpoint: Endpoint, addresses: Sequence[Address]) -> list[Address]
     refusals = [_refusal(endpoint, address) for address in addresses]
     allowed = [address for address, refusal in zip(addresses, refusals, strict=True) if refusal is None]
     if not allowed:
-        raise _defeat(endpoint, [refusal for refusal in refusals if refusal is not None])
+        raise defeated(endpoint, [refusal for refusal in refusals if refusal is not None])
     return allowed
 
 
@@ -75,7 +76,8 @@ async def open_listeners(
     return [sock.detach() for sock in sockets], endpoint.replace(host=host, port=port)
 
 
-def _defeat(endpoint: Endpoint, attempts: Sequence[SocketError]) -> ConnectError:
+def defeated(endpoint: Endpoint, attempts: Sequence[SocketError]) -> ConnectError:
+    """The error when no address of `endpoint` could be connected; the attempts are in it."""
     last = attempts[-1]
     error = raisable(ConnectError)("connect", endpoint, _in_one(attempts), last.errno)
     error.attempts = tuple(attempts)
@@ -127,11 +129,11 @@ async def _attempt(
 
 async def resolve(endpoint: Endpoint, driver: Driver, operation: str, kind: type[SocketError]) -> Sequence[Address]:
     """The addresses to connect to, or to listen on (`operation` says which); raises `kind` if there are none."""
-    family = _FAMILIES[endpoint.scheme]
+    family = _FAMILIES[SCHEMES[endpoint.scheme].family]
     host, port = endpoint.host, endpoint.port or 0
     fixed = _FIXED.get((host or "localhost").lower())
     if fixed is not None:
-        listening = operation == "listen"
+        listening = operation != "connect"
         chosen = [known for known in fixed[listening] if family in (socket.AF_UNSPEC, known[0])]
         return [(known, (address, port)) for known, address in chosen]
     with suppress(socket.gaierror, UnicodeError):
@@ -202,7 +204,7 @@ def _is_pair(endpoint: Endpoint) -> bool:
     return (endpoint.host or "localhost").lower() in _FIXED
 
 
-_FAMILIES = {"tcp": socket.AF_UNSPEC, "tls": socket.AF_UNSPEC, "tcp4": socket.AF_INET, "tcp6": socket.AF_INET6}
+_FAMILIES = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
 
 _LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 _EVERYWHERE = ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))

@@ -1,4 +1,6 @@
-"""Unix domain stream sockets (man 7 unix): paths that are nobody else's, abstract names, private by default.
+"""Unix domain sockets (man 7 unix): paths that are nobody else's, abstract names, private by default.
+
+Streams are opened here; records (seqpacket.py) and datagrams (datagram.py) take their names by the same rules.
 
 A name on this machine says nothing about who took it. So a client asks the kernel who listens, and a server takes no
 path that another user could take from it.
@@ -31,9 +33,15 @@ _Connection = TypeVar("_Connection", bound="Connection")
 
 
 async def connect(kind: type[_Connection], endpoint: Endpoint, driver: Driver, limits: Limits) -> _Connection:
-    """A connection to the server at `endpoint`, if it is one that may be there (`_require_known`)."""
-    expected = _expected(endpoint)
-    sock = _socket()
+    """A connection to the server at `endpoint`, if it is one that may be there (`require_known`)."""
+    sock = await connect_socket(endpoint, driver)
+    return adopt(kind, sock.detach(), endpoint, driver, limits.bounds())
+
+
+async def connect_socket(endpoint: Endpoint, driver: Driver, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    """A connected socket of this kind (stream or seqpacket)."""
+    expected = expected_user(endpoint)
+    sock = unix_socket(kind)
     try:
         wait = FULL_BACKLOG_WAIT_SECONDS
         while True:
@@ -46,40 +54,60 @@ async def connect(kind: type[_Connection], endpoint: Endpoint, driver: Driver, l
             wait = min(2 * wait, 0.1)
         if number:
             raise from_errno(ConnectError, "connect", endpoint, number)
-        _require_known(sock, endpoint, expected)
-        return adopt(kind, sock.detach(), endpoint, driver, limits.bounds())
+        # Nothing has been sent by then: a stranger who was there first gets no byte.
+        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII"))
+        require_known(struct.unpack("iII", raw)[1], endpoint, expected)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def open_listener(
+    endpoint: Endpoint, limits: Limits, kind: int = socket.SOCK_STREAM
+) -> tuple[int, Callable[[], None]]:
+    """A listening descriptor, and what removes its path again if it is still the same socket's."""
+    sock = unix_socket(kind)
+    try:
+        remove = take_name(sock, endpoint, "listen", lambda: sock.listen(limits.backlog))
+        return sock.detach(), remove
     finally:
         sock.close()
 
 
-def open_listener(endpoint: Endpoint, limits: Limits) -> tuple[int, Callable[[], None]]:
-    """A listening descriptor, and what removes its path again if it is still the same socket's."""
-    sock = _socket()
+def take_name(
+    sock: socket.socket, endpoint: Endpoint, operation: str, begin: Callable[[], None] | None = None
+) -> Callable[[], None]:
+    """Bind a socket to the name of `endpoint`; gives what removes its path again if it is still the same socket's.
+
+    `begin` is called while no other starter can look whether somebody is there. ListenError for `operation` if the name
+    is taken, or if anybody could take it away again.
+    """
     try:
         path = endpoint.path or ""
         if path.startswith("@"):
             sock.bind(sockaddr(endpoint))
-            sock.listen(limits.backlog)
-            return sock.detach(), _nothing
+            if begin is not None:
+                begin()
+            return _nothing
         # The mode of the descriptor becomes that of the path (net/unix/af_unix.c, unix_bind_bsd): no moment at which it
         # is open to all.
         mode = int(endpoint.query.get("mode", "0600"), 8)
         os.fchmod(sock.fileno(), mode)
-        _require_lasting(path, endpoint)
-        with _locked_folder(path, endpoint):
-            _clear(path, endpoint)
+        _require_lasting(path, endpoint, operation)
+        with _locked_folder(path, endpoint, operation):
+            _clear(path, endpoint, operation)
             sock.bind(path)
-            sock.listen(limits.backlog)
+            if begin is not None:
+                begin()
             if "mode" in endpoint.query:
                 os.chmod(path, mode)  # the umask has taken away from it what was asked for
             born = os.lstat(path)
-        return sock.detach(), lambda: _remove(path, endpoint, born)
+        return lambda: _remove(path, endpoint, born)
     except OSError as failure:
         if isinstance(failure, ListenError):
             raise
-        raise from_errno(ListenError, "listen", endpoint, failure.errno or errno.EIO) from failure
-    finally:
-        sock.close()
+        raise from_errno(ListenError, operation, endpoint, failure.errno or errno.EIO) from failure
 
 
 def sockaddr(endpoint: Endpoint) -> str | bytes:
@@ -98,7 +126,7 @@ def unattended(endpoint: Endpoint) -> str | None:
         return None
     folder = os.path.realpath(os.path.dirname(path))
     real = f"{folder}/{os.path.basename(path)}"
-    known = {os.geteuid(), ROOT, _expected(endpoint), _keeper(os.path.dirname(path))}
+    known = {os.geteuid(), ROOT, expected_user(endpoint), _keeper(os.path.dirname(path))}
     try:
         there = [os.stat(above) for above in (folder, *_above(folder))]
     except OSError:
@@ -111,12 +139,11 @@ def unattended(endpoint: Endpoint) -> str | None:
     return real if kept and len(os.fsencode(real)) <= LONGEST_PATH_BYTES else None
 
 
-def _require_known(sock: socket.socket, endpoint: Endpoint, expected: int | None) -> None:
+def require_known(uid: int, endpoint: Endpoint, expected: int | None) -> None:
     """Raise ConnectError unless the server is ours, root's, of the user that the address names or the folder's owner.
 
-    Nothing has been sent by then: a stranger who was there first gets no byte. The kernel tells who called listen(2).
+    `uid` is the kernel's word for who has the name: for who called listen(2) where there are connections.
     """
-    _, uid, _ = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII")))
     if uid in (os.geteuid(), ROOT, expected):
         return
     path = endpoint.path or ""
@@ -137,7 +164,7 @@ def _require_known(sock: socket.socket, endpoint: Endpoint, expected: int | None
     raise explained(refusal, "hijacking")
 
 
-def _expected(endpoint: Endpoint) -> int | None:
+def expected_user(endpoint: Endpoint) -> int | None:
     """The number of the user that the address names; ConnectError if there is no such user."""
     user = endpoint.query.get("uid")
     if user is None or user.isdecimal():
@@ -161,7 +188,7 @@ def _keeper(folder: str) -> int | None:
         return None
 
 
-def _require_lasting(path: str, endpoint: Endpoint) -> None:
+def _require_lasting(path: str, endpoint: Endpoint, operation: str) -> None:
     """Raise ListenError if anybody could put a socket of his own in the place of the one at `path`."""
     real = os.path.realpath(os.path.dirname(path))
     for folder in (real, *_above(real)):
@@ -170,7 +197,7 @@ def _require_lasting(path: str, endpoint: Endpoint) -> None:
                 f"anybody could replace the socket, because everybody may rename what is in {folder}: "
                 f"take another folder, or `chmod +t {folder}`"
             )
-            raise raisable(ListenError)("listen", endpoint, reason, errno.EPERM)
+            raise raisable(ListenError)(operation, endpoint, reason, errno.EPERM)
 
 
 def _is_open_to_all(folder: str, *, sticky: bool = True) -> bool:
@@ -201,35 +228,35 @@ def _described(uid: int) -> str:
         return f"uid {uid}"
 
 
-def _socket() -> socket.socket:
-    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+def unix_socket(kind: int) -> socket.socket:
+    return socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 
 
-def _clear(path: str, endpoint: Endpoint) -> None:
+def _clear(path: str, endpoint: Endpoint, operation: str) -> None:
     """Remove a socket that nobody listens on; anything else that is there stays and is an error."""
     try:
         there = os.lstat(path)
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(there.st_mode):
-        raise raisable(ListenError)("listen", endpoint, "the path exists and is no socket: remove it", errno.EEXIST)
+        raise raisable(ListenError)(operation, endpoint, "the path exists and is no socket: remove it", errno.EEXIST)
     # A datagram socket: a live stream socket answers "wrong type" (EPROTOTYPE), and its listener sees no caller that
-    # says nothing.
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as probe:
+    # says nothing. A live datagram socket sees nothing either, and says no only if it has a peer of its own (EPERM).
+    with unix_socket(socket.SOCK_DGRAM) as probe:
         if probe.connect_ex(path) != errno.ECONNREFUSED:
-            raise from_errno(ListenError, "listen", endpoint, errno.EADDRINUSE)
+            raise from_errno(ListenError, operation, endpoint, errno.EADDRINUSE)
     os.unlink(path)
 
 
 def _remove(path: str, endpoint: Endpoint, born: os.stat_result) -> None:
-    with suppress(OSError), _locked_folder(path, endpoint):
+    with suppress(OSError), _locked_folder(path, endpoint, "close"):
         there = os.lstat(path)
         if (there.st_dev, there.st_ino) == (born.st_dev, born.st_ino):
             os.unlink(path)
 
 
 @contextmanager
-def _locked_folder(path: str, endpoint: Endpoint) -> Iterator[None]:
+def _locked_folder(path: str, endpoint: Endpoint, operation: str) -> Iterator[None]:
     """One starter at a time per folder.
 
     Else two could both find a dead socket, and the second would remove the first one's.
@@ -245,7 +272,7 @@ def _locked_folder(path: str, endpoint: Endpoint) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > given_up_at:
                     reason = "another program keeps the path's folder locked: `lslocks` tells which"
-                    raise raisable(ListenError)("listen", endpoint, reason, errno.EAGAIN) from None
+                    raise raisable(ListenError)(operation, endpoint, reason, errno.EAGAIN) from None
                 time.sleep(0.005)
         yield
     finally:
