@@ -22,7 +22,8 @@ MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"_core"}),
     frozenset({"endpoint", "grammar", "schemes", "errors", "exposure", "fingerprint", "trust", "identity", "limits"})
-    | {"home", "kept_file"} | {"sockaddr"},  # the files that values are read from
+    | {"home", "kept_file"}
+    | {"sockaddr"},  # the files that values are read from
     frozenset({"authorized_peers", "known_peers", "trusting"}),
     frozenset({"connection", "datagram", "securing", "listener", "drivers", "race"}),
     frozenset({"types"}),

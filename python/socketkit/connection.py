@@ -330,8 +330,8 @@ def failure(
             f"{operation}: a message of {words} bytes{most} that can be sent to there", detail or None
         )
     if kind == "endless":
-        reason = "this type of socket knows no end: say it in a message of your own, or aclose()"
-        return raisable(Unsupported)(operation, subject._endpoint, reason)
+        endless = "this type of socket knows no end: say it in a message of your own, or aclose()"
+        return raisable(Unsupported)(operation, subject._endpoint, endless)
     if kind == "unreachable":
         there = subject._named(place) if place else subject.peer.endpoint
         return raisable(UnreachablePeer)(operation, there, words or explain(detail), detail)

@@ -243,7 +243,7 @@ class NotStarted:
 class Pairs:
     """Accepts and connects in this loop, and has the engine relay each pair."""
 
-    def __init__(self, listener: Listener, target: Endpoint, limits: Limits) -> None:
+    def __init__(self, listener: Listener[Stream], target: Endpoint, limits: Limits) -> None:
         self.accepted = self.failed = self.broken = 0
         self.last_errno: int | None = None
         self.last_reason: str | None = None

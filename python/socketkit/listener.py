@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from . import _core
 from .errors import PeerViolation, explain
@@ -46,7 +46,7 @@ class Listening(_core.Listener):
     _guarded: bool
     _bounds: _core.Bounds
     _limits: Limits
-    _kind: type[Connection] | type[MessageSocket]
+    _kind: type[Connection | MessageSocket]
     _remove: Callable[[], None]
     _logged_at: float
     _told: dict[str, Any]
@@ -160,7 +160,7 @@ class Listener(Listening, Generic[_Accepted]):
 
 def make_listener(
     kind: type[_Listening],
-    stream_kind: type[Connection] | type[MessageSocket],
+    stream_kind: type[Connection | MessageSocket],
     endpoint: Endpoint,
     driver: Driver,
     limits: Limits,
@@ -201,7 +201,8 @@ def acts(stats: Mapping[str, Any]) -> str:
 
 def _accepted(listener: Listening, arrival: _core.Arrival) -> Connection:
     # What `adopt` does, without asking for each caller what is the same for all.
-    stream = listener._kind(arrival, listener._reactor, False, listener._bounds, listener, False, listener._guarded)
+    kind = cast("type[Connection]", listener._kind)
+    stream = kind(arrival, listener._reactor, False, listener._bounds, listener, False, listener._guarded)
     stream._endpoint = listener._endpoint
     stream._local = stream._peer = stream._called = stream._sockaddr = None
     return stream

@@ -4,7 +4,7 @@ kernel socket that keeps borders itself; records over a stream are in `records`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from . import _core
 from .connection import Borrowed, Connection, Peer, Stream, close_all, credentials_of, look
@@ -272,7 +272,8 @@ def accepted_messages(listener: Listening, arrival: _core.Arrival) -> MessageSoc
     """The message socket of who has come in."""
     endpoint = listener._endpoint
     sort = "unix-record" if endpoint.carrier in ("unix", "mem") else "record"
-    made: MessageSocket = listener._kind(arrival, listener._reactor, listener._bounds, sort, True, listener)
+    kind = cast("type[MessageSocket]", listener._kind)
+    made = kind(arrival, listener._reactor, listener._bounds, sort, True, listener)
     made._endpoint = endpoint
     made._called = made._local = made._peer = made._remove = None
     return made

@@ -42,7 +42,7 @@ class Server:
         handler: Callable[[Any], Coroutine[Any, Any, object]],
         limits: Limits,
         identity: Identity | None = None,
-        shape: type[Stream] | type[Messages] = Stream,
+        shape: type[Stream | Messages] = Stream,
     ) -> None:
         self._address = address
         self._handler = handler

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from .connection import Connection
+from .datagrams import DatagramSocket
 from .drivers import ThreadDriver, block, do, remaining
 from .drivers import deadline as timeout
 from .endpoint import Endpoint
 from .errors import BrokenConnection, ClosedConnection, EndOfStream, PeerViolation
 from .limits import Limits
 from .listener import Listening
-from .opening import open_listener, open_stream, unsupported
+from .messages import Faces, MessagesSocket
+from .messages import Messages as Contract
+from .opening import keeps_borders, open_datagrams, open_messages, open_shaped_listener, open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,35 +30,94 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+    from ._core import Datagram
+    from .connection import Peer
     from .identity import Identity
     from .relaying import RelayReport
     from .trust import Trust
 
-__all__ = ["Listener", "Server", "Stream", "bind", "connect", "listen", "relay", "serve", "timeout"]
+_Accepted = TypeVar("_Accepted")
+
+__all__ = [
+    "Datagrams",
+    "Listener",
+    "Messages",
+    "Server",
+    "Stream",
+    "bind",
+    "connect",
+    "listen",
+    "relay",
+    "serve",
+    "timeout",
+]
 
 
+@overload
 def connect(
     address: str | Endpoint,
+    shape: type[Contract | Messages],
+    *,
+    limits: Limits = ...,
+    trust: Trust | None = ...,
+    identity: Identity | None = ...,
+) -> Messages: ...
+@overload
+def connect(
+    address: str | Endpoint,
+    shape: type[Connection] = ...,
+    *,
+    limits: Limits = ...,
+    trust: Trust | None = ...,
+    identity: Identity | None = ...,
+) -> Stream: ...
+def connect(
+    address: str | Endpoint,
+    shape: type = Connection,
     *,
     limits: Limits = Limits(),
     trust: Trust | None = None,
     identity: Identity | None = None,
-) -> Stream:
+) -> Stream | Messages:
     """Connect to `address`. The `Stream` is closed by `close()`, or at the end of its `with`.
 
-    A name's addresses are raced in this thread (RFC 8305). Raises what `socketkit.connect` raises.
+    `shape`: `Messages` for what keeps borders. A name's addresses are raced in this thread (RFC 8305). Raises what
+    `socketkit.connect` raises.
     """
+    if _keeps_borders(shape):
+        made: Messages = block(open_messages(FACES, address, ThreadDriver(), limits, trust, identity))
+        return made
     return block(open_stream(Stream, address, ThreadDriver(), limits, trust, identity))
 
 
-def listen(address: str | Endpoint, *, limits: Limits = Limits(), identity: Identity | None = None) -> Listener:
+@overload
+def listen(
+    address: str | Endpoint,
+    shape: type[Contract | Messages],
+    *,
+    limits: Limits = ...,
+    identity: Identity | None = ...,
+) -> Listener[Messages]: ...
+@overload
+def listen(
+    address: str | Endpoint, shape: type[Connection] = ..., *, limits: Limits = ..., identity: Identity | None = ...
+) -> Listener[Stream]: ...
+def listen(
+    address: str | Endpoint,
+    shape: type = Connection,
+    *,
+    limits: Limits = Limits(),
+    identity: Identity | None = None,
+) -> Listener[Any]:
     """Listen on `address`, as `socketkit.listen` does."""
-    return block(open_listener(Listener, Stream, address, ThreadDriver(), limits, identity))
+    wanted = Contract if _keeps_borders(shape) else Connection
+    return block(open_shaped_listener(Listener, FACES, wanted, address, ThreadDriver(), limits, identity))
 
 
 def serve(
     address: str | Endpoint,
-    handler: Callable[[Stream], object],
+    handler: Callable[[Any], object],
+    shape: type = Connection,
     *,
     limits: Limits = Limits(),
     identity: Identity | None = None,
@@ -65,14 +127,14 @@ def serve(
     `with` serves for the block, `serve(...).run()` until interrupted. How many threads there can be is
     `limits.connections`. Raises what `listen` raises. How it ends: see `Server`.
     """
-    return Server(Endpoint.parse(address), handler, limits, identity)
+    return Server(Endpoint.parse(address), handler, limits, identity, shape)
 
 
 @overload
 def relay(a: Stream, b: Stream) -> RelayReport: ...
 @overload
-def relay(a: Listener, b: str | Endpoint) -> None: ...
-def relay(a: Stream | Listener, b: Stream | str | Endpoint) -> RelayReport | None:
+def relay(a: Listener[Stream], b: str | Endpoint) -> None: ...
+def relay(a: Stream | Listener[Stream], b: Stream | str | Endpoint) -> RelayReport | None:
     """Relay as `socketkit.relay` does, in this thread: two streams until both have ended, a listener until interrupted.
 
     Out of time or interrupted, two streams stay usable and no byte is lost; the connections of a listener are reset.
@@ -89,9 +151,9 @@ def relay(a: Stream | Listener, b: Stream | str | Endpoint) -> RelayReport | Non
     raise TypeError("relay takes two streams, or a listener and an address")
 
 
-def bind(address: str | Endpoint) -> Any:
-    """Reserved for unconnected datagrams; raises Unsupported."""
-    raise unsupported("bind", Endpoint.parse(address))
+def bind(address: str | Endpoint, *, limits: Limits = Limits()) -> Datagrams:
+    """Bind a datagram socket to `address`, as `socketkit.bind` does."""
+    return block(open_datagrams(Datagrams, address, ThreadDriver(), limits))
 
 
 class Stream(Connection):
@@ -184,7 +246,170 @@ class Stream(Connection):
         self.close()
 
 
-class Listener(Listening):
+class Messages:
+    """A connection that keeps borders: `socketkit.Messages`, blocking. Made by `connect`, `Listener.accept`, `serve`.
+
+    What is said of `Stream` holds here too.
+    """
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def local(self) -> Endpoint: ...
+        @property
+        def peer(self) -> Peer: ...
+        @property
+        def encrypted(self) -> bool: ...
+        @property
+        def alpn(self) -> str | None: ...
+        @property
+        def ciphers(self) -> tuple[str, str] | None: ...
+        @property
+        def closed(self) -> bool: ...
+        @property
+        def max_message_bytes(self) -> int: ...
+        @property
+        def dropped(self) -> int: ...
+        @property
+        def received_messages(self) -> int: ...
+        @property
+        def sent_messages(self) -> int: ...
+        @property
+        def path_mtu_bytes(self) -> int | None: ...
+        def receive(self) -> bytes: ...
+        def receive_many(self, max_count: int = 64) -> list[bytes]: ...
+        def send(self, data: Buffer) -> None: ...
+        def send_many(self, messages: Sequence[Buffer]) -> None: ...
+        def send_eof(self) -> None: ...
+        def send_fds(self, data: bytes, fds: Sequence[int]) -> None: ...
+        def receive_fds(self, max_fds: int = 16) -> tuple[bytes, list[int]]: ...
+        def close(self) -> None: ...
+        def abort(self) -> None: ...
+        def fileno(self) -> int: ...
+
+    aclose: Callable[[], None]
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return self.receive()
+        except EndOfStream:
+            raise StopIteration from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class SocketMessages(MessagesSocket, Messages):  # type: ignore[misc]
+    """`Messages` of a kernel socket that keeps borders."""
+
+    __slots__ = ()
+
+    def receive(self, max_bytes: int = 65_535) -> bytes:  # type: ignore[override]
+        """One message, which may be empty; EndOfStream when the peer has ended."""
+        return do(super().receive(max_bytes))  # type: ignore[no-any-return]
+
+    def receive_many(self, max_count: int = 64) -> list[bytes]:  # type: ignore[override]
+        """At least one message, as many as are there."""
+        return do(super().receive_many(max_count))
+
+    def send(self, data: Buffer) -> None:  # type: ignore[override]
+        """Returns when the kernel has the message."""
+        do(super().send(data))
+
+    def send_many(self, messages: Sequence[Buffer]) -> None:  # type: ignore[override]
+        """Returns when the kernel has all of them, in their order."""
+        do(self._send_all(messages))
+
+    def send_eof(self) -> None:  # type: ignore[override]
+        """Nothing more will be sent."""
+        do(super().send_eof())
+
+    def send_fds(self, data: bytes, fds: Sequence[int]) -> None:  # type: ignore[override]
+        """As `socketkit.Messages.send_fds`."""
+        self._require_unix("send_fds")
+        do(self._send_descriptors(data, list(fds)))
+
+    def receive_fds(self, max_fds: int = 16) -> tuple[bytes, list[int]]:  # type: ignore[override]
+        """As `socketkit.Messages.receive_fds`."""
+        self._require_unix("receive_fds")
+        return self._admit(*do(self._receive_descriptors()), max_fds)
+
+    def close(self) -> None:
+        """Close, after what waits to be sent is gone. Idempotent."""
+        self._forget()
+        do(super().aclose())
+
+    aclose = close  # type: ignore[assignment]  # what it is called in socketkit
+
+    def abort(self) -> None:
+        """Close now."""
+        self._forget()
+        super().abort()
+
+
+class Datagrams(DatagramSocket):
+    """A bound datagram socket: `socketkit.Datagrams`, blocking. Made by `bind`."""
+
+    __slots__ = ()
+
+    def receive(self, max_bytes: int = 65_535) -> Datagram:  # type: ignore[override]
+        """The next datagram; one that is longer is cut, and says `truncated`."""
+        return do(super().receive(max_bytes))  # type: ignore[no-any-return]
+
+    def receive_many(self, max_count: int = 64) -> list[Datagram]:  # type: ignore[override]
+        """At least one datagram, as many as are there."""
+        return do(super().receive_many(max_count))
+
+    def send(self, data: Buffer, to: Endpoint | str) -> None:  # type: ignore[override]
+        """Send one datagram."""
+        do(self._send_to(data, to))
+
+    def send_many(self, messages: Sequence[Any], to: Endpoint | str | None = None) -> None:
+        """As `socketkit.Datagrams.send_many`."""
+        do(self._send_datagrams(messages) if to is None else self._send_all_to(messages, to))
+
+    def answer(self, datagram: Datagram, data: Buffer) -> None:  # type: ignore[override]
+        """To its peer, from the address that it came to."""
+        do(super().answer(datagram, data))
+
+    def close(self) -> None:
+        """Close, after what waits to be sent is gone. Idempotent."""
+        self._forget()
+        do(super().aclose())
+
+    aclose = close  # type: ignore[assignment]  # what it is called in socketkit
+
+    def abort(self) -> None:
+        """Close now."""
+        self._forget()
+        super().abort()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Datagram:
+        return self.receive()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Listener(Listening, Generic[_Accepted]):
     """Listening sockets under one endpoint: `socketkit.Listener`, blocking. Made by `listen`.
 
     Any number of threads may accept. `close()` from another one ends their waiting with ClosedConnection, and a `for`
@@ -193,10 +418,10 @@ class Listener(Listening):
 
     __slots__ = ()
 
-    def accept(self) -> Stream:  # type: ignore[override]
+    def accept(self) -> _Accepted:  # type: ignore[override]
         """The next connection. Out of time: it has taken none."""
-        stream: Stream = do(super().accept())
-        return stream
+        accepted: _Accepted = do(super().accept())
+        return accepted
 
     def close(self) -> None:
         """Stop listening. Idempotent."""
@@ -207,7 +432,7 @@ class Listener(Listening):
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Stream:
+    def __next__(self) -> _Accepted:
         try:
             return self.accept()
         except ClosedConnection:
@@ -235,17 +460,19 @@ class Server:
     def __init__(
         self,
         address: str | Endpoint,
-        handler: Callable[[Stream], object],
+        handler: Callable[[Any], object],
         limits: Limits,
         identity: Identity | None = None,
+        shape: type = Connection,
     ) -> None:
         self._address = address
         self._handler = handler
         self._limits = limits
         self._identity = identity
-        self._listener: Listener | None = None
+        self._shape = shape
+        self._listener: Listener[Any] | None = None
         self._accepting: threading.Thread | None = None
-        self._handling: dict[threading.Thread, Stream] = {}
+        self._handling: dict[threading.Thread, Any] = {}
         self._failure: BaseException | None = None
         self._cutting = False
 
@@ -285,7 +512,7 @@ class Server:
     def __enter__(self) -> Self:
         if self._listener is not None:
             raise RuntimeError("a server is used once: call serve() again")
-        self._listener = listen(self._address, limits=self._limits, identity=self._identity)
+        self._listener = listen(self._address, self._shape, limits=self._limits, identity=self._identity)
         self._accepting = threading.Thread(target=self._accept, name=f"accept {self.local}", daemon=True)
         self._accepting.start()
         return self
@@ -308,7 +535,7 @@ class Server:
             self._opened().shut()
             _logger().error("accepting on %s ended", self.local, exc_info=failure)
 
-    def _start(self, stream: Stream) -> None:
+    def _start(self, stream: Any) -> None:
         # Daemons: whoever leaves the block waits for them, but the end of the process must not hang on one that refuses
         # to end.
         thread = threading.Thread(target=self._handle, args=(stream,), name=f"handle {self.local}", daemon=True)
@@ -320,7 +547,7 @@ class Server:
             stream.abort()
             _logger().warning("no thread for %s, its connection is reset: %s", stream.peer.endpoint, failure)
 
-    def _handle(self, stream: Stream) -> None:
+    def _handle(self, stream: Any) -> None:
         try:
             self._handler(stream)
             stream.close()
@@ -356,10 +583,23 @@ class Server:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, end - time.monotonic()))
 
-    def _opened(self) -> Listener:
+    def _opened(self) -> Listener[Any]:
         if self._listener is None:
             raise RuntimeError("the server has not started: use `with serve(...) as server`, or `run()`")
         return self._listener
+
+
+def _keeps_borders(shape: type) -> bool:
+    return issubclass(shape, Messages) or keeps_borders(shape)
+
+
+def _records() -> type[Connection]:
+    from .records import SyncRecordMessages
+
+    return SyncRecordMessages
+
+
+FACES = Faces(Stream, SocketMessages, _records)
 
 
 def _earliest(seconds: float) -> float:

@@ -66,7 +66,7 @@ def connect(
 ) -> Opening[Stream]: ...
 def connect(
     address: str | Endpoint,
-    shape: type[Stream] | type[Messages] = Stream,
+    shape: type[Stream | Messages] = Stream,
     *,
     limits: Limits = Limits(),
     trust: Trust | None = None,
@@ -102,7 +102,7 @@ def listen(
 ) -> Opening[Listener[Stream]]: ...
 def listen(
     address: str | Endpoint,
-    shape: type[Stream] | type[Messages] = Stream,
+    shape: type[Stream | Messages] = Stream,
     *,
     limits: Limits = Limits(),
     identity: Identity | None = None,
@@ -146,14 +146,15 @@ def serve(
 def serve(
     address: str | Endpoint,
     handler: Callable[[Any], Coroutine[Any, Any, object]],
-    shape: type[Stream] | type[Messages] = Stream,
+    shape: type[Stream | Messages] = Stream,
     *,
     limits: Limits = Limits(),
     identity: Identity | None = None,
 ) -> Server:
-    """Serve `address` with `await handler(connection)` per connection: `async with` for the block, `await` until cancelled.
+    """Serve `address` with `await handler(connection)` per connection.
 
-    Takes and raises what `listen` does. How it ends: see `Server`.
+    `async with` serves for the block, `await` until cancelled. Takes and raises what `listen` does. How it ends: see
+    `Server`.
     """
     from .serving import Server
 

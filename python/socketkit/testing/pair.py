@@ -44,5 +44,5 @@ async def stream_pair(
         theirs.abort()
 
 
-async def _accept(listener: Listener) -> Stream:
+async def _accept(listener: Listener[Stream]) -> Stream:
     return await listener.accept()

@@ -15,6 +15,7 @@ from ..connection import adopt
 from ..endpoint import Endpoint
 from ..errors import ConnectError, ListenError, SocketError, Unsupported, from_errno, raisable
 from ..exposure import inherited_refusal
+from .options import Opened, nothing
 
 if TYPE_CHECKING:
     from ..connection import Connection
@@ -38,8 +39,43 @@ def open_listener(endpoint: Endpoint, limits: Limits) -> tuple[int, Endpoint]:
     return sock.detach(), where
 
 
+async def connect_socket(endpoint: Endpoint, driver: Driver, limits: Limits) -> Opened:
+    """The connected socket that keeps borders."""
+    sock, where = _inherit(endpoint, "connect", ConnectError, listening=False, sorts=_BORDERS)
+    try:
+        sock.getpeername()
+    except OSError as failure:
+        sock.detach()
+        reason = f'it is connected to nobody: bind("{endpoint}") hears from everybody'
+        raise raisable(ConnectError)("connect", endpoint, reason, errno.ENOTCONN) from failure
+    return Opened(sock, _kind(sock), where, nothing)
+
+
+async def open_bound(endpoint: Endpoint, driver: Driver, limits: Limits) -> Opened:
+    """The bound datagram socket; with one socket in several processes, each datagram goes to one of them."""
+    sock, where = _inherit(endpoint, "bind", ListenError, listening=False, sorts=(socket.SOCK_DGRAM,))
+    return Opened(sock, _kind(sock), where, nothing)
+
+
+def open_record_listener(endpoint: Endpoint) -> tuple[int, Endpoint]:
+    """The listening descriptor of a socket that keeps borders, and where it listens; it is owned from here on."""
+    sock, where = _inherit(endpoint, "listen", ListenError, listening=True, sorts=(socket.SOCK_SEQPACKET,))
+    return sock.detach(), where
+
+
+def _kind(sock: socket.socket) -> str:
+    if sock.family == socket.AF_UNIX:
+        return "unix-record" if sock.type == socket.SOCK_SEQPACKET else "unix-datagram"
+    return "udp6" if sock.family == socket.AF_INET6 else "udp4"
+
+
 def _inherit(
-    endpoint: Endpoint, operation: str, kind: type[SocketError], *, listening: bool
+    endpoint: Endpoint,
+    operation: str,
+    kind: type[SocketError],
+    *,
+    listening: bool,
+    sorts: tuple[socket.SocketKind, ...] = (socket.SOCK_STREAM,),
 ) -> tuple[socket.socket, Endpoint]:
     fd = _descriptor(endpoint, operation, kind)
     try:
@@ -47,15 +83,16 @@ def _inherit(
     except OSError as failure:
         raise from_errno(kind, operation, endpoint, failure.errno or errno.EBADF) from failure
     try:
-        scheme = _SCHEMES.get(sock.family)
-        if scheme is None or sock.type != socket.SOCK_STREAM:
-            raise raisable(Unsupported)(operation, endpoint, "the descriptor is no TCP or Unix stream socket")
+        scheme = _SCHEMES.get((sock.family, sock.type))
+        if scheme is None or sock.type not in sorts:
+            wanted = " or ".join(_SORTS[sort] for sort in sorts)
+            raise raisable(Unsupported)(operation, endpoint, f"the descriptor is no TCP, UDP or Unix {wanted} socket")
         accepts = bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
         if accepts != listening:
             what, remedy = ("listens", "listen") if accepts else ("does not listen", "connect")
             raise raisable(kind)(operation, endpoint, f"the descriptor {what}: use {remedy}()", errno.EINVAL)
         sockaddr = sock.getsockname()
-        if scheme == "tcp" and (refusal := inherited_refusal(endpoint, kind, operation, sockaddr)):
+        if scheme in ("tcp", "udp") and (refusal := inherited_refusal(endpoint, kind, operation, sockaddr)):
             raise refusal
         sock.setblocking(False)
         os.set_inheritable(fd, False)
@@ -80,7 +117,17 @@ def _descriptor(endpoint: Endpoint, operation: str, kind: type[SocketError]) -> 
     return LISTEN_FDS_START + names.index(name)
 
 
-_SCHEMES = {socket.AF_INET: "tcp", socket.AF_INET6: "tcp", socket.AF_UNIX: "unix"}
+_SCHEMES = {
+    (socket.AF_INET, socket.SOCK_STREAM): "tcp",
+    (socket.AF_INET6, socket.SOCK_STREAM): "tcp",
+    (socket.AF_UNIX, socket.SOCK_STREAM): "unix",
+    (socket.AF_INET, socket.SOCK_DGRAM): "udp",
+    (socket.AF_INET6, socket.SOCK_DGRAM): "udp",
+    (socket.AF_UNIX, socket.SOCK_DGRAM): "dgram+unix",
+    (socket.AF_UNIX, socket.SOCK_SEQPACKET): "seqpacket+unix",
+}
+_SORTS = {socket.SOCK_STREAM: "stream", socket.SOCK_DGRAM: "datagram", socket.SOCK_SEQPACKET: "seqpacket"}
+_BORDERS = (socket.SOCK_DGRAM, socket.SOCK_SEQPACKET)
 
 # man 3 sd_listen_fds
 LISTEN_FDS_START = 3

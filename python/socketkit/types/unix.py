@@ -63,9 +63,7 @@ async def connect_socket(endpoint: Endpoint, driver: Driver, kind: int = socket.
     return sock
 
 
-def open_listener(
-    endpoint: Endpoint, limits: Limits, kind: int = socket.SOCK_STREAM
-) -> tuple[int, Callable[[], None]]:
+def open_listener(endpoint: Endpoint, limits: Limits, kind: int = socket.SOCK_STREAM) -> tuple[int, Callable[[], None]]:
     """A listening descriptor, and what removes its path again if it is still the same socket's."""
     sock = unix_socket(kind)
     try:
