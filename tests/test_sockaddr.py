@@ -260,4 +260,7 @@ def test_no_such_interface() -> None:
         packed(endpoint, socket.AF_INET6)
     assert (raised.value.errno, raised.value.operation, raised.value.endpoint) == (errno.ENODEV, "send", endpoint)
     assert interface_index("lo", "join", None) == 1
-    assert interface_index("77", "join", None) == 77
+    assert interface_index("1", "join", None) == 1
+    for name in ("2147483647", "9" * 20, "0", ""):
+        with pytest.raises(SocketError, match="no interface"):
+            interface_index(name, "join", None)

@@ -255,5 +255,6 @@ _REASONS = {
     _errno.ENFILE: "the machine is out of descriptors: raise fs.file-max",
     _errno.ENOENT: "no such path",
     _errno.ENAMETOOLONG: "the path is too long: a Unix socket's takes 107 bytes at most",
+    _errno.EPROTOTYPE: "another kind of socket is there: compare the schemes of both sides",
     _errno.EAFNOSUPPORT: "this machine has no such address family",
 }

@@ -14,6 +14,7 @@ import errno
 import os
 from _socket import AF_INET, AF_INET6, AF_UNIX, htons, inet_ntop, inet_pton, ntohs
 from _struct import Struct
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from . import grammar
@@ -66,12 +67,12 @@ def unpacked(scheme: str, raw: bytes, protocol: int = 0) -> Endpoint | None:
 
 def interface_index(name: str, operation: str, endpoint: Endpoint | None) -> int:
     """The kernel's number of an interface, given by name or number; SocketError if this machine lacks it."""
-    from _socket import if_nametoindex
+    from _socket import if_indextoname, if_nametoindex
 
-    try:
+    with suppress(OSError, OverflowError):
         return if_nametoindex(name)
-    except OSError:
-        if name.isascii() and name.isdecimal():
+    with suppress(OSError, OverflowError):
+        if name.isascii() and name.isdecimal() and if_indextoname(int(name)):
             return int(name)
     reason = f"this machine has no interface {name}: `ip link` lists them"
     raise raisable(SocketError)(operation, endpoint, reason, errno.ENODEV)
