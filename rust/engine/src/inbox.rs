@@ -27,6 +27,16 @@ impl Inbox {
         self.buffer.extend_from_slice(data);
     }
 
+    /// Makes room for `more` bytes, and not for many more; what is read into the buffer's spare room belongs to the inbox.
+    pub fn reserve(&mut self, more: usize) -> &mut Vec<u8> {
+        if self.buffer.capacity() - self.buffer.len() < more {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            self.buffer.reserve_exact(more);
+        }
+        &mut self.buffer
+    }
+
     /// Forgets the first `count` bytes (all, if there are fewer).
     pub fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.buffer.len());
@@ -104,6 +114,18 @@ mod tests {
         }
         assert_eq!(inbox.len(), 100);
         assert!(inbox.buffer.len() < 300_000);
+    }
+
+    #[test]
+    fn room_is_made_once_and_for_so_much() {
+        let mut inbox = Inbox::default();
+        inbox.push(b"gone, kept");
+        inbox.consume(6);
+        let room = inbox.reserve(1000);
+        assert_eq!((room.as_slice(), room.capacity()), (b"kept".as_slice(), 1004));
+        room.extend_from_slice(b" and more");
+        assert_eq!(inbox.reserve(900).capacity(), 1004);
+        assert_eq!(inbox.bytes(), b"kept and more");
     }
 
     #[test]

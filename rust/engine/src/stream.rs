@@ -11,6 +11,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{
     recv, recvmsg, send, sendmsg, shutdown, sockopt, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
@@ -181,6 +182,42 @@ impl Stream {
         Ok(got)
     }
 
+    /// What the inbox holds and one read behind it, all `into` the caller's buffer (longer than the inbox): how much that is. On anything
+    /// but data the inbox is as it was.
+    pub fn gather(&mut self, into: &mut [u8]) -> Result<Received, Errno> {
+        if !(self.readable || self.received_end || self.receive_failure.is_some()) {
+            return Ok(Received::Blocked);
+        }
+        let held = std::mem::take(&mut self.inbox);
+        let rest = held.len();
+        into[..rest].copy_from_slice(held.bytes());
+        let got = match &self.tls {
+            Some(_) => self.open_into(&mut into[rest..]),
+            None => self.receive_from_kernel(&mut into[rest..]),
+        };
+        if let Ok(Received::Data(count)) = got {
+            self.descriptors.clear(); // they belonged to bytes that nobody asked for them with
+            return Ok(Received::Data(rest + count));
+        }
+        self.inbox = held;
+        got
+    }
+
+    /// As `fill`, of a message that takes `missing` bytes more: they go where they stay.
+    pub fn fill_message(&mut self, missing: usize, scratch: &mut [u8]) -> Result<Received, Errno> {
+        if self.tls.is_some() || self.carrier != Carrier::Tcp {
+            self.inbox.reserve(missing);
+            return self.fill(scratch);
+        }
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let room = inbox.reserve(missing);
+        let got = self.attempt(room.capacity() - room.len(), |fd| {
+            Ok((recv(fd, spare_capacity(room), RecvFlags::DONTWAIT)?.1, false))
+        });
+        self.inbox = inbox;
+        got
+    }
+
     /// Bytes and the descriptors that came with them (man 7 unix, SCM_RIGHTS); the descriptors are close-on-exec.
     pub fn receive_descriptors(&mut self, into: &mut [u8]) -> Result<(Received, Vec<OwnedFd>), Errno> {
         let got = if self.inbox.is_empty() { self.receive_with_descriptors(into)? } else { self.receive(into)? };
@@ -200,6 +237,13 @@ impl Stream {
         }
         self.put(data, keep)?;
         Ok(Sent::Taken)
+    }
+
+    /// What belongs behind data that `send` has taken: it waits for no room. If it cannot be sent, the next `send` tells.
+    pub fn send_behind(&mut self, data: &[u8], keep: impl FnOnce() -> Chunk) {
+        let over_high = std::mem::take(&mut self.over_high);
+        let _ = self.send(data, keep);
+        self.over_high |= over_high && self.send_failure.is_none();
     }
 
     /// Gives `data` to the kernel, what it has no room for to the outbox. An error says that nothing of it was taken.

@@ -180,6 +180,6 @@ impl Action {
     }
 
     pub fn closes(&self) -> bool {
-        matches!(self, Action::Stream(_, Verb::Close) | Action::Messages(_, MessageVerb::Close))
+        matches!(self, Action::Stream(_, Verb::Close { .. }) | Action::Messages(_, MessageVerb::Close))
     }
 }

@@ -7,6 +7,7 @@ use pyo3::types::PyBytes;
 use socketkit_engine::tls::Fault;
 use socketkit_engine::Errno;
 use socketkit_system::messages::Name;
+use socketkit_wire::records::RecordViolation;
 
 use crate::stream::Ending;
 
@@ -28,6 +29,17 @@ pub enum Failure {
     TooLarge {
         count: usize,
         limit: usize,
+    },
+    /// The peer breaks the protocol of records.
+    Record(RecordViolation),
+    /// The stream ended without a close record, or inside a record.
+    Unended {
+        inside: bool,
+    },
+    /// A message is longer than what can be sent.
+    MessageTooLarge {
+        length: usize,
+        most: usize,
     },
     /// A limit has ended the connection.
     Cut(Ending),
@@ -60,6 +72,23 @@ impl Failure {
             Failure::TooLarge { count, limit } => {
                 words = count.to_string();
                 ("too large", limit as i64)
+            }
+            Failure::Record(violation) => {
+                words = match violation {
+                    RecordViolation::TooLong { length, most } => {
+                        format!("a record of {length} bytes, and limits.message_bytes is {most}")
+                    }
+                    other => other.to_string(),
+                };
+                ("violation", i64::from(Errno::PROTO.raw_os_error()))
+            }
+            Failure::Unended { inside } => {
+                words.push_str(if inside { "inside a record" } else { "without a close record" });
+                ("unended", i64::from(Errno::PROTO.raw_os_error()))
+            }
+            Failure::MessageTooLarge { length, most } => {
+                words = length.to_string();
+                ("message too large", most as i64)
             }
             Failure::Cut(ending) => {
                 words.push_str(ending.limit());

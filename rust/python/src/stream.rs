@@ -35,11 +35,13 @@ mod closing;
 mod guarding;
 pub mod lending;
 mod receiving;
+pub mod records;
 mod securing;
 mod sending;
 
 pub use guarding::{Ending, Load};
 pub use receiving::with_scratch;
+use records::{Records, Wanted};
 
 /// A connected stream socket. `reactor` None: for blocking use.
 #[pyclass(subclass, frozen, module = "socketkit._core")]
@@ -85,6 +87,9 @@ struct State {
     unproven: bool,
     /// The application has received a whole message.
     messages: bool,
+    /// How many records it has received and sent, if the stream carries records.
+    received_records: u64,
+    sent_records: u64,
     /// Why a limit has ended it.
     cut: Option<Ending>,
     /// What the kernel kept for it when it was last asked.
@@ -129,7 +134,17 @@ pub enum Verb {
         descriptors: Vec<OwnedFd>,
     },
     SendEof,
-    Close,
+    /// `records`: the close record comes before the end.
+    Close {
+        records: bool,
+    },
+    ReceiveRecords {
+        wanted: Wanted,
+    },
+    SendRecords {
+        records: Records,
+    },
+    EndRecords,
 }
 
 /// Bytes that nobody can change any more.
@@ -188,6 +203,8 @@ impl Stream {
             guarded,
             unproven: counted_by.is_some(),
             messages: false,
+            received_records: 0,
+            sent_records: 0,
             cut: None,
             kernel_bytes: 0,
             counted_by,
@@ -252,7 +269,43 @@ impl Stream {
     }
 
     fn aclose<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        Self::operation(slf, Verb::Close)
+        Self::operation(slf, Verb::Close { records: false })
+    }
+
+    /// A record: see `socketkit.records`. EndOfStream at the close record.
+    fn _receive_record<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::operation(slf, Verb::ReceiveRecords { wanted: Wanted::One })
+    }
+
+    /// As `_receive_record`, for `async for`.
+    fn _next_record<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::operation(slf, Verb::ReceiveRecords { wanted: Wanted::Next })
+    }
+
+    /// A list of at least one record: those that are there, up to `max_count`.
+    #[pyo3(signature = (max_count=64))]
+    fn _receive_records<'py>(slf: &Bound<'py, Self>, max_count: usize) -> PyResult<Bound<'py, PyAny>> {
+        let wanted = Wanted::Many(at_least_one(max_count, "max_count")?);
+        Self::operation(slf, Verb::ReceiveRecords { wanted })
+    }
+
+    fn _send_record<'py>(slf: &Bound<'py, Self>, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        Self::operation(slf, Verb::SendRecords { records: Records::one(data)? })
+    }
+
+    /// All of them or none, and nobody's record between them.
+    fn _send_records<'py>(slf: &Bound<'py, Self>, messages: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        Self::operation(slf, Verb::SendRecords { records: Records::many(messages)? })
+    }
+
+    /// Sends the close record, then what `send_eof` does.
+    fn _end_records<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::operation(slf, Verb::EndRecords)
+    }
+
+    /// Sends the close record, then what `aclose` does.
+    fn _close_records<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::operation(slf, Verb::Close { records: true })
     }
 
     /// Goes on under TLS: returns when the handshake is done.
@@ -275,7 +328,12 @@ impl Stream {
 
     /// Begins what `aclose` does; whether nothing is left to wait for.
     fn _close_soon(slf: &Bound<'_, Self>) -> bool {
-        matches!(slf.get().shared.close(slf.py()), Ok(Attempt::Ready(_)))
+        matches!(slf.get().shared.close(slf.py(), false), Ok(Attempt::Ready(_)))
+    }
+
+    /// As `_close_soon`, of `_close_records`.
+    fn _close_records_soon(slf: &Bound<'_, Self>) -> bool {
+        matches!(slf.get().shared.close(slf.py(), true), Ok(Attempt::Ready(_)))
     }
 
     fn abort(slf: &Bound<'_, Self>) {
@@ -338,6 +396,13 @@ impl Stream {
     fn sent_bytes(&self) -> u64 {
         let state = self.shared.state();
         state.engine.as_ref().map_or(state.totals.1, Engine::sent_bytes)
+    }
+
+    /// How many records were received and sent.
+    #[getter]
+    fn _records(&self) -> (u64, u64) {
+        let state = self.shared.state();
+        (state.received_records, state.sent_records)
     }
 
     /// Gives the descriptor away; this object is closed afterwards. Only for a connection that has not been used.
@@ -416,7 +481,10 @@ impl StreamShared {
             Verb::Send { data } => self.send(py, data, me),
             Verb::SendDescriptors { data, descriptors } => self.send_descriptors(py, data, descriptors),
             Verb::SendEof => self.send_eof(py),
-            Verb::Close => self.close(py),
+            Verb::Close { records } => self.close(py, *records),
+            Verb::ReceiveRecords { wanted } => self.receive_records(py, *wanted, me),
+            Verb::SendRecords { records } => self.send_records(py, records, me),
+            Verb::EndRecords => self.end_records(py),
             Verb::Connected => self.connected(py),
         };
         attempt.map_err(|failure| self.reason(failure).into_exception(subject.as_any(), verb.word()))
@@ -632,7 +700,14 @@ impl Verb {
             Verb::Send { .. } => "Stream.send",
             Verb::SendDescriptors { .. } => "Stream.send_fds",
             Verb::SendEof => "Stream.send_eof",
-            Verb::Close => "Stream.aclose",
+            Verb::Close { records: false } => "Stream.aclose",
+            Verb::Close { records: true } => "Messages.aclose",
+            Verb::ReceiveRecords { wanted: Wanted::One } => "Messages.receive",
+            Verb::ReceiveRecords { wanted: Wanted::Next } => "Messages.__anext__",
+            Verb::ReceiveRecords { wanted: Wanted::Many(_) } => "Messages.receive_many",
+            Verb::SendRecords { records: Records::One(_) } => "Messages.send",
+            Verb::SendRecords { records: Records::Many(_) } => "Messages.send_many",
+            Verb::EndRecords => "Messages.send_eof",
         }
     }
 
@@ -641,16 +716,18 @@ impl Verb {
         match self {
             Verb::Connected => "connect",
             Verb::Send { .. } | Verb::SendDescriptors { .. } | Verb::SendEof => "send",
-            Verb::Close => "close",
+            Verb::SendRecords { .. } | Verb::EndRecords => "send",
+            Verb::Close { .. } => "close",
             Verb::Secure { .. } => "start_tls",
             Verb::ReceiveExactly { .. } => "receive_exactly",
             Verb::ReceiveUntil { .. } => "receive_until",
             Verb::Receive { .. } | Verb::Iterate | Verb::ReceiveDescriptors { .. } => "receive",
+            Verb::ReceiveRecords { .. } => "receive",
         }
     }
 
     pub fn sends(&self) -> bool {
-        matches!(self, Verb::Send { .. } | Verb::SendDescriptors { .. })
+        matches!(self, Verb::Send { .. } | Verb::SendDescriptors { .. } | Verb::SendRecords { .. })
     }
 }
 
@@ -677,6 +754,22 @@ impl Data {
             Data::Python(bytes) => Box::new(pyo3::pybacked::PyBackedBytes::from(bytes.bind(py).clone())),
             Data::Copy(bytes) => Box::new(bytes.clone()),
         }
+    }
+
+    /// Its bytes without the first `count`.
+    fn chunk_behind(&self, py: Python<'_>, count: usize) -> Chunk {
+        Box::new(Behind { chunk: self.chunk(py), count })
+    }
+}
+
+struct Behind {
+    chunk: Chunk,
+    count: usize,
+}
+
+impl AsRef<[u8]> for Behind {
+    fn as_ref(&self) -> &[u8] {
+        &(*self.chunk).as_ref()[self.count..]
     }
 }
 

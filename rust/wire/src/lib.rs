@@ -5,3 +5,4 @@
 pub mod authorized;
 pub mod fingerprint;
 pub mod hello;
+pub mod records;

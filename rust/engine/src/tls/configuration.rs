@@ -53,6 +53,7 @@ pub enum Roots<'a> {
 pub struct ServerTls {
     pub(super) config: Arc<ServerConfig>,
     pub(super) authorized: Option<Arc<AuthorizedFile>>,
+    pub(super) protocol_required: bool,
 }
 
 /// A client's side.
@@ -90,7 +91,12 @@ impl ServerTls {
         .map_err(|failure| ConfigurationError::Unusable(failure.to_string()))?;
         config.send_tls13_tickets = 1;
         config.max_early_data_size = 0;
-        Ok(Self { config: Arc::new(config), authorized })
+        Ok(Self { config: Arc::new(config), authorized, protocol_required: false })
+    }
+
+    /// Refuses clients that name no application protocol; those that name others are refused anyway (RFC 7301 §3.2).
+    pub fn requiring_protocol(self) -> Self {
+        Self { protocol_required: true, ..self }
     }
 }
 

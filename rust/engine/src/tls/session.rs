@@ -140,6 +140,8 @@ impl Session {
         self.common().handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
+    /// What a server looks at when the handshake is done. Both sides must have agreed on a protocol, where one is required.
+    ///
     /// A client that resumes has proved its key before; meanwhile it may have been taken off the list. Its tickets are void then
     /// (`tickets`); this is for a change between the two looks.
     fn admit(&mut self) -> Result<(), Fault> {
@@ -147,6 +149,12 @@ impl Session {
             return Ok(());
         }
         self.admitted = true;
+        if self.protocol().is_none() && matches!(&self.side, Side::Server(_, ServerTls { protocol_required: true, .. }))
+        {
+            return Err(Fault::Violation(
+                "the peer names no application protocol (ALPN), and one is required".to_owned(),
+            ));
+        }
         match &self.side {
             Side::Server(_, ServerTls { authorized: Some(file), .. }) if self.resumed() => {
                 let peer = self.fingerprint();

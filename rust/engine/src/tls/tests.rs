@@ -107,13 +107,13 @@ fn pair() -> (End, End) {
 pub fn in_fragments(of: &ServerTls, bytes: usize) -> ServerTls {
     let mut config = (*of.config).clone();
     config.max_fragment_size = Some(bytes);
-    ServerTls { config: std::sync::Arc::new(config), authorized: of.authorized.clone() }
+    ServerTls { config: std::sync::Arc::new(config), ..of.clone() }
 }
 
 pub fn with_tickets(of: &ServerTls, count: usize) -> ServerTls {
     let mut config = (*of.config).clone();
     config.send_tls13_tickets = count;
-    ServerTls { config: std::sync::Arc::new(config), authorized: of.authorized.clone() }
+    ServerTls { config: std::sync::Arc::new(config), ..of.clone() }
 }
 
 /// xorshift64.

@@ -9,13 +9,15 @@ use socketkit_engine::stream::Stream as Engine;
 use socketkit_engine::Errno;
 
 use super::receiving::with_scratch;
+use super::records::put_close;
 use super::{State, StreamShared, CHUNK_BYTES};
 use crate::action::{Attempt, Wait};
 use crate::failure::Failure;
 use crate::listener::Listener;
 
 impl StreamShared {
-    pub(super) fn close(self: &Arc<Self>, py: Python<'_>) -> Result<Attempt, Failure> {
+    /// `records`: with the close record before the end.
+    pub(super) fn close(self: &Arc<Self>, py: Python<'_>, records: bool) -> Result<Attempt, Failure> {
         let mut relay = None;
         let others = {
             let mut state = self.state();
@@ -31,6 +33,9 @@ impl StreamShared {
                     if state.reader.is_some() {
                         engine.shut_receiving(); // It may be in another thread's `poll`.
                     }
+                }
+                if records {
+                    put_close(engine);
                 }
                 engine.end_sealed();
                 engine.flush();

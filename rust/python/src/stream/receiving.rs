@@ -74,7 +74,12 @@ impl StreamShared {
     }
 
     /// Lists a receive that must wait while its lock is held anyway; one that blocks its thread is not listed.
-    fn list_reader(self: &Arc<Self>, py: Python<'_>, state: &mut State, me: &OperationRef) -> Result<Attempt, Failure> {
+    pub(super) fn list_reader(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        state: &mut State,
+        me: &OperationRef,
+    ) -> Result<Attempt, Failure> {
         if self.reactor.is_none() {
             return Ok(Attempt::Wait(Wait::Readable));
         }
@@ -196,7 +201,7 @@ impl StreamShared {
     }
 
     /// Whether a receive that was blocked is worth a try in the next turn. A thread asks `poll` anyway.
-    fn must_come_again(&self, engine: Option<&Engine>) -> bool {
+    pub(super) fn must_come_again(&self, engine: Option<&Engine>) -> bool {
         self.reactor.is_some() && engine.is_some_and(Engine::left_unread)
     }
 
@@ -211,7 +216,7 @@ impl StreamShared {
 }
 
 impl State {
-    fn receiving(&mut self, me: &OperationRef) -> Result<(&mut Engine, &mut Budget), Failure> {
+    pub(super) fn receiving(&mut self, me: &OperationRef) -> Result<(&mut Engine, &mut Budget), Failure> {
         if self.relayed.is_some() || self.reader.as_ref().is_some_and(|reader| !reader.is(me)) {
             return Err(Failure::Busy);
         }
@@ -221,7 +226,7 @@ impl State {
 }
 
 /// Why an attempt does not end now.
-enum Hold {
+pub(super) enum Hold {
     Wait(Wait),
     Failed(Failure),
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use socketkit_engine::stream::{Sent, Stream as Engine};
 use socketkit_engine::tls::Session;
+use socketkit_engine::Errno;
 
 use super::{Data, State, StreamShared};
 use crate::action::{Attempt, Wait};
@@ -16,6 +17,17 @@ use crate::operation::OperationRef;
 impl StreamShared {
     pub(super) fn send(self: &Arc<Self>, py: Python<'_>, data: &Data, me: &OperationRef) -> Result<Attempt, Failure> {
         let bytes = data.bytes(py);
+        self.send_in_turn(py, bytes.len(), me, |engine| engine.send(bytes, || data.chunk(py)))
+    }
+
+    /// Sends by `put`, which takes all or nothing of `bytes` bytes, when it is this one's turn.
+    pub(super) fn send_in_turn(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        bytes: usize,
+        me: &OperationRef,
+        put: impl FnOnce(&mut Engine) -> Result<Sent, Errno>,
+    ) -> Result<Attempt, Failure> {
         let (outcome, others_wait) = {
             let mut state = self.state();
             let state = &mut *state;
@@ -31,9 +43,9 @@ impl StreamShared {
                 }
                 return Ok(Attempt::Wait(Wait::NextTurn));
             }
-            let outcome = engine.send(bytes, || data.chunk(py));
+            let outcome = put(engine);
             if outcome != Ok(Sent::Blocked) {
-                budget.spend(bytes.len());
+                budget.spend(bytes);
                 state.writers.pop_front();
             }
             if outcome.is_ok() {
