@@ -322,6 +322,11 @@ def failure(
             f"{operation}: {words} bytes in one message, and limits.message_bytes is {detail}: "
             "receive it in parts, or allow more"
         )
+    if kind == "message too large":
+        return MessageTooLarge(
+            f"{operation}: a message of {int(words):,} bytes, and {detail:,} are the most (limits.message_bytes): "
+            "send it in parts, or allow more on both sides"
+        )
     if kind == "violation":
         return raisable(PeerViolation)(f"{operation} {subject.peer.endpoint}: {words}")
     if kind == "oversize":
@@ -342,6 +347,8 @@ def failure(
     if kind == "cut":
         cut = raisable(BrokenConnection)(operation, where, f"cut by limits.{words}: {_CUTS[words]}", detail)
         return explained(cut, "denial-of-service")
+    if kind == "unended":
+        return raisable(BrokenConnection)(operation, where, f"cut: the stream ended {words}", detail)
     if kind == "tls":
         return raisable(BrokenConnection)(operation, where, words, detail)
     reason: type[SocketError] = {"connect": ConnectError, "accept": SocketError}.get(operation, BrokenConnection)

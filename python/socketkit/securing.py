@@ -139,9 +139,13 @@ def _version(roots: str | None) -> object:
     return roots, found.st_ino, found.st_size, found.st_ctime_ns
 
 
-def server_side(endpoint: Endpoint, identity: Identity, clients: bool | str) -> _core.ServerTls:
+def server_side(
+    endpoint: Endpoint, identity: Identity, clients: bool | str, protocol: str | None = None
+) -> _core.ServerTls:
+    """TLS's side; with a `protocol` that callers must name, else with those that the address offers."""
+    offered = [protocol] if protocol else endpoint.query.get("alpn", "").split(",")
     try:
-        return _core.ServerTls(identity._pem, clients, protocols(endpoint.query.get("alpn", "").split(",")))
+        return _core.ServerTls(identity._pem, clients, protocols(offered), required=protocol is not None)
     except ValueError as failure:
         raise raisable(ListenError)("listen", endpoint, str(failure), errno.EINVAL) from failure
 

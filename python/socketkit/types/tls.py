@@ -14,7 +14,7 @@ from .. import _core, home
 from ..authorized_peers import AuthorizedPeers
 from ..connection import Connection
 from ..endpoint import Endpoint
-from ..errors import ListenError, UntrustedPeer, raisable
+from ..errors import ConnectError, ListenError, UntrustedPeer, raisable
 from ..exposure import is_loopback, require_identified
 from ..identity import Identity
 from ..known_peers import KnownPeers
@@ -42,16 +42,20 @@ async def connect(
     trust: Trust | None = None,
     identity: Identity | None = None,
     first_use: bool = True,
+    protocol: str | None = None,
 ) -> _Connection:
     """A connection whose peer has proved to be the one that was meant; UntrustedPeer, and nothing sent, if it has not.
 
     On first use, where that is allowed, the key that was seen becomes the known one of the place. With `first_use`
-    false only where the address or the caller says so: `unknown_key` then tells what to ask a person.
+    false only where the address or the caller says so: `unknown_key` then tells what to ask a person. `protocol` is the
+    one that the peer must agree on (ALPN, RFC 7301), instead of those that the address offers.
     """
     mine = client_identity(endpoint, identity)
     decision = decide(endpoint, trust, KnownPeers(), mine.fingerprint if mine else None)
     try:
-        return await _connect(kind, endpoint, driver, limits, decision, mine, shown=identity is not None)
+        return await _connect(
+            kind, endpoint, driver, limits, decision, mine, shown=identity is not None, protocol=protocol
+        )
     except UntrustedPeer as failure:
         presented = failure.presented
         allowed = decision.first_use and (first_use or decision.told)
@@ -59,7 +63,8 @@ async def connect(
             raise
     # Said once more with the key that was seen: the first handshake ended before this side's identity was shown.
     KnownPeers().add(decision.place, presented, "first use")
-    return await _connect(kind, endpoint, driver, limits, decide(endpoint, trust, KnownPeers()), mine)
+    decision = decide(endpoint, trust, KnownPeers())
+    return await _connect(kind, endpoint, driver, limits, decision, mine, protocol=protocol)
 
 
 def unknown_key(endpoint: Endpoint, failure: UntrustedPeer) -> tuple[str, str] | None:
@@ -75,11 +80,12 @@ def unknown_key(endpoint: Endpoint, failure: UntrustedPeer) -> tuple[str, str] |
 
 
 async def open_listener(
-    endpoint: Endpoint, driver: Driver, limits: Limits, identity: Identity | None
+    endpoint: Endpoint, driver: Driver, limits: Limits, identity: Identity | None, protocol: str | None = None
 ) -> tuple[list[int], Endpoint, Callable[[], None], _core.ServerTls]:
     """Listening descriptors, the endpoint with the key that callers must expect, what frees it again, and TLS's side.
 
-    Beyond this machine only the keys in authorized_peers are let in, unless the address says `public=yes`.
+    Beyond this machine only the keys in authorized_peers are let in, unless the address says `public=yes`. With a
+    `protocol` only callers that name it (ALPN) are, instead of those that the address offers.
     """
     mine = _listener_identity(endpoint, identity)
     if endpoint.carrier == "unix":
@@ -101,7 +107,7 @@ async def open_listener(
 
     fds, taken = await stream.open_listeners(endpoint, driver, limits, permit)
     try:
-        tls = server_side(endpoint, mine, clients)
+        tls = server_side(endpoint, mine, clients, protocol)
     except BaseException:
         from os import close
 
@@ -120,14 +126,20 @@ async def _connect(
     identity: Identity | None,
     *,
     shown: bool = False,
+    protocol: str | None = None,
 ) -> _Connection:
     if endpoint.carrier == "unix":
         from . import unix as carrier
     else:
         from . import stream as carrier  # type: ignore[no-redef]
-    side = client_side(decision, identity, protocols(endpoint.query.get("alpn", "").split(",")), shown=shown)
+    offered = [protocol] if protocol else endpoint.query.get("alpn", "").split(",")
+    side = client_side(decision, identity, protocols(offered), shown=shown)
     stream = await carrier.connect(kind, endpoint, driver, limits)
     await shake(stream, side, server_name(endpoint), decision)
+    if protocol and stream.alpn != protocol:
+        stream.abort()
+        reason = f"the peer speaks TLS, and not {protocol} in it: it agreed on {stream.alpn or 'no protocol'} (ALPN)"
+        raise raisable(ConnectError)("connect", endpoint, reason, errno.EPROTO)
     return stream
 
 

@@ -405,6 +405,12 @@ impl Stream {
         (state.received_records, state.sent_records)
     }
 
+    /// The most that a record may have, either way.
+    #[getter]
+    fn _max_record_bytes(&self) -> usize {
+        self.shared.longest_record()
+    }
+
     /// Gives the descriptor away; this object is closed afterwards. Only for a connection that has not been used.
     fn _detach(slf: &Bound<'_, Self>) -> PyResult<i32> {
         let fd = slf.get().shared.close_now(slf.py()).and_then(Engine::into_fd);

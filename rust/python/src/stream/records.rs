@@ -36,6 +36,10 @@ pub enum Records {
 }
 
 impl StreamShared {
+    pub(super) fn longest_record(&self) -> usize {
+        self.rules.message_bytes.min(LONGEST_BYTES)
+    }
+
     pub(super) fn receive_records(
         self: &Arc<Self>,
         py: Python<'_>,
@@ -82,7 +86,7 @@ impl StreamShared {
         if !budget.allows(turn) {
             return Err(Wait::NextTurn.into());
         }
-        let most = self.rules.message_bytes;
+        let most = self.longest_record();
         let (mut used, mut left) = taken.take(py, engine.inbox().bytes(), most);
         engine.inbox().consume(used);
         loop {
@@ -126,7 +130,7 @@ impl StreamShared {
         me: &OperationRef,
     ) -> Result<Attempt, Failure> {
         let records = records.as_slice();
-        let most = self.rules.message_bytes.min(LONGEST_BYTES);
+        let most = self.longest_record();
         let mut bytes = 0;
         for record in records {
             let length = record.bytes(py).len();
