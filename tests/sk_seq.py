@@ -24,6 +24,7 @@ class Violation(Exception):
 class Peer:
     def __init__(self, sock: socket.socket, most: int = 1_048_576) -> None:
         if isinstance(sock, ssl.SSLSocket) and sock.selected_alpn_protocol() != PROTOCOL:
+            sock.close()
             raise Violation("the peer does not name the protocol")
         self.sock = sock
         self.most = most
