@@ -8,6 +8,8 @@ mod authorized;
 mod client_hello;
 #[path = "../../../fuzz/properties/fingerprint.rs"]
 mod fingerprint;
+#[path = "../../../fuzz/properties/records.rs"]
+mod records;
 #[path = "../../../fuzz/properties/replay.rs"]
 mod replay;
 
@@ -27,6 +29,11 @@ fn fingerprint_keeps_its_properties() {
 #[test]
 fn authorized_keeps_its_properties() {
     replay("authorized", 3_000, authorized::check);
+}
+
+#[test]
+fn records_keep_their_properties() {
+    replay("records", 5_000, records::check);
 }
 
 #[test]

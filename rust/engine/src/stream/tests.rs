@@ -134,3 +134,80 @@ fn a_vanished_peer_fails_the_send_and_keeps_what_came() {
     let mut scratch = [0; 100];
     assert_eq!(ours.receive(&mut scratch), Ok(Received::Data(3)));
 }
+
+/// Over TCP: there what is read goes straight to where it stays.
+fn tcp_pair() -> (Stream, Stream) {
+    let door = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = std::net::TcpStream::connect(door.local_addr().unwrap()).unwrap();
+    let (theirs, _) = door.accept().unwrap();
+    let stream = |socket: std::net::TcpStream| {
+        socket.set_nonblocking(true).unwrap();
+        Stream::new(socket.into(), Carrier::Tcp, MARKS)
+    };
+    (stream(ours), stream(theirs))
+}
+
+#[test]
+fn gather_puts_what_was_read_before_in_front() {
+    for (mut ours, mut theirs) in [pair(), tcp_pair()] {
+        let mut into = [0; 100];
+        assert_eq!(ours.gather(&mut into), Ok(Received::Blocked));
+        assert_eq!(ours.gather(&mut into), Ok(Received::Blocked), "without asking the kernel");
+        ours.inbox().push(b"early ");
+        theirs.send(b"late", || chunk(b"late")).unwrap();
+        ours.ready(all_ready());
+        assert_eq!(ours.gather(&mut into), Ok(Received::Data(10)));
+        assert_eq!(&into[..10], b"early late");
+        assert!(ours.inbox().is_empty());
+        ours.inbox().push(b"kept");
+        assert_eq!(ours.gather(&mut into), Ok(Received::Blocked));
+        theirs.finish_sending();
+        ours.ready(all_ready());
+        assert_eq!(ours.gather(&mut into), Ok(Received::End));
+        assert_eq!(ours.inbox().bytes(), b"kept");
+    }
+}
+
+#[test]
+fn a_long_message_is_read_to_where_it_stays() {
+    for (mut ours, mut theirs) in [pair(), tcp_pair()] {
+        let long = vec![7; 100_000];
+        let mut scratch = [0; 4096];
+        ours.inbox().push(&long[..10]);
+        theirs.send(&long[10..], || chunk(&long[10..])).unwrap();
+        while ours.inbox().len() < long.len() {
+            drop(theirs.flush());
+            ours.ready(all_ready());
+            theirs.ready(all_ready());
+            let missing = long.len() - ours.inbox().len();
+            assert_ne!(ours.fill_message(missing, &mut scratch), Ok(Received::End));
+        }
+        assert_eq!(ours.inbox().bytes(), long);
+    }
+}
+
+#[test]
+fn what_belongs_behind_waits_for_no_room() {
+    let (mut ours, mut theirs) = pair();
+    let big = vec![5_u8; 3_000_000];
+    assert_eq!(ours.send(&big, || chunk(&big)), Ok(Sent::Taken));
+    ours.send_behind(b"last", || chunk(b"last"));
+    assert!(!ours.has_room());
+    assert_eq!(ours.send(b"x", || chunk(b"x")), Ok(Sent::Blocked));
+    ours.finish_sending();
+    let mut scratch = vec![0; 65536];
+    let mut received = Vec::new();
+    loop {
+        ours.ready(all_ready());
+        drop(ours.flush());
+        theirs.ready(all_ready());
+        match theirs.receive(&mut scratch).unwrap() {
+            Received::Data(count) => received.extend_from_slice(&scratch[..count]),
+            Received::End => break,
+            Received::Blocked => {}
+        }
+    }
+    assert_eq!((received.len(), &received[big.len()..]), (big.len() + 4, b"last".as_slice()));
+    ours.send_behind(b"too late", || chunk(b"too late"));
+    assert_ne!(ours.send_failure(), None);
+}

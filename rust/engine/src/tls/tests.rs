@@ -455,3 +455,17 @@ fn a_configuration_says_what_is_missing() {
     assert_eq!(words(&text), "");
     assert!(Session::client(&client(&yours, None), "not a name!").is_err());
 }
+
+#[test]
+fn a_required_protocol_must_be_named() {
+    let yours = key();
+    let server = server(&yours, Clients::Unasked).requiring_protocol();
+    let mut nameless = client(&yours, None);
+    let (ours, _, _) = shaken(&server, &nameless).ok().unwrap();
+    assert_eq!(ours.session.protocol(), Some(b"two".as_slice()));
+    let mut config = (*nameless.config).clone();
+    config.alpn_protocols.clear();
+    nameless.config = std::sync::Arc::new(config);
+    let refused = shaken(&server, &nameless).err().unwrap();
+    assert!(matches!(&refused, Fault::Violation(why) if why.contains("ALPN")), "{refused}");
+}
