@@ -746,5 +746,3 @@ def test_the_examples_of_the_page() -> None:
         payloads = [text.encode() for text in re.findall(r'"([^"]*)"', words)]
         end = CLOSE if "close record" in words else b""
         assert bytes.fromhex(data) == framed(*payloads) + end, words
-
-

@@ -118,7 +118,8 @@ async def open_message_listener(
     if is_over_stream(endpoint):
         from .types import records
 
-        return await records.open_listener(kind, faces.records(), endpoint, driver, limits, identity)
+        fds, taken, remove, side = await records.open_listener(endpoint, driver, limits, identity)
+        return make_listener(kind, faces.records(), taken, driver, limits, fds=fds, remove=remove, tls=side)
     _require_tls(endpoint, identity=identity)
     match endpoint.scheme:
         case "seqpacket+unix" | "sctp" | "seqpacket+vsock":
@@ -290,16 +291,14 @@ def _require_shape(operation: str, endpoint: Endpoint, shape: str) -> None:
     shapes = SCHEMES[endpoint.scheme].shapes
     if shape in shapes:
         return
+    if endpoint.carrier in _MISSING:
+        raise unsupported(operation, endpoint)
     ways = {
-        "Stream": f"connect({endpoint.scheme!r}...)",
+        "Stream": f'connect("{endpoint}") or listen("{endpoint}")',
         "Messages": f'connect("{endpoint}", Messages)',
         "Datagrams": f'bind("{endpoint}")',
     }
-    known = [ways[known] for known in shapes if known in ways] or [
-        f"this version of socketkit lacks {_missing(endpoint)}"
-    ]
-    if shapes == ("Stream",):
-        known = [f'connect("{endpoint}") or listen("{endpoint}")']
+    known = [ways[known] for known in shapes if known in ways]
     what = {"Stream": "a stream", "Messages": "messages", "Datagrams": "datagrams from anybody"}[shape]
     raise raisable(Unsupported)(operation, endpoint, f"it does not carry {what}: write {' or '.join(known)}")
 

@@ -22,6 +22,7 @@ from .listener import Listening
 from .messages import Faces, MessagesSocket
 from .messages import Messages as Contract
 from .opening import keeps_borders, open_datagrams, open_messages, open_shaped_listener, open_stream
+from .records import BlockingRecordMessages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -309,7 +310,7 @@ class Messages:
         self.close()
 
 
-class SocketMessages(MessagesSocket, Messages):  # type: ignore[misc]
+class SocketMessages(MessagesSocket, Messages):
     """`Messages` of a kernel socket that keeps borders."""
 
     __slots__ = ()
@@ -355,6 +356,12 @@ class SocketMessages(MessagesSocket, Messages):  # type: ignore[misc]
         """Close now."""
         self._forget()
         super().abort()
+
+
+class RecordMessages(BlockingRecordMessages, Messages):
+    """`Messages` of records over a stream."""
+
+    __slots__ = ()
 
 
 class Datagrams(DatagramSocket):
@@ -593,13 +600,7 @@ def _keeps_borders(shape: type) -> bool:
     return issubclass(shape, Messages) or keeps_borders(shape)
 
 
-def _records() -> type[Connection]:
-    from .records import SyncRecordMessages
-
-    return SyncRecordMessages
-
-
-FACES = Faces(Stream, SocketMessages, _records)
+FACES = Faces(Stream, SocketMessages, lambda: RecordMessages)
 
 
 def _earliest(seconds: float) -> float:
