@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod authorized;
+pub mod dissect;
 pub mod fingerprint;
 pub mod hello;
 pub mod records;

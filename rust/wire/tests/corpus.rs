@@ -6,6 +6,8 @@
 mod authorized;
 #[path = "../../../fuzz/properties/client_hello.rs"]
 mod client_hello;
+#[path = "../../../fuzz/properties/dissect.rs"]
+mod dissect;
 #[path = "../../../fuzz/properties/fingerprint.rs"]
 mod fingerprint;
 #[path = "../../../fuzz/properties/records.rs"]
@@ -19,6 +21,11 @@ use socketkit_wire::hello::{self, Hello};
 #[test]
 fn client_hello_keeps_its_properties() {
     replay("client_hello", 3_000, client_hello::check);
+}
+
+#[test]
+fn dissect_keeps_its_properties() {
+    replay("dissect", 3_000, dissect::check);
 }
 
 #[test]
