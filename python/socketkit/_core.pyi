@@ -4,7 +4,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from contextvars import Context
 from types import TracebackType
-from typing import Any, Self, TypeVar, final, overload
+from typing import Any, Self, TypeAlias, TypeVar, final, overload
 
 from typing_extensions import Buffer, disjoint_base
 
@@ -13,6 +13,7 @@ from .endpoint import Endpoint
 __all__ = [
     "Arrival",
     "Bounds",
+    "CaptureJob",
     "ClientTls",
     "Datagram",
     "Direct",
@@ -21,11 +22,14 @@ __all__ = [
     "MemoryPort",
     "MessageSocket",
     "Operation",
+    "Packet",
+    "PacketRing",
     "Reactor",
     "Relay",
     "ServerTls",
     "Stream",
     "__version__",
+    "attach_filter",
     "block",
     "certificate_fingerprint",
     "direct",
@@ -396,3 +400,75 @@ def make_identity(names: Sequence[str], /) -> bytes: ...
 
 # The keys that an `authorized_peers` allows and those that it revokes; ValueError("line 3: ...").
 def parse_authorized(text: str, /) -> tuple[list[bytes], list[bytes]]: ...
+
+@final
+class Packet:
+    # As it was on the wire: `data` is as much of it as was captured, `wire_bytes` how long it was.
+
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def timestamp_ns(self) -> int: ...
+    @property
+    def wire_bytes(self) -> int: ...
+    @property
+    def interface(self) -> str: ...
+    @property
+    def direction(self) -> str: ...
+    @property
+    def link_type(self) -> int: ...
+    def summary(self) -> str: ...
+
+# (code, jump_true, jump_false, operand): linux/filter.h, struct sock_filter
+_Instruction: TypeAlias = tuple[int, int, int, int]
+
+@final
+class PacketRing:
+    # The packets of an interface (None: of all). OSError with the kernel's number where that refuses.
+
+    def __new__(cls, interface: str | None) -> Self: ...
+    @property
+    def link_type(self) -> int: ...
+    def start(
+        self,
+        program: Sequence[_Instruction],
+        snap_bytes: int,
+        promiscuous: bool,
+        buffer_bytes: int,
+        retire_milliseconds: int,
+    ) -> None: ...
+    def fileno(self) -> int: ...
+    def take(self, max_count: int) -> list[Packet]: ...
+    def freeze(self) -> None: ...
+    def failure(self) -> int: ...
+    def statistics(self) -> tuple[int, int, int]: ...
+    def close(self) -> None: ...
+
+@final
+class CaptureJob:
+    # Takes the ring over, and a descriptor as its target; both are its own from then on.
+
+    def __new__(
+        cls,
+        ring: PacketRing,
+        target: int | str,
+        *,
+        interface: str,
+        expression: str,
+        snap_bytes: int,
+        rotate_bytes: int | None = None,
+        rotate_seconds: float | None = None,
+        files: int | None = None,
+        count: int | None = None,
+        shown: bool = False,
+    ) -> Self: ...
+    def fileno(self) -> int: ...
+    def stop(self) -> None: ...
+    @property
+    def done(self) -> bool: ...
+    def failure(self) -> tuple[str, str | None, int] | None: ...
+    def take_shown(self) -> list[Packet]: ...
+    def counters(self) -> dict[str, int]: ...
+    def close(self) -> None: ...
+
+def attach_filter(fd: int, program: Sequence[_Instruction], *, drain: bool = False) -> None: ...

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod capture;
 pub mod guard;
 pub mod inbox;
 pub mod linger;

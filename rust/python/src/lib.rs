@@ -7,6 +7,7 @@ mod action;
 mod blocking;
 mod bounds;
 mod budget;
+mod capture;
 mod direct;
 mod entering;
 mod failure;
@@ -43,6 +44,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<tls::ServerTls>()?;
     module.add_class::<relay::Relay>()?;
     module.add_class::<forward::Forward>()?;
+    module.add_class::<capture::PacketRing>()?;
+    module.add_class::<capture::Packet>()?;
+    module.add_class::<capture::CaptureJob>()?;
+    module.add_function(wrap_pyfunction!(capture::attach_filter, module)?)?;
     module.add_function(wrap_pyfunction!(blocking::block, module)?)?;
     module.add_function(wrap_pyfunction!(blocking::wait, module)?)?;
     module.add_function(wrap_pyfunction!(identity::fingerprint_text, module)?)?;

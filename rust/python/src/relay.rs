@@ -488,7 +488,7 @@ pub fn thread(py: Python<'_>) -> PyResult<Arc<Thread>> {
 }
 
 /// Starts a thread that is sent no signal: one delivered there would leave the interpreter's main thread asleep.
-fn without_signals<T>(py: Python<'_>, start: impl FnOnce() -> std::io::Result<T>) -> PyResult<T> {
+pub fn without_signals<T>(py: Python<'_>, start: impl FnOnce() -> std::io::Result<T>) -> PyResult<T> {
     let signal = py.import(intern!(py, "signal"))?;
     let all = signal.call_method0(intern!(py, "valid_signals"))?;
     let mask = intern!(py, "pthread_sigmask");

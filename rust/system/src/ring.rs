@@ -216,17 +216,21 @@ impl Ring {
     pub fn link(&self) -> Link {
         self.socket.link
     }
-
-    /// The name that an interface has now.
-    pub fn interface_name(&self, index: u32) -> Option<String> {
-        rustix::net::netdevice::index_to_name(&self.socket, index).ok()
-    }
 }
 
 impl AsFd for Ring {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// The name that an interface has now.
+pub fn interface_name(index: u32) -> Option<String> {
+    let mut name = [0_u8; libc::IF_NAMESIZE];
+    // SAFETY: the function writes at most IF_NAMESIZE bytes, with a zero at the end, to the array that is given.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    let name = std::ffi::CStr::from_bytes_until_nul(&name).ok().filter(|_| !found.is_null())?;
+    Some(name.to_string_lossy().into_owned())
 }
 
 /// The shared memory. A block belongs to the kernel or to us, as its status word says; it changes hands by that word alone.
