@@ -101,6 +101,8 @@ DEBIAN_PACKAGES = {
     "nc": "netcat-openbsd",
     "nft": "nftables",
     "nginx": "nginx-light libnginx-mod-stream",
+    "mtr": "mtr-tiny",
+    "ping": "iputils-ping",
     "ps": "procps",
     "setpriv": "util-linux",
     "ss": "iproute2",

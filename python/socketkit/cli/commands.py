@@ -121,6 +121,7 @@ SUMMARIES = {
     "serve": "Run a small standard service: echo, discard or time.",
     "relay": "Pass every connection on to another address.",
     "capture": "Show what goes over an interface, or write it to files.",
+    "ping": "Ask many hosts for an echo, and measure the round trips.",
     "identity": "Show who you are to your peers, or make a new key.",
     "trust": "List, add and remove the keys of peers that you trust.",
     "tour": "Open every kind of socket that this machine has.",
