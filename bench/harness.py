@@ -101,8 +101,10 @@ def build(name: str) -> str:
 PROGRAMS = {
     "echo_epoll": ("echo_epoll.c",),
     "echo_tls": ("echo_tls.c", "-lssl", "-lcrypto"),
+    "echo_udp": ("echo_udp.c",),
     "load": ("load.c",),
     "load_tls": ("load.c", "-DTLS", "-lssl", "-lcrypto"),
+    "load_udp": ("load_udp.c",),
 }
 
 
@@ -127,11 +129,11 @@ class Peer:
     command: tuple[str, ...]
     port: int | None = None  # None: the server prints the port that it was given
     single_process: bool = True  # False: its CPU time cannot be read from one process
-    tls: bool = False  # True: so must the load
+    load: str = "load"  # the program that drives it
 
 
-def python_peer(name: str, script: str, *arguments: str, tls: bool = False) -> Peer:
-    return Peer(name, (sys.executable, str(BENCH / "peers" / f"{script}.py"), *arguments), tls=tls)
+def python_peer(name: str, script: str, *arguments: str, load: str = "load") -> Peer:
+    return Peer(name, (sys.executable, str(BENCH / "peers" / f"{script}.py"), *arguments), load=load)
 
 
 def echo_peers() -> list[Peer]:
@@ -268,9 +270,9 @@ class Server:
 CPUCLOCK_SCHED = 2
 
 
-def free_port() -> int:
+def free_port(kind: int = socket.SOCK_STREAM) -> int:
     """For programs that cannot bind port 0 and say what they got."""
-    with socket.socket() as sock:
+    with socket.socket(type=kind) as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
 
@@ -292,14 +294,14 @@ def start_all(stack: ExitStack, peers: Iterable[Peer], core: int) -> list[Server
 # ---- the load ----
 
 
-def load_command(mode: str, *, tls: bool = False, **options: object) -> list[str]:
+def load_command(mode: str, *, load: str = "load", **options: object) -> list[str]:
     """Options as the load spells them; True is a flag, False is none."""
     named = [
         f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
         for name, value in options.items()
         if value is not False
     ]
-    return [build("load_tls" if tls else "load"), mode, *named]
+    return [build(load), mode, *named]
 
 
 def run_load(
@@ -311,16 +313,17 @@ def run_load(
     `crowded`: something of the bench's own shares the load's core.
     """
     cpu_of = server.process.pid if server.peer.single_process else 0
-    command = load_command(mode, tls=server.peer.tls, port=server.port, seconds=seconds, cpu_of=cpu_of, **options)
+    command = load_command(mode, load=server.peer.load, port=server.port, seconds=seconds, cpu_of=cpu_of, **options)
 
     def run() -> dict[str, float]:
         with server.alone():
             result = json.loads(_finish(command, core, seconds, server))
-            if result.get("messages") == 0:
-                raise PeerFailed(f"nothing got through, {result['errors']} errors; server: {server.why()}")
             return with_waited({**result, "rss_bytes": server.rss_bytes()}, crowded)
 
-    return least_disturbed(run, 1 if core == server.core else ATTEMPTS)  # on one core, both wait for each other
+    result = least_disturbed(run, 1 if core == server.core else ATTEMPTS)  # on one core, both wait for each other
+    if result.get("messages") == 0:
+        raise PeerFailed(f"nothing got through, {result['errors']} errors; server: {server.why()}")
+    return result
 
 
 def with_waited(result: dict[str, float], crowded: bool) -> dict[str, float]:
@@ -337,7 +340,7 @@ def least_disturbed(run: Callable[[], dict[str, float]], attempts: int) -> dict[
 
 def hold(server: Server, core: int, mode: str, connections: int, **options: object) -> dict[str, float]:
     """The server's resident size before, while and after the load holds so many connections."""
-    command = load_command(mode, tls=server.peer.tls, port=server.port, connections=connections, **options)
+    command = load_command(mode, load=server.peer.load, port=server.port, connections=connections, **options)
     pipe = subprocess.PIPE
     with server.alone():
         before = server.rss_bytes()

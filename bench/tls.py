@@ -86,17 +86,17 @@ Factory = Callable[[Material], Peer]
 def python_tls(name: str, script: str, *arguments: str, bulk: bool = False) -> Factory:
     def make(made: Material) -> Peer:
         size = ("--bulk", str(made.bulk_bytes)) if bulk else ()
-        return python_peer(name, script, *arguments, "--tls", str(made.pem), *size, tls=True)
+        return python_peer(name, script, *arguments, "--tls", str(made.pem), *size, load="load_tls")
 
     return make
 
 
 def c_echo(made: Material) -> Peer:
-    return Peer("c", (build("echo_tls"), str(made.pem)), tls=True)
+    return Peer("c", (build("echo_tls"), str(made.pem)), load="load_tls")
 
 
 def c_bulk(made: Material) -> Peer:
-    return Peer("c", (build("echo_tls"), str(made.pem), str(made.bulk_bytes)), tls=True)
+    return Peer("c", (build("echo_tls"), str(made.pem), str(made.bulk_bytes)), load="load_tls")
 
 
 def nginx(made: Material) -> Peer:
@@ -114,7 +114,7 @@ def nginx(made: Material) -> Peer:
         f"ssl_certificate {made.pem}; ssl_certificate_key {made.pem}; ssl_protocols TLSv1.3;\n"
         f"server {{ listen 127.0.0.1:{port} ssl backlog=1024; root {directory}; }} }}\n"
     )
-    return Peer("nginx", (program, "-p", str(directory), "-c", str(config)), port, tls=True)
+    return Peer("nginx", (program, "-p", str(directory), "-c", str(config)), port, load="load_tls")
 
 
 ECHOES: dict[str, Factory] = {
@@ -342,13 +342,13 @@ def memory_row(by_state: dict[str, Samples], name: str) -> list[str]:
 
 def why_not(group: str) -> str | None:
     """What the load says about a group that it does not have."""
-    command = load_command("version", tls=True, group=group)
+    command = load_command("version", load="load_tls", group=group)
     done = subprocess.run(command, capture_output=True, timeout=COMMAND_SECONDS)
     return done.stderr.decode().strip().removeprefix("load: ") if done.returncode else None
 
 
 def print_versions(key: str) -> None:
-    load = subprocess.run(load_command("version", tls=True), capture_output=True, timeout=COMMAND_SECONDS)
+    load = subprocess.run(load_command("version", load="load_tls"), capture_output=True, timeout=COMMAND_SECONDS)
     versions = [f"load and C: {load.stdout.decode().strip()}", f"Python: {ssl.OPENSSL_VERSION}"]
     try:
         command = [find_program("nginx", "nginx-light"), "-V"]
