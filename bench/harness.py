@@ -327,8 +327,9 @@ def run_load(
 
 
 def with_waited(result: dict[str, float], crowded: bool) -> dict[str, float]:
-    """Adds the share of the time in which other programs kept the server, or the load, from running."""
-    return {**result, "waited": result["server_waited"] + (0 if crowded else result["load_waited"])}
+    """Adds the share of the time in which other programs or machines kept the server, or the load, from running."""
+    waited = result["server_waited"] + (0 if crowded else result["load_waited"])
+    return {**result, "waited": waited + result["stolen"]}
 
 
 def least_disturbed(run: Callable[[], dict[str, float]], attempts: int) -> dict[str, float]:

@@ -13,7 +13,8 @@
  * Common: --host A, --warmup T (not measured), --cpu-of PID (the CPU time of that process within the measured window),
  * --spin (poll without sleeping: more load, the server pays for no wake-ups; never with the server on the same core).
  * server_waited and load_waited are the shares of the window in which that process and this one were ready to run and
- * did not: with a core for each, the figures are worth nothing unless both are near 0.
+ * did not, stolen is what a hypervisor kept of their two cores: with a core for each, the figures are worth nothing
+ * unless all three are near 0.
  * Built with -DTLS, all but bulk speak TLS 1.3 (load_tls.h) with --group and --signature; churn with --size 0 then
  * exchanges nothing but the handshake and the ends.
  * One thread, edge-triggered epoll. Everything ends by itself: a hung server yields few messages, not a hung bench. */

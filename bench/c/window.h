@@ -51,15 +51,53 @@ static uint64_t waited_ns(int process) {
     return waited;
 }
 
+/* The core on which a process was last seen: field 39 of its stat, whose second field may hold anything. */
+static int core_of(int process) {
+    char path[64], line[1024] = "";
+    int core = -1;
+    snprintf(path, sizeof path, "/proc/%d/stat", process);
+    FILE *file = process ? fopen(path, "re") : NULL;
+    char *at = file && fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
+    for (int field = 2; at && field < 39; field++)
+        at = strchr(at + 1, ' ');
+    if (at)
+        core = atoi(at);
+    if (file)
+        fclose(file);
+    return core;
+}
+
+/* How long a hypervisor has kept a core for others so far: the eighth figure of its line in /proc/stat, in ticks. */
+static uint64_t stolen_ns(int core) {
+    char line[512];
+    unsigned long long stolen = 0;
+    int number;
+    FILE *file = core < 0 ? NULL : fopen("/proc/stat", "re");
+    while (file && fgets(line, sizeof line, file)) {
+        if (sscanf(line, "cpu%d %*u %*u %*u %*u %*u %*u %*u %llu", &number, &stolen) == 2 && number == core)
+            break;
+        stolen = 0;
+    }
+    if (file)
+        fclose(file);
+    return stolen * (1000000000u / (unsigned)sysconf(_SC_CLK_TCK));
+}
+
 static struct {
     uint64_t begin_ns, end_ns;
-} server_wait, load_wait;
+} server_wait, load_wait, server_theft, load_theft;
+
+static void look(bool end) {
+    *(end ? &server_wait.end_ns : &server_wait.begin_ns) = waited_ns(option.cpu_of);
+    *(end ? &load_wait.end_ns : &load_wait.begin_ns) = waited_ns(getpid());
+    *(end ? &server_theft.end_ns : &server_theft.begin_ns) = stolen_ns(core_of(option.cpu_of));
+    *(end ? &load_theft.end_ns : &load_theft.begin_ns) = stolen_ns(core_of(getpid()));
+}
 
 static void open_window(void) {
     memset(histogram, 0, sizeof histogram);
     completed = 0;
-    server_wait.begin_ns = waited_ns(option.cpu_of);
-    load_wait.begin_ns = waited_ns(getpid());
+    look(false);
     cpu_begin_ns = cpu_ns();
     window_begin_ns = now_ns();
 }
@@ -67,16 +105,17 @@ static void open_window(void) {
 static void close_window(void) {
     cpu_end_ns = cpu_ns();
     window_end_ns = now_ns();
-    server_wait.end_ns = waited_ns(option.cpu_of);
-    load_wait.end_ns = waited_ns(getpid());
+    look(true);
 }
 
 /* The end of every mode's JSON line. */
 static void report_window(void) {
     double elapsed_ns = (double)(window_end_ns - window_begin_ns);
-    printf("\"seconds\": %.6f, \"server_waited\": %.4f, \"load_waited\": %.4f, \"errors\": %llu}\n", elapsed_ns / 1e9,
-           (double)(server_wait.end_ns - server_wait.begin_ns) / elapsed_ns,
-           (double)(load_wait.end_ns - load_wait.begin_ns) / elapsed_ns, (unsigned long long)errors);
+    printf("\"seconds\": %.6f, \"server_waited\": %.4f, \"load_waited\": %.4f, \"stolen\": %.4f, \"errors\": %llu}\n",
+           elapsed_ns / 1e9, (double)(server_wait.end_ns - server_wait.begin_ns) / elapsed_ns,
+           (double)(load_wait.end_ns - load_wait.begin_ns) / elapsed_ns,
+           (double)(server_theft.end_ns - server_theft.begin_ns + load_theft.end_ns - load_theft.begin_ns) / elapsed_ns,
+           (unsigned long long)errors);
 }
 
 static void record(uint64_t elapsed_ns) {
