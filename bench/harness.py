@@ -314,6 +314,13 @@ def run_load(
     """
     cpu_of = server.process.pid if server.peer.single_process else 0
     command = load_command(mode, load=server.peer.load, port=server.port, seconds=seconds, cpu_of=cpu_of, **options)
+    return run_command(server, core, command, seconds, crowded=crowded)
+
+
+def run_command(
+    server: Server, core: int, command: list[str], seconds: float, *, crowded: bool = False
+) -> dict[str, float]:
+    """`run_load` with another load, which says the same in its JSON line."""
 
     def run() -> dict[str, float]:
         with server.alone():
