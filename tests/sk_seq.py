@@ -1,4 +1,4 @@
-"""sk-seq/1 written a second time, from docs/protocols/sk-seq.md alone: a blocking socket of the standard library, and no more.
+"""sk-seq/1 written a second time, from docs/protocols/sk-seq.md alone, on a blocking socket of the standard library.
 
 Its TLS proves nothing of the peer's key (that is not the protocol's business): for tests on loopback.
 """

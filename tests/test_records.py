@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typing_extensions import Buffer
 
 from socketkit import (
     BrokenConnection,
@@ -104,7 +105,8 @@ def test_borders_and_order_are_kept(run: Run, scheme: str) -> None:
             assert isinstance(ours, Messages)
             await ours.send(b"one")
             await ours.send(b"")
-            await ours.send_many([b"two", b"", bytearray(b"three"), memoryview(b"four")])
+            two_to_four: list[Buffer] = [b"two", b"", bytearray(b"three"), memoryview(b"four")]
+            await ours.send_many(two_to_four)
             assert await theirs.receive() == b"one"
             assert await theirs.receive() == b""
             assert [await theirs.receive() for _ in range(4)] == [b"two", b"", b"three", b"four"]
@@ -160,7 +162,7 @@ def test_every_size(run: Run, scheme: str, size: int) -> None:
     async def main() -> None:
         async with pair(scheme) as (ours, theirs):
             record = bytes(range(256)) * (size // 256 + 1)
-            sent = [record[:size], b"between", bytearray(record[:size]), b""]
+            sent: list[Buffer] = [record[:size], b"between", bytearray(record[:size]), b""]
             sending = asyncio.ensure_future(ours.send_many(sent))
             assert [await theirs.receive() for _ in sent] == sent
             await sending

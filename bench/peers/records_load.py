@@ -1,8 +1,8 @@
 """What the peers of bench/records.py do alike: a server, or (`--port P`) the load against one of the same library.
 
-A load keeps `--in-flight` records of `--size` bytes on their way on each of `--connections` connections, each answered by
-itself; or, with `--one-way`, sends what one connection takes, until the server has said how many came. It prints a JSON
-line: what came in the measured window, and the CPU time of the server (`--cpu-of PID`) and of the load meanwhile.
+A load keeps `--in-flight` records of `--size` bytes on their way on each of `--connections` connections; or, with
+`--one-way yes`, sends what one connection takes, until the server has said how many came. It prints a JSON line: what
+came in the measured window, and the CPU time of the server (`--cpu-of PID`) and of the load meanwhile.
 """
 
 from __future__ import annotations

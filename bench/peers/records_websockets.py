@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import suppress
+from typing import Any
 
 from records_load import BATCH, CONNECTIONS, END, IN_FLIGHT, ONE_WAY, PORT, RECORD, Window
 from startup import BACKLOG, announce, run, tls_context, value_of
@@ -33,7 +34,7 @@ async def sink(connection: ServerConnection) -> None:
 
 async def serve() -> None:
     handler = sink if ONE_WAY else echo
-    options = {"compression": None, "ping_interval": None, "backlog": BACKLOG, "ssl": tls_context()}
+    options: Any = {"compression": None, "ping_interval": None, "backlog": BACKLOG, "ssl": tls_context()}
     async with serve_websockets(handler, "127.0.0.1", 0, **options) as server:
         announce(next(iter(server.sockets)).getsockname()[1])
         await asyncio.Event().wait()

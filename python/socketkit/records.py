@@ -69,7 +69,7 @@ class RecordMessages(Records, Messages):
     - `await receive_many(max_count=64)`: those that have arrived, at least one.
     - `await send(data)`, `await send_many(messages)`: wait for room (`Limits.write_high_bytes`), then take all; what
       several tasks send is never mixed. MessageTooLarge above `max_message_bytes`, and nothing is sent.
-    - `await send_eof()`: the close record, then a half-close. `await aclose()`: the same, then closes, as a stream does.
+    - `await send_eof()`: the close record, then a half-close. `await aclose()`: the same, and closes as a stream does.
     - `abort()`: resets now; the peer sees a cut.
     - `async for record in messages`, `async with messages`.
 
@@ -80,7 +80,7 @@ class RecordMessages(Records, Messages):
 
     __slots__ = ()
 
-    # The engine's own methods under the names of `Messages`: a Python function around each would cost as much as it does.
+    # The engine's own methods under the names of `Messages`: a function around each would cost as much as it does.
     receive = _core.Stream._receive_record  # type: ignore[assignment]
     receive_many = _core.Stream._receive_records
     send = _core.Stream._send_record  # type: ignore[assignment]
@@ -124,7 +124,10 @@ class BlockingRecordMessages(Records):
         do(self._end_records())
 
     def close(self) -> None:
-        """Sends what is queued and the close record, then closes; after `Limits.close_seconds` it resets. Idempotent."""
+        """Sends what is queued and the close record, then closes; after `Limits.close_seconds` it resets.
+
+        Idempotent.
+        """
         do(self._close_records())
 
     aclose = close  # type: ignore[assignment]  # what it is called in socketkit

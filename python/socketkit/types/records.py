@@ -36,7 +36,7 @@ async def connect(
     identity: Identity | None = None,
     first_use: bool = True,
 ) -> _Connection:
-    """A connection of class `kind` (a `records.Records`) to `endpoint`; `trust` and `identity` mean something under TLS.
+    """A connection of class `kind` (a `records.Records`) to `endpoint`; `trust` and `identity` are for TLS.
 
     ConnectError if the peer's TLS does not agree on the protocol; else what `tls.connect` and `stream.connect` raise.
     """
@@ -52,7 +52,7 @@ async def connect(
 async def open_listener(
     endpoint: Endpoint, driver: Driver, limits: Limits, identity: Identity | None = None
 ) -> tuple[list[int], Endpoint, Callable[[], None], _core.ServerTls | None]:
-    """Listening descriptors, the endpoint that callers write, what frees it again, and TLS's side (None: plain text)."""
+    """Listening descriptors, the endpoint that callers write, what frees it again, and TLS's side if there is TLS."""
     if endpoint.carrier == "tcp":
         fds, taken = await stream.open_listeners(endpoint, driver, limits)
         return fds, taken, lambda: None, None
