@@ -118,10 +118,11 @@ COMPLETION_VARIABLE = "_SOCKETKIT_COMPLETE"
 SUMMARIES = {
     "connect": "Join a connection to standard input and output.",
     "listen": "Accept a connection and join it to standard input and output.",
-    "serve": "Run a small standard service: echo, discard or time.",
+    "serve": "Run a small service: echo, discard, time, or the other side of bench.",
     "relay": "Pass every connection on to another address.",
     "capture": "Show what goes over an interface, or write it to files.",
     "ping": "Ask many hosts for an echo, and measure the round trips.",
+    "bench": "Measure throughput, loss, jitter, and latency under load.",
     "identity": "Show who you are to your peers, or make a new key.",
     "trust": "List, add and remove the keys of peers that you trust.",
     "tour": "Open every kind of socket that this machine has.",

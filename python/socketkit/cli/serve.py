@@ -1,4 +1,4 @@
-"""`socketkit serve`: the small standard services, to try other programs against."""
+"""`socketkit serve`: small services, to try other programs against."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ Services:
   echo      sends back what it receives (RFC 862)
   discard   receives, and sends nothing (RFC 863)
   time      sends the date and time of day in words, then closes (daytime, RFC 867)
+  bench     is the other side of `socketkit bench`
 
 \b
 Examples:
@@ -33,6 +34,7 @@ Examples:
   socketkit serve time tcp://localhost:0
   socketkit serve --json echo tcp://localhost:7000 > summary.json
   socketkit serve echo 'tls://*:7000?public=yes'
+  socketkit serve bench tcp://localhost:5201
 
 \b
 tls:// encrypts, and the address that is printed has the key that callers must expect: they connect
@@ -64,18 +66,23 @@ SERVICES: dict[str, Callable[[Stream], Awaitable[None]]] = {"echo": echo, "disca
 
 
 @click.command("serve", epilog=EPILOG)
-@click.argument("service", metavar="SERVICE", type=click.Choice(list(SERVICES)))
+@click.argument("service", metavar="SERVICE", type=click.Choice([*SERVICES, "bench"]))
 @address("url")
 @click.option("--json", "as_json", is_flag=True, help="At the end, print the summary to stdout as JSON.")
 def command(service: str, url: Endpoint, as_json: bool) -> None:
-    """Run a small standard service: echo, discard or time.
+    """Run a small service: echo, discard, time, or the other side of bench.
 
     Says on stderr where it listens, serves any number of connections until Ctrl-C, then says what it did, and what its
     limits did.
     """
     from .running import run
 
-    run(_serve(service, url, as_json=as_json))
+    if service == "bench":
+        from .bench_service import serve_bench
+
+        run(serve_bench(url, as_json=as_json))
+    else:
+        run(_serve(service, url, as_json=as_json))
 
 
 async def _serve(service: str, url: Endpoint, *, as_json: bool) -> None:

@@ -18,6 +18,19 @@ def rate(bytes_per_second: float) -> str:
     return f"{amount(bytes_per_second)}/s"
 
 
+def bit_rate(bits_per_second: float) -> str:
+    """`18.2 Gbit/s`."""
+    return amount(bits_per_second).removesuffix("B") + "bit/s"
+
+
+def parsed_bit_rate(text: str) -> int:
+    """Bits per second of `10M`, `2.5G`, `0`; decimal units. ValueError if it is none."""
+    number, factor = (text[:-1], FACTORS[text[-1].upper()]) if text[-1:].upper() in FACTORS else (text, 1.0)
+    if not number.replace(".", "", 1).isdecimal() or not number.isascii():
+        raise ValueError("a rate is a number of bits per second, with k, M or G behind it: 10M, 2.5G; 0 is no limit")
+    return round(float(number) * factor)
+
+
 def duration(seconds: float) -> str:
     """`43 µs`, `1.20 ms`, `12.3 s`."""
     for factor, unit in ((1e6, "µs"), (1e3, "ms")):
@@ -36,3 +49,6 @@ def _three_digits(number: float) -> str:
         if number < border:
             return f"{number:.{decimals}f}"
     return f"{number:.0f}"
+
+
+FACTORS = {"K": 1e3, "M": 1e6, "G": 1e9}
