@@ -40,6 +40,8 @@ TESTED_ELSEWHERE = {
     "securing.py": "tests/types/test_tls.py",  # half of it: what connects needs both
     "schemes.py": "tests/test_endpoint.py",  # the table behind the grammar
     "testing": "tests/conformance/test_streams.py",  # the suite: its test is that every stream type is run through it
+    "testing/messages": "tests/conformance/test_messages.py",
+    "testing/datagrams": "tests/conformance/test_datagrams.py",
 }
 
 

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..connection import Stream
 from ..errors import EndOfStream
@@ -15,15 +15,21 @@ from ..errors import EndOfStream
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
-MakePair = Callable[[], AbstractAsyncContextManager[tuple[Stream, Stream]]]
-Rule = Callable[[MakePair], Awaitable[None]]
+    from ..datagrams import Datagrams
+    from ..messages import Messages
+
+_End = TypeVar("_End")
+MakePairOf = Callable[[], AbstractAsyncContextManager[tuple[_End, _End]]]
+RuleOf = Callable[[MakePairOf[_End]], Awaitable[None]]
+MakePair = MakePairOf[Stream]
+Rule = RuleOf[Stream]
 
 
-def on_a_pair(rule: Callable[[Stream, Stream], Coroutine[Any, Any, None]]) -> Rule:
+def on_a_pair(rule: Callable[[_End, _End], Coroutine[Any, Any, None]]) -> RuleOf[_End]:
     """Makes a rule of a function that needs one pair."""
 
     @wraps(rule)
-    async def checked(make_pair: MakePair) -> None:
+    async def checked(make_pair: MakePairOf[_End]) -> None:
         async with make_pair() as (ours, theirs):
             await rule(ours, theirs)
 
@@ -82,24 +88,29 @@ async def started(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
     return task
 
 
-async def receive_one(stream: Stream) -> bytes:
+async def receive_one(connection: Stream | Messages) -> bytes:
     """A receive as a user writes it: with a coroutine of his around."""
-    return await stream.receive()
+    return await connection.receive()
 
 
-async def end_of(stream: Stream) -> None:
+async def aclose(connection: Stream | Messages | Datagrams) -> None:
+    """`aclose()` as a coroutine, which a task can be made of and cancelled."""
+    await connection.aclose()
+
+
+async def end_of(connection: Stream | Messages) -> None:
     with raises(EndOfStream, "receive at the end"):
-        await stream.receive()
+        await connection.receive()
 
 
-async def fill(stream: Stream, message: bytes = bytes(65_536)) -> tuple[int, asyncio.Task[None]]:
+async def fill(connection: Stream | Messages, message: bytes = bytes(65_536)) -> tuple[int, asyncio.Task[None]]:
     """Send to a peer that does not read until a send has to wait: (messages taken, the task of the one that waits)."""
     taken = 0
 
     async def pour() -> None:
         nonlocal taken
         while taken < MOST_MESSAGES:
-            await stream.send(message)
+            await connection.send(message)
             taken += 1
 
     task = asyncio.get_running_loop().create_task(pour())

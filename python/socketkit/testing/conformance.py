@@ -1,14 +1,18 @@
-"""What every stream must keep, whatever carries it: `check_stream` runs all rules, each on a pair of its own."""
+"""What every connection must keep, whatever carries it: each `check_...` runs all rules, each on a pair of its own."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from . import cancelling, ends, receives, sends, tasks
+from . import cancelling, datagrams, ends, messages, receives, sends, tasks
 
 if TYPE_CHECKING:
-    from .claims import MakePair, Rule
+    from ..datagrams import Datagrams
+    from ..messages import Messages
+    from .claims import MakePair, MakePairOf, Rule, RuleOf
+
+_End = TypeVar("_End")
 
 STREAM_RULES: tuple[Rule, ...] = (*ends.RULES, *sends.RULES, *receives.RULES, *cancelling.RULES, *tasks.RULES)
 
@@ -24,19 +28,60 @@ async def check_stream(make_pair: MakePair) -> None:
         await check_rule(rule, make_pair)
 
 
-async def check_rule(rule: Rule, make_pair: MakePair) -> None:
+async def check_messages(make_pair: MakePairOf[Messages], *, lossy: bool = False, ends: bool = True) -> None:
+    """Check every rule of `message_rules(lossy=lossy, ends=ends)`, as `check_stream` does."""
+    for rule in message_rules(lossy=lossy, ends=ends):
+        await check_rule(rule, make_pair)
+
+
+async def check_datagrams(make_pair: MakePairOf[Datagrams], *, lossy: bool = True) -> None:
+    """Check every rule of `datagram_rules(lossy=lossy)`, as `check_stream` does.
+
+    `make_pair()` gives an async context manager of two bound sockets, each of which the other can reach at its `local`.
+    """
+    for rule in datagram_rules(lossy=lossy):
+        await check_rule(rule, make_pair)
+
+
+def message_rules(*, lossy: bool = False, ends: bool = True) -> tuple[RuleOf[Messages], ...]:
+    """The rules of `Messages` of one type.
+
+    `lossy`: what finds no room is lost, and nobody waits for a peer that does not read (UDP). `ends`: the type can tell
+    the peer that nothing more will come.
+    """
+    return (
+        *messages.RULES,
+        *(messages.RULES_OF_LOSSY_TYPES if lossy else messages.RULES_OF_LOSSLESS_TYPES),
+        *(messages.RULES_OF_TYPES_WITH_AN_END if ends else messages.RULES_OF_TYPES_WITHOUT_AN_END),
+    )
+
+
+def datagram_rules(*, lossy: bool = True) -> tuple[RuleOf[Datagrams], ...]:
+    """The rules of `Datagrams` of one type.
+
+    `lossy`: they cross a network, where they get lost and where anybody can forge whom they are from (UDP).
+    """
+    return (*datagrams.RULES, *(datagrams.RULES_OF_LOSSY_TYPES if lossy else datagrams.RULES_OF_LOSSLESS_TYPES))
+
+
+async def check_rule(rule: RuleOf[_End], make_pair: MakePairOf[_End]) -> None:
     """One of the rules; AssertionError with its name if it is broken."""
     try:
         async with asyncio.timeout(RULE_SECONDS):
             await rule(make_pair)
     except Exception as failure:
         reason = "it does not end" if isinstance(failure, TimeoutError) else str(failure) or repr(failure)
-        raise AssertionError(f"a stream must keep the rule `{name_of(rule)}`: {reason}") from failure
+        raise AssertionError(f"{_subject(rule)} must keep the rule `{name_of(rule)}`: {reason}") from failure
 
 
-def name_of(rule: Rule) -> str:
+def name_of(rule: RuleOf[_End]) -> str:
     """The rule in words."""
     return getattr(rule, "__name__", repr(rule)).replace("_", " ")
+
+
+def _subject(rule: object) -> str:
+    module = getattr(rule, "__module__", "")
+    return next((shape for shape in ("messages", "datagrams") if f".{shape}" in module), "a stream")
 
 
 RULE_SECONDS = 20.0

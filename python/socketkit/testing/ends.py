@@ -7,7 +7,21 @@ import time
 
 from ..connection import Stream
 from ..errors import BrokenConnection, ClosedConnection, EndOfStream
-from .claims import all_of, claim, end_of, fill, numbered, on_a_pair, raises, receive_one, same, started, turns, until
+from .claims import (
+    aclose,
+    all_of,
+    claim,
+    end_of,
+    fill,
+    numbered,
+    on_a_pair,
+    raises,
+    receive_one,
+    same,
+    started,
+    turns,
+    until,
+)
 
 
 @on_a_pair
@@ -108,7 +122,7 @@ async def a_cancelled_send_eof_is_sent_anyway(ours: Stream, theirs: Stream) -> N
 async def closing_sends_what_is_queued(ours: Stream, theirs: Stream) -> None:
     data = numbered(500_000)
     await ours.send(data)
-    closing = await started(_aclose(ours))
+    closing = await started(aclose(ours))
     same(await all_of(theirs), data, "received from a connection that was closed")
     await closing
     await end_of(theirs)
@@ -118,7 +132,7 @@ async def closing_sends_what_is_queued(ours: Stream, theirs: Stream) -> None:
 async def a_cancelled_close_goes_on(ours: Stream, theirs: Stream) -> None:
     data = numbered(500_000)
     await ours.send(data)
-    closing = await started(_aclose(ours))
+    closing = await started(aclose(ours))
     claim(not closing.done(), "aclose() returned before what was queued was sent")
     closing.cancel()
     await asyncio.wait([closing])
@@ -137,7 +151,7 @@ async def closing_with_unread_input_is_an_end(ours: Stream, theirs: Stream) -> N
 
 @on_a_pair
 async def closing_is_idempotent(ours: Stream, theirs: Stream) -> None:
-    await asyncio.gather(*[_aclose(ours) for _ in range(3)])
+    await asyncio.gather(*[aclose(ours) for _ in range(3)])
     await ours.aclose()
     ours.abort()
     ours.abort()
@@ -251,10 +265,6 @@ async def _send_and_end(stream: Stream, data: bytes) -> None:
 
 async def _eof(stream: Stream) -> None:
     await stream.send_eof()
-
-
-async def _aclose(stream: Stream) -> None:
-    await stream.aclose()
 
 
 async def _exactly(stream: Stream, count: int) -> bytes:
