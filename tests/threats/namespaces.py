@@ -9,12 +9,13 @@ Names carry the pid of the test run. `remove_leftovers` removes what a run that 
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +24,7 @@ PREFIX = "sk-threats-"
 FOLDER = Path("/run/netns")
 FIRST_HOST = 1
 SOURCES_OF_A_HOST = 250
+CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 
 class Host:
@@ -50,6 +52,16 @@ class Host:
         )
         assert status is None or done.returncode == status, f"{words}: {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout + done.stderr
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """What this thread opens meanwhile is opened in this namespace, and stays there."""
+        with open("/proc/thread-self/ns/net") as own, open(FOLDER / self.namespace) as inside:
+            _set_namespace(inside.fileno())
+            try:
+                yield
+            finally:
+                _set_namespace(own.fileno())
 
     def set(self, **values: int) -> None:
         """Set sysctls of `net` in this namespace: `ipv4__ip_forward=1`."""
@@ -119,6 +131,8 @@ class Network:
         ports = [line for host in hosts for line in (f"link set to-{host.name} master wire", _up(f"to-{host.name}"))]
         _ip(["link add wire type bridge", _up("wire"), *ports])(self._wire)
         for host in hosts:
+            # Else a second passes before it asks for its neighbours from its link-local address.
+            host.set(ipv6__conf__all__accept_dad=0, ipv6__conf__eth0__accept_dad=0)
             _ip(
                 [
                     _up("lo"),
@@ -144,6 +158,13 @@ def remove_leftovers() -> None:
         if entry.name.startswith(PREFIX) and pid.isdigit() and not Path(f"/proc/{pid}").exists():
             _kill_all_in(entry.name)
             _remove(entry.name)
+
+
+def _set_namespace(fd: int) -> None:
+    # os.setns needs Python 3.12.
+    if ctypes.CDLL(None, use_errno=True).setns(fd, CLONE_NEWNET):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def _up(interface: str) -> str:
