@@ -77,7 +77,7 @@ async def every_buffer_is_sent(ours: Datagrams, theirs: Datagrams) -> None:
     await ours.send(changing, theirs.local)
     changing[:] = b"X" * 9  # it was taken as it was
     await ours.send(memoryview(b"s-t-r-i-d-e-s-")[::2], theirs.local)
-    await ours.send(array("H", [1, 2, 3]), theirs.local)
+    await ours.send(memoryview(array("H", [1, 2, 3])).cast("B"), theirs.local)
     await ours.send_many((bytearray(b"many"), memoryview(b"more")), theirs.local)
     with raises(TypeError, "send of a str"):
         await ours.send("text", theirs.local)  # type: ignore[arg-type]

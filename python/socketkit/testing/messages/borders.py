@@ -98,7 +98,7 @@ async def every_buffer_is_sent(ours: Messages, theirs: Messages) -> None:
     changing[:] = b"X" * 9  # it was taken as it was
     await ours.send(memoryview(b"-memoryview-")[1:-1])
     await ours.send(memoryview(b"s-t-r-i-d-e-s-")[::2])
-    await ours.send(numbers)
+    await ours.send(memoryview(numbers).cast("B"))
     await ours.send_many((b"a tuple", bytearray(b"of buffers"), memoryview(b"of every kind")))
     for wrong in ("text", None, 1):
         with raises(TypeError, f"send of {wrong!r}"):
