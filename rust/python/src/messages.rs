@@ -74,6 +74,8 @@ struct State {
     writable: bool,
     /// The peer has ended it.
     ended: bool,
+    /// The peer has cut it: that is told in place of the end.
+    reset: bool,
     finished_sending: bool,
     inbox: VecDeque<Item>,
     outbox: VecDeque<Queued>,
@@ -168,6 +170,7 @@ impl MessageSocket {
                 to_the_end: false,
                 writable: true,
                 ended: false,
+                reset: false,
                 finished_sending: false,
                 inbox: VecDeque::new(),
                 outbox: VecDeque::new(),

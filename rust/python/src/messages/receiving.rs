@@ -71,7 +71,11 @@ impl MessagesShared {
             let done = if let Some(fault) = state.faults.pop_front() {
                 fault
             } else if state.ended {
-                Failure::End { have: 0 }
+                if state.reset {
+                    Failure::Os(Errno::CONNRESET)
+                } else {
+                    Failure::End { have: 0 }
+                }
             } else if !state.readable && !state.to_the_end {
                 return self.wait_for_news(py, state, me).map(Err);
             } else if !state.budget.allows(turn) {
@@ -194,6 +198,7 @@ impl MessagesShared {
         let look = {
             let mut state = self.state();
             state.readable = false;
+            state.ended |= state.reset;
             std::mem::replace(&mut state.to_the_end, false)
         };
         if look {
@@ -208,7 +213,10 @@ impl MessagesShared {
             return Ok(());
         }
         if self.kind.ends() && number == Errno::CONNRESET {
-            self.state().ended = true;
+            // The kernel tells it once, and before what the peer had sent until then: that is still to be received.
+            let mut state = self.state();
+            state.ended |= std::mem::replace(&mut state.reset, true);
+            return Ok(());
         }
         if is_passing(number) && !self.connected {
             self.state().counters.unreachable += 1;

@@ -253,7 +253,11 @@ impl MessagesShared {
                 Err(Errno::NOBUFS) if self.kind.is_udp() => return (taken, Ok(())),
                 // What others told of an earlier message: it was not about this one (man 7 ip, IP_RECVERR).
                 Err(number) if is_passing(number) && patience > 0 && !self.connected => patience -= 1,
-                Err(number) => return (taken, Err(number)),
+                Err(number) => {
+                    // Told once: the next receive would take it for an end.
+                    state.reset |= self.kind.ends() && number == Errno::CONNRESET;
+                    return (taken, Err(number));
+                }
             }
         }
         (taken, Ok(()))
