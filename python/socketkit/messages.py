@@ -260,8 +260,9 @@ def adopt_messages(
 ) -> _Messages:
     """The message socket of a kernel socket that is open; it is owned from here on."""
     made = kind(opened.sock.detach(), driver.reactor, bounds, opened.kind, connected)
-    made._endpoint = endpoint if connected else opened.where
-    made._called = opened.where if connected else None
+    handed_over = endpoint.scheme == "fd"  # it is what it is, whatever its number
+    made._endpoint = endpoint if connected and not handed_over else opened.where
+    made._called = opened.where if connected and not handed_over else None
     made._local = None if connected else opened.where
     made._peer = None
     made._remove = opened.remove
