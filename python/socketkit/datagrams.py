@@ -69,10 +69,10 @@ class DatagramSocket(MessageSocket):
         news = self.withheld - count
         self._told = self.withheld, now
         logging.getLogger("socketkit").warning(
-            "limits of %s: %d answer%s not sent, to who may not have asked; see its `stats`",
+            "limits of %s: %d answer%s withheld from who may not have asked; see its `stats`",
             self._endpoint,
             news,
-            " was" if news == 1 else "s were",
+            "" if news == 1 else "s",
         )
 
 
