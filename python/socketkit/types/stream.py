@@ -7,7 +7,7 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..connection import adopt
+from ..connection import Connection, adopt
 from ..errors import ConnectError, ListenError, SocketError, from_errno, raisable
 from ..exposure import plain_text_refusal, require_private
 from ..race import Race
@@ -16,14 +16,13 @@ from ..schemes import SCHEMES
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ..connection import Connection
     from ..drivers import Driver
     from ..endpoint import Endpoint
     from ..limits import Limits
 
     Address = tuple[int, tuple[Any, ...]]
 
-_Connection = TypeVar("_Connection", bound="Connection")
+_Connection = TypeVar("_Connection", bound=Connection)
 
 
 async def connect(kind: type[_Connection], endpoint: Endpoint, driver: Driver, limits: Limits) -> _Connection:
@@ -56,17 +55,19 @@ async def open_listeners(
     driver: Driver,
     limits: Limits,
     permit: Callable[[Endpoint, Sequence[Address]], None] = require_private,
+    bind: Callable[[int, tuple[Any, ...], Limits], socket.socket] | None = None,
 ) -> tuple[list[int], Endpoint]:
     """Listening descriptors for `endpoint`, and the endpoint that was taken.
 
-    All of its addresses are taken, with one port; else ListenError. `permit` raises if they must not be.
+    All of its addresses are taken, with one port; else ListenError. `permit` raises if they must not be. `bind` makes a
+    listening socket on an address (default: one of TCP).
     """
     addresses = await resolve(endpoint, driver, "listen", ListenError)
     permit(endpoint, addresses)
     tries = FREE_PORT_TRIES if endpoint.port == 0 and len(addresses) > 1 else 1
     for left in reversed(range(tries)):
         try:
-            sockets = _bind_all(addresses, endpoint, limits)
+            sockets = _bind_all(addresses, endpoint, limits, bind or _bind)
             break
         except ListenError as failure:
             if failure.errno != errno.EADDRINUSE or not left:
@@ -127,6 +128,24 @@ async def _attempt(
     return stream
 
 
+async def settled(sock: socket.socket, where: Endpoint, driver: Driver, limits: Limits) -> socket.socket:
+    """The socket, once its connection attempt has ended well; ConnectError, and no socket, if it has not."""
+    waiting = adopt(Connection, sock.detach(), where, driver, limits.bounds(), connecting=True)
+    try:
+        await waiting._connected()
+        return wrapped(waiting._detach())
+    except BaseException:
+        waiting.abort()
+        raise
+
+
+def wrapped(fd: int) -> socket.socket:
+    """A descriptor that does not block, as a socket that knows it."""
+    sock = socket.socket(fileno=fd)
+    sock.setblocking(False)
+    return sock
+
+
 async def resolve(endpoint: Endpoint, driver: Driver, operation: str, kind: type[SocketError]) -> Sequence[Address]:
     """The addresses to connect to, or to listen on (`operation` says which); raises `kind` if there are none."""
     family = _FAMILIES[SCHEMES[endpoint.scheme].family]
@@ -149,14 +168,19 @@ async def resolve(endpoint: Endpoint, driver: Driver, operation: str, kind: type
         raise raisable(kind)(operation, endpoint, "the name is no valid host name", errno.EINVAL) from failure
 
 
-def _bind_all(addresses: Sequence[Address], endpoint: Endpoint, limits: Limits) -> list[socket.socket]:
+def _bind_all(
+    addresses: Sequence[Address],
+    endpoint: Endpoint,
+    limits: Limits,
+    bind: Callable[[int, tuple[Any, ...], Limits], socket.socket],
+) -> list[socket.socket]:
     """One listening socket per address, all on the port of the first; none if one fails."""
     sockets: list[socket.socket] = []
     try:
         for family, sockaddr in addresses:
             port = sockets[0].getsockname()[1] if sockets else sockaddr[1]
             try:
-                sockets.append(_bind(family, (sockaddr[0], port, *sockaddr[2:]), limits))
+                sockets.append(bind(family, (sockaddr[0], port, *sockaddr[2:]), limits))
             except OSError as failure:
                 # A machine without IPv6 (or without IPv4) is served by the other one; a name's own addresses must all
                 # be there.
