@@ -114,10 +114,12 @@ class MessageSocket(_core.MessageSocket):
 
         return unpacked(self._endpoint.scheme, raw, int(self._endpoint.query.get("proto", 0)))
 
-    def _addressed(self, to: Endpoint | str) -> bytes:
+    def _addressed(self, to: Endpoint | str | None) -> bytes:
         """The kernel address of an endpoint; called by the engine for those that it did not make."""
         from .types.datagram import addressed
 
+        if to is None:
+            raise ValueError("send: this peer has no name to send to (a Unix socket gets one when it is bound)")
         return addressed(self._endpoint, Endpoint.parse(to), self._family())
 
     def _located(self, address: str, interface: int, port: int | None) -> Endpoint:
