@@ -27,15 +27,15 @@ from socketkit import (
     Identity,
     Limits,
     Listener,
+    Messages,
     PeerViolation,
-    SocketError,
+    connect,
+    listen,
+    sync,
 )
-from socketkit.drivers import LoopDriver, ThreadDriver, block
 from socketkit.errors import MessageTooLarge
-from socketkit.listener import make_listener
-from socketkit.messages import Messages
 from socketkit.records import BlockingRecordMessages, RecordMessages
-from socketkit.types import records
+from socketkit.verbs import Opening
 from tests import sk_seq
 from tests.conftest import Run
 
@@ -50,17 +50,12 @@ def framed(*payloads: bytes) -> bytes:
     return b"".join(struct.pack("!I", len(payload)) + payload for payload in payloads)
 
 
-@asynccontextmanager
-async def listening(scheme: str, limits: Limits = LIMITS) -> AsyncIterator[Listener]:
-    endpoint, driver = Endpoint.parse(f"{scheme}://127.0.0.1:0"), LoopDriver.current()
-    fds, taken, remove, side = await records.open_listener(endpoint, driver, limits)
-    listener = make_listener(Listener, RecordMessages, taken, driver, limits, fds=fds, remove=remove, tls=side)
-    async with listener:
-        yield listener
+def listening(scheme: str, limits: Limits = LIMITS) -> Opening[Listener[Messages]]:
+    return listen(f"{scheme}://127.0.0.1:0", Messages, limits=limits)
 
 
-async def connected(where: Endpoint, limits: Limits = LIMITS) -> RecordMessages:
-    return await records.connect(RecordMessages, where, LoopDriver.current(), limits)
+def connected(where: Endpoint, limits: Limits = LIMITS) -> Opening[Messages]:
+    return connect(where, Messages, limits=limits)
 
 
 @asynccontextmanager
@@ -68,11 +63,12 @@ async def pair(scheme: str, limits: Limits = LIMITS) -> AsyncIterator[tuple[Reco
     """Who called, and who was called."""
     async with listening(scheme, limits) as listener:
         accepting: asyncio.Task[Any] = asyncio.ensure_future(_accepted(listener))
-        async with await connected(listener.local, limits) as ours, await accepting as theirs:
+        async with connected(listener.local, limits) as ours, await accepting as theirs:
+            assert isinstance(ours, RecordMessages)
             yield ours, theirs
 
 
-async def _accepted(listener: Listener) -> RecordMessages:
+async def _accepted(listener: Listener[Messages]) -> RecordMessages:
     accepted = await listener.accept()
     assert isinstance(accepted, RecordMessages)
     return accepted
@@ -102,7 +98,6 @@ def in_thread(work: Callable[[], Any]) -> asyncio.Future[Any]:
 def test_borders_and_order_are_kept(run: Run, scheme: str) -> None:
     async def main() -> None:
         async with pair(scheme) as (ours, theirs):
-            assert isinstance(ours, Messages)
             await ours.send(b"one")
             await ours.send(b"")
             two_to_four: list[Buffer] = [b"two", b"", bytearray(b"three"), memoryview(b"four")]
@@ -118,23 +113,6 @@ def test_borders_and_order_are_kept(run: Run, scheme: str) -> None:
             assert (ours.dropped, ours.path_mtu_bytes, ours.max_message_bytes) == (0, None, LIMITS.message_bytes)
             assert ours.encrypted == scheme.endswith("tls")
             assert ours.alpn == ("sk-seq/1" if ours.encrypted else None)
-
-    run(main())
-
-
-@CARRIERS
-def test_addresses_keep_their_scheme(run: Run, scheme: str) -> None:
-    async def main() -> None:
-        async with listening(scheme) as listener:
-            where = str(listener.local)
-            assert where.startswith(f"{scheme}://127.0.0.1:")
-            assert ("pin" in listener.local.query) == scheme.endswith("tls")
-            async with await connected(Endpoint.parse(where)) as ours:
-                assert ours.local.scheme == ours.peer.endpoint.scheme == scheme
-                async with await _accepted(listener) as theirs:
-                    assert theirs.local.scheme == theirs.peer.endpoint.scheme == scheme
-                    if scheme.endswith("tls"):
-                        assert ours.peer.fingerprint == listener.local.query["pin"]
 
     run(main())
 
@@ -596,7 +574,7 @@ def test_a_stranger_is_called(run: Run, scheme: str, tmp_path: Path) -> None:
             talking = in_thread(lambda: _ask(sk_seq.answer(door, str(pem) if pem else None)))
             pin = f"?pin={identity.fingerprint}" if pem else ""
             where = Endpoint.parse(f"{scheme}://127.0.0.1:{door.getsockname()[1]}{pin}")
-            async with await connected(where) as ours:
+            async with connected(where) as ours:
                 await ours.send_many([b"welcome", b""])
                 got = [record async for record in ours]
             assert got == QUESTIONS
@@ -621,72 +599,12 @@ def _ask(peer: sk_seq.Peer) -> list[bytes]:
     return heard
 
 
-@pytest.mark.parametrize("offered", [(), ("h2",)])
-def test_callers_that_do_not_name_the_protocol_are_refused(run: Run, offered: tuple[str, ...]) -> None:
-    def attempt(port: int) -> str:
-        try:
-            peer = sk_seq.call(port, tls=True, protocols=offered)
-        except (OSError, sk_seq.Violation) as refusal:
-            return str(refusal)
-        peer.sock.close()
-        return "accepted"
-
-    async def main() -> None:
-        async with listening("seqpacket+tls") as listener:
-            told = await in_thread(lambda: attempt(listener.local.port or 0))
-            assert told != "accepted"
-            accepting = asyncio.ensure_future(_accepted(listener))
-            async with await connected(listener.local) as ours, await accepting as theirs:
-                await ours.send(b"x")
-                assert await theirs.receive() == b"x"
-            stats = listener.stats
-            assert (stats["accepted"], stats["refused_handshake"]) == (1, 1)
-
-    run(main())
-
-
-@pytest.mark.parametrize("spoken", [(), ("h2",)])
-def test_a_server_that_does_not_name_the_protocol_is_refused(run: Run, tmp_path: Path, spoken: tuple[str, ...]) -> None:
-    identity = Identity.new()
-    (tmp_path / "pem").write_bytes(identity._pem)
-
-    def serve(door: socket.socket) -> bytes:
-        import ssl
-
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(tmp_path / "pem")
-        if spoken:
-            context.set_alpn_protocols(list(spoken))
-        with suppress(OSError), context.wrap_socket(door.accept()[0], server_side=True) as sock:
-            return sock.recv(100)
-        return b""
-
-    async def main() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as door:
-            serving = in_thread(lambda: serve(door))
-            where = f"seqpacket+tls://127.0.0.1:{door.getsockname()[1]}?pin={identity.fingerprint}"
-            with pytest.raises(SocketError, match=r"sk-seq/1|ALPN|application protocol"):
-                await connected(Endpoint.parse(where))
-            assert await serving == b"", "nothing was sent"
-
-    run(main())
-
-
 # --- blocking
 
 
 @CARRIERS
 def test_blocking(scheme: str) -> None:
-    driver, limits = ThreadDriver(), LIMITS
-
-    async def listen() -> Any:
-        where = Endpoint.parse(f"{scheme}://127.0.0.1:0")
-        fds, taken, remove, side = await records.open_listener(where, driver, limits)
-        from socketkit.sync import Listener as Blocking
-
-        return make_listener(Blocking, BlockingRecordMessages, taken, driver, limits, fds=fds, remove=remove, tls=side)
-
-    def echo(listener: Any) -> list[bytes]:
+    def echo(listener: sync.Listener[sync.Messages]) -> list[bytes]:
         heard = []
         with listener.accept() as theirs:
             for record in theirs:
@@ -694,10 +612,10 @@ def test_blocking(scheme: str) -> None:
                 theirs.send(record)
         return heard
 
-    with block(listen()) as listener, ThreadPoolExecutor(1) as pool:
+    with sync.listen(f"{scheme}://127.0.0.1:0", sync.Messages) as listener, ThreadPoolExecutor(1) as pool:
         echoing = pool.submit(echo, listener)
-        connecting = records.connect(BlockingRecordMessages, listener.local, driver, limits)
-        with block(connecting) as ours:
+        with sync.connect(listener.local, sync.Messages) as ours:
+            assert isinstance(ours, BlockingRecordMessages)
             ours.send(b"one")
             ours.send_many([b"", b"three"])
             got: list[bytes] = []
@@ -710,12 +628,23 @@ def test_blocking(scheme: str) -> None:
         assert ours.closed
 
 
+def test_blocking_out_of_time_has_taken_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        with sync.connect(f"seqpacket+tcp://127.0.0.1:{door.getsockname()[1]}", sync.Messages) as ours:
+            raw, _ = door.accept()
+            with raw:
+                raw.sendall(framed(b"whole")[:6])
+                for receive in (ours.receive, ours.receive_many):
+                    with pytest.raises(TimeoutError), sync.timeout(0.05):
+                        receive()
+                raw.sendall(framed(b"whole")[6:] + CLOSE)
+                assert list(ours) == [b"whole"]
+
+
 def test_blocking_threads_send_whole_records() -> None:
-    driver = ThreadDriver()
     with socket.create_server(("127.0.0.1", 0)) as door, ThreadPoolExecutor(1) as pool:
         hearing = pool.submit(_hear, door)
-        where = Endpoint.parse(f"seqpacket+tcp://127.0.0.1:{door.getsockname()[1]}")
-        with block(records.connect(BlockingRecordMessages, where, driver, LIMITS)) as ours:
+        with sync.connect(f"seqpacket+tcp://127.0.0.1:{door.getsockname()[1]}", sync.Messages) as ours:
             talkers = [threading.Thread(target=_talk, args=(ours, who)) for who in range(4)]
             for talker in talkers:
                 talker.start()
@@ -731,7 +660,7 @@ def _hear(door: socket.socket) -> list[bytes]:
         return peer.all()
 
 
-def _talk(ours: BlockingRecordMessages, who: int) -> None:
+def _talk(ours: sync.Messages, who: int) -> None:
     for _ in range(20):
         ours.send(bytes([who]) * 30_000)
 
