@@ -43,9 +43,9 @@ def peers(carrier: str, made: Material) -> list[Peer]:
     if carrier == "tls":
         pem = ("--tls", str(made.pem))
         return [
-            python_peer("socketkit", "records_socketkit", *pem, tls=True),
-            python_peer("socketkit-single", "records_socketkit", *pem, "--single", tls=True),
-            python_peer("websockets", "records_websockets", *pem, tls=True),
+            python_peer("socketkit", "records_socketkit", *pem),
+            python_peer("socketkit-single", "records_socketkit", *pem, "--single"),
+            python_peer("websockets", "records_websockets", *pem),
         ]
     return [
         python_peer("socketkit", "records_socketkit"),
@@ -57,7 +57,7 @@ def peers(carrier: str, made: Material) -> list[Peer]:
 
 def one_way(peer: Peer) -> Peer:
     """The same, whose server counts instead of answering."""
-    return Peer(peer.name, (*peer.command, "--one-way", "yes"), tls=peer.tls)
+    return Peer(peer.name, (*peer.command, "--one-way", "yes"))
 
 
 def measured(server: Server, core: int, seconds: float, size: int, connections: int, flying: int) -> dict[str, float]:
