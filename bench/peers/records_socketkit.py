@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 
 from records_load import BATCH, CONNECTIONS, END, IN_FLIGHT, ONE_WAY, PORT, RECORD, Window
 from startup import announce, run, value_of
@@ -19,8 +20,9 @@ SCHEME = "seqpacket+tls" if PEM else "seqpacket+tcp"
 
 
 async def echo(messages: socketkit.Messages) -> None:
-    while True:
-        await messages.send_many(await messages.receive_many())
+    with suppress(socketkit.EndOfStream):
+        while True:
+            await messages.send_many(await messages.receive_many())
 
 
 async def echo_single(messages: socketkit.Messages) -> None:
@@ -39,12 +41,13 @@ async def sink_single(messages: socketkit.Messages) -> None:
 
 async def sink(messages: socketkit.Messages) -> None:
     count = 0
-    while True:
-        records = await messages.receive_many()
-        count += len(records)
-        if records[-1] == END:
-            await messages.send(str(count - 1).encode())
-            count = 0
+    with suppress(socketkit.EndOfStream):
+        while True:
+            records = await messages.receive_many()
+            count += len(records)
+            if records[-1] == END:
+                await messages.send(str(count - 1).encode())
+                count = 0
 
 
 async def serve() -> None:
