@@ -7,7 +7,9 @@ would have refused.
 from __future__ import annotations
 
 import errno
+import os
 import socket
+import sys
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -56,10 +58,7 @@ def open_socket(endpoint: Endpoint, operation: str = "bind") -> socket.socket:
 
 def missing_capability(operation: str, endpoint: Endpoint | None, where: str = "") -> SocketError:
     """To see what others say takes CAP_NET_RAW; how to have it."""
-    import sys
-    from pathlib import Path
-
-    executable = Path(sys.executable).resolve()
+    executable = os.path.realpath(sys.executable)
     reason = (
         f"{where}needs CAP_NET_RAW: use sudo, or `sudo setcap cap_net_raw+ep {executable}` "
         "(then every program that this Python runs can listen in)"

@@ -111,7 +111,7 @@ def _handle(libpcap: Any, expression: str, interface: str, link_type: int, snap_
     """
     import ctypes
 
-    if not re.search(r"\bvlan\b", expression):
+    if link_type != ETHERNET or not re.search(r"\bvlan\b", expression):
         opened = libpcap.pcap_open_dead(link_type, snap_bytes)
         if opened is None:
             raise MemoryError
@@ -122,8 +122,7 @@ def _handle(libpcap: Any, expression: str, interface: str, link_type: int, snap_
         raise raisable(SocketError)("filter", None, f"{interface}: {text.value.decode(errors='replace')}", errno.EINVAL)
     libpcap.pcap_set_snaplen(handle, snap_bytes)
     libpcap.pcap_set_buffer_size(handle, 65_536)
-    number = libpcap.pcap_activate(handle)
-    if number < 0 or (link_type == COOKED and libpcap.pcap_set_datalink(handle, link_type) != 0):
+    if libpcap.pcap_activate(handle) < 0:
         words = libpcap.pcap_geterr(handle).decode(errors="replace")
         libpcap.pcap_close(handle)
         raise raisable(SocketError)("filter", None, f"{interface}: {words}", errno.EPERM)
@@ -148,7 +147,6 @@ def _libpcap() -> Any:
             "pcap_activate",
             "pcap_set_snaplen",
             "pcap_set_buffer_size",
-            "pcap_set_datalink",
         ):
             # An int would lose the upper half of the pointer.
             first = [ctypes.c_void_p]

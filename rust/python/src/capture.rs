@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,9 +15,11 @@ use socketkit_engine::capture::{
     interface_name, Description, Direction, Frame, Instruction, Job, Link, Options, Order, PacketSocket, Ring,
     Rotation, Shown, Target,
 };
+use socketkit_engine::Errno;
 use socketkit_system::filter;
 use socketkit_wire::dissect::{self, dissect};
 
+use crate::failure::os_error;
 use crate::relay::without_signals;
 
 /// One packet, as it was on the wire.
@@ -156,7 +159,7 @@ struct Running {
 impl PacketRing {
     #[new]
     fn new(interface: Option<&str>) -> PyResult<Self> {
-        Ok(PacketRing { state: Mutex::new(State::Opened(PacketSocket::open(interface)?)) })
+        Ok(PacketRing { state: Mutex::new(State::Opened(PacketSocket::open(interface).map_err(kernel_error)?)) })
     }
 
     /// What packets begin with, which a filter must know: 1 Ethernet, 276 cooked (tcpdump.org/linktypes).
@@ -187,7 +190,7 @@ impl PacketRing {
             }
         };
         let options = Options { snap_bytes, promiscuous, buffer_bytes, retire_milliseconds };
-        let ring = Ring::start(socket, &options, &instructions(program))?;
+        let ring = Ring::start(socket, &options, &instructions(program)).map_err(kernel_error)?;
         *state = State::Running(Box::new(Running { ring, names: Names::default(), scratch: Vec::new() }));
         Ok(())
     }
@@ -215,7 +218,7 @@ impl PacketRing {
 
     /// Lets nothing more in. What is there can still be taken, the last of it after the time that `start` was given.
     fn freeze(&self) -> PyResult<()> {
-        self.running(|running| Ok(running.ring.freeze()?))
+        self.running(|running| running.ring.freeze().map_err(kernel_error))
     }
 
     /// The error of the interface, told once: it went down, or away. 0: none.
@@ -305,7 +308,7 @@ impl CaptureJob {
             count,
             shown,
         };
-        let job = without_signals(py, || Job::start(order))?;
+        let job = without_signals(py, || Ok(Job::start(order)))?.map_err(kernel_error)?;
         Ok(CaptureJob { job: Mutex::new(Some(job)), link, names: Mutex::default() })
     }
 
@@ -403,12 +406,8 @@ pub fn attach_filter(fd: RawFd, program: Vec<(u16, u8, u8, u32)>, drain: bool) -
     // SAFETY: the caller keeps the descriptor open until this returns; it is not -1.
     let socket = unsafe { BorrowedFd::borrow_raw(fd) };
     let program = instructions(program);
-    if drain {
-        filter::attach_and_drain(socket, &program)?;
-    } else {
-        filter::attach(socket, &program)?;
-    }
-    Ok(())
+    let attached = if drain { filter::attach_and_drain(socket, &program) } else { filter::attach(socket, &program) };
+    attached.map_err(kernel_error)
 }
 
 fn instructions(program: Vec<(u16, u8, u8, u32)>) -> Vec<Instruction> {
@@ -416,6 +415,11 @@ fn instructions(program: Vec<(u16, u8, u8, u32)>) -> Vec<Instruction> {
         .into_iter()
         .map(|(code, jump_true, jump_false, operand)| Instruction { code, jump_true, jump_false, operand })
         .collect()
+}
+
+/// With its number: Python words it.
+fn kernel_error(failure: io::Error) -> PyErr {
+    os_error(Errno::from_io_error(&failure).unwrap_or(Errno::INVAL))
 }
 
 fn closed() -> PyErr {
