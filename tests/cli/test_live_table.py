@@ -13,7 +13,7 @@ from socketkit.cli.live_table import fitting
 
 def test_what_does_not_fit_is_counted() -> None:
     lines = [(f"line {number}", "") for number in range(20)]
-    assert str(fitting(lines, 80, 6)).splitlines() == ["line 0", "line 1", "line 2", "line 3", "and 16 more"]
+    assert str(fitting(lines, 80, 6)).splitlines() == ["line 0", "line 1", "line 2", "and 16 more", "line 19"]
     assert str(fitting(lines, 80, 21)).splitlines() == [text for text, _ in lines]
     assert str(fitting([("a long line", "")], 6, 10)) == "a lon…"
     assert str(fitting([], 80, 24)) == ""
@@ -34,7 +34,6 @@ def test_on_a_terminal_it_is_written_over(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(live_table, "PATIENCE_SECONDS", 0)
     monkeypatch.setattr(live_table, "UPDATE_SECONDS", 0.001)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     asked = 0
@@ -50,7 +49,7 @@ def test_on_a_terminal_it_is_written_over(
                 enough.set()
             return [(f"number {asked}", "bold")]
 
-        async with live_table.live_table(lines, shown=shown):
+        async with live_table.live_table(lines, shown=shown, patience_seconds=0):
             if shown:
                 await asyncio.wait_for(enough.wait(), 10)
 

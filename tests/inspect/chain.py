@@ -77,6 +77,9 @@ class Chain:
 
     def _make(self) -> None:
         _ip(f"netns add {host.namespace}" for host in self.hosts)
+        for host in self.hosts:
+            # No duplicate address detection, nor for link-local addresses: all are usable at once.
+            host.set(ipv6__conf__default__accept_dad=0, ipv6__conf__all__accept_dad=0)
         for number, (left, right) in enumerate(pairwise(self.hosts)):
             _ip([f"link add right netns {left.namespace} type veth peer name left netns {right.namespace}"])
             _ip([*self._end("right", number, 1), "link set lo up"], left)
@@ -100,7 +103,6 @@ class Chain:
         return [
             f"link set {interface} up",
             f"addr add 10.88.{link}.{end}/24 dev {interface}",
-            # No duplicate address detection: the address is usable at once.
             f"addr add fd00:88:{link}::{end}/64 dev {interface} nodad",
         ]
 

@@ -88,7 +88,7 @@ def test_name_without_address_and_name_server_that_is_silent(run: Run, monkeypat
         raise OSError(-2, "Name or service not known")
 
     monkeypatch.setattr(targets, "resolve", resolve)
-    monkeypatch.setattr("socketkit.inspect.ping.RESOLVE_SECONDS", 0.05)
+    monkeypatch.setattr("socketkit.inspect.probing.RESOLVE_SECONDS", 0.05)
 
     async def main() -> None:
         async with ping(["nowhere.test", "silent.test", "127.0.0.1"]) as pinging:

@@ -123,6 +123,7 @@ SUMMARIES = {
     "capture": "Show what goes over an interface, or write it to files.",
     "ping": "Ask many hosts for an echo, and measure the round trips.",
     "bench": "Measure throughput, loss, jitter, and latency under load.",
+    "trace": "Show the way to hosts, hop by hop, with loss and round trips.",
     "identity": "Show who you are to your peers, or make a new key.",
     "trust": "List, add and remove the keys of peers that you trust.",
     "tour": "Open every kind of socket that this machine has.",

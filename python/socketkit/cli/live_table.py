@@ -1,4 +1,4 @@
-"""A table that is written over on the terminal while it changes; nothing is shown of a run that is over at once."""
+"""A table that is written over on the terminal while it changes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,21 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def live_table(lines: Callable[[], Sequence[Line]], *, shown: bool = True) -> AsyncIterator[None]:
+async def live_table(
+    lines: Callable[[], Sequence[Line]], *, shown: bool = True, patience_seconds: float = 0.25
+) -> AsyncIterator[None]:
     """Show `lines()` again and again for as long as the block runs, if stdout is a terminal; erased at its end.
 
-    What does not fit on the terminal is counted in its last line.
+    Nothing is shown of a run that is over before `patience_seconds`. What does not fit on the terminal is counted, and
+    the last line stays.
     """
     if not (shown and sys.stdout.isatty()):
         yield
         return
-    showing = asyncio.create_task(_show(lines))
+    if patience_seconds < IMPORT_SECONDS:
+        # Now: while the block runs, importing it would hold up what the block waits for.
+        import rich.live  # noqa: F401
+    showing = asyncio.create_task(_show(lines, patience_seconds))
     try:
         yield
     finally:
@@ -33,9 +39,8 @@ async def live_table(lines: Callable[[], Sequence[Line]], *, shown: bool = True)
         await asyncio.wait([showing])
 
 
-async def _show(lines: Callable[[], Sequence[Line]]) -> None:
-    await asyncio.sleep(PATIENCE_SECONDS)
-    # Importing rich takes as long as many a run.
+async def _show(lines: Callable[[], Sequence[Line]], patience_seconds: float) -> None:
+    await asyncio.sleep(patience_seconds)
     from rich.console import Console
     from rich.live import Live
 
@@ -50,9 +55,9 @@ def fitting(lines: Sequence[Line], width: int, height: int) -> Text:
     """As many of the lines as the terminal has, each cut where it ends."""
     from rich.text import Text
 
-    room = max(2, height - 1)
+    room = max(3, height - 1)
     if len(lines) > room:
-        lines = [*lines[: room - 1], (f"and {len(lines) - room + 1:,} more", "dim")]
+        lines = [*lines[: room - 2], (f"and {len(lines) - room + 1:,} more", "dim"), lines[-1]]
     text = Text(no_wrap=True, overflow="ellipsis")
     for number, (line, style) in enumerate(lines):
         text.append("\n" if number else "")
@@ -60,5 +65,5 @@ def fitting(lines: Sequence[Line], width: int, height: int) -> Text:
     return text
 
 
-PATIENCE_SECONDS = 0.25
+IMPORT_SECONDS = 0.2
 UPDATE_SECONDS = 0.2

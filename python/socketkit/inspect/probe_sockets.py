@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
+BUFFER_BYTES = 65_536 + 60
+
+
 class Arrival(NamedTuple):
     """A message, at `at_ns` of the monotonic clock, with the hops that its packet had left."""
 
@@ -52,11 +55,11 @@ class Complaint(NamedTuple):
 class ProbeSocket:
     """A datagram or raw socket, not blocking, with error queue, timestamps and hop limits switched on."""
 
-    def __init__(self, family: int, kind: int, protocol: int = 0) -> None:
+    def __init__(self, family: int, kind: int, protocol: int = 0, *, buffer_bytes: int = BUFFER_BYTES) -> None:
         self.family = family
         self.sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
         self.raw = kind == socket.SOCK_RAW
-        self._buffer = bytearray(BUFFER_BYTES)
+        self._buffer = bytearray(buffer_bytes)
         for level, name in _WANTED[family]:
             self.sock.setsockopt(level, name, 1)
         # A burst of answers until the loop's next turn, and of requests whose neighbour must be found first; the kernel
@@ -72,12 +75,17 @@ class ProbeSocket:
 
     def limit_hops(self, hops: int) -> None:
         """For every packet from now on."""
+        level, unicast, multicast = _HOP_LIMITS[self.family]
+        self.sock.setsockopt(level, unicast, hops)
+        if self.sock.type != socket.SOCK_STREAM:
+            self.sock.setsockopt(level, multicast, hops)
+
+    def probe_mtu(self) -> None:
+        """No packet is fragmented, nor held to what the kernel has learnt of the way before."""
         if self.family == AF_INET:
-            self.sock.setsockopt(IPPROTO_IP, socket.IP_TTL, hops)
-            self.sock.setsockopt(IPPROTO_IP, socket.IP_MULTICAST_TTL, hops)
+            self.sock.setsockopt(IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE)
         else:
-            self.sock.setsockopt(IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, hops)
-            self.sock.setsockopt(IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, hops)
+            self.sock.setsockopt(IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
 
     def send(self, data: bytes, to: tuple[Any, ...], hops: int | None = None) -> int:
         """Send at once, this packet with so many hops; the kernel's number if it does not, else 0."""
@@ -90,7 +98,7 @@ class ProbeSocket:
                 return 0
             except OSError as refused:
                 failure = refused.errno or errno.EIO
-                if failure in (errno.EAGAIN, errno.EMSGSIZE, errno.EINVAL, errno.EACCES):
+                if failure in (errno.EAGAIN, errno.EINVAL, errno.EACCES):
                     break
         return failure
 
@@ -135,19 +143,19 @@ class EchoSocket(ProbeSocket):
     Raises SocketError, which says how to be permitted, if the user may have neither.
     """
 
-    def __init__(self, family: int) -> None:
+    def __init__(self, family: int, operation: str = "ping") -> None:
         protocol = IPPROTO_ICMP if family == AF_INET else IPPROTO_ICMPV6
         try:
             super().__init__(family, socket.SOCK_DGRAM, protocol)
         except OSError as failure:
             if failure.errno not in (errno.EACCES, errno.EPERM, errno.EPROTONOSUPPORT):
-                raise raisable(SocketError)("ping", None, explain(failure.errno or 0), failure.errno) from failure
+                raise raisable(SocketError)(operation, None, explain(failure.errno or 0), failure.errno) from failure
             try:
                 super().__init__(family, socket.SOCK_RAW, protocol)
             except PermissionError as refused:
-                raise raisable(SocketError)("ping", None, how_to_be_permitted(), refused.errno) from refused
+                raise raisable(SocketError)(operation, None, how_to_be_permitted(), refused.errno) from refused
         if self.raw:
-            self.identifier = os.getpid() & 0xFFFF
+            self.identifier = int.from_bytes(os.urandom(2), "big")
             self._admit_replies_only()
         else:
             # The kernel gives the identifier, as it gives ports; it drops what has another one.
@@ -229,6 +237,9 @@ def _both_clocks_ns() -> tuple[int, int]:
 SO_TIMESTAMPNS = 35
 IP_RECVTTL = 12
 IP_RECVERR = 11
+IP_MTU_DISCOVER = 10
+IPV6_MTU_DISCOVER = 23
+PMTUDISC_PROBE = 3
 IPV6_RECVERR = 25
 SOL_RAW = 255
 ICMP_FILTER = 1
@@ -250,10 +261,13 @@ _HOPS: dict[int, tuple[int, int]] = {
     AF_INET: (IPPROTO_IP, socket.IP_TTL),
     AF_INET6: (IPPROTO_IPV6, socket.IPV6_HOPLIMIT),
 }
+_HOP_LIMITS: dict[int, tuple[int, int, int]] = {
+    AF_INET: (IPPROTO_IP, socket.IP_TTL, socket.IP_MULTICAST_TTL),
+    AF_INET6: (IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, socket.IPV6_MULTICAST_HOPS),
+}
 _ARRIVED_WITH = frozenset(_HOPS.values())
 _COMPLAINED = frozenset({(IPPROTO_IP, IP_RECVERR), (IPPROTO_IPV6, IPV6_RECVERR)})
 
-BUFFER_BYTES = 65_536 + 60
 CONTROL_BYTES = 512
 QUEUE_BYTES = 4_194_304
 OLDEST_NS = 60_000_000_000
