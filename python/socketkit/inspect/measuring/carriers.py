@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from ...errors import Unsupported, raisable
@@ -39,6 +40,17 @@ def opened(endpoint: Endpoint, shape: Shape) -> Any:
     return connect(endpoint, Messages)
 
 
+def widen(connection: Any) -> None:
+    """Let the kernel keep as much as it may for a socket of datagrams: what is lost is to be lost on the way.
+
+    A batch comes as one packet to the kernel (GRO), of which the usual buffer holds three.
+    """
+    import socket
+
+    with socket.socket(fileno=os.dup(connection.fileno())) as view:
+        view.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+
+
 def usual_bytes(connection: Any, shape: Shape) -> int:
     """What is sent at a time if nobody says otherwise.
 
@@ -63,3 +75,4 @@ DATAGRAM_BYTES = 1_448
 ETHERNET_BYTES = 1_500
 HEADERS_BYTES = 48  # IPv6 and UDP
 DATAGRAM_RATE = 1_000_000  # iperf3's
+RECEIVE_BUFFER_BYTES = 4_194_304  # the kernel takes net.core.rmem_max for it, if that is less

@@ -22,6 +22,8 @@ class Incoming:
 
     def __init__(self) -> None:
         self.arrivals = Arrivals()
+        self.warm_up = 0
+        """Messages that do not count."""
         self._bytes = 0
         self._read: Counter | None = None
         self._before = 0
@@ -35,6 +37,8 @@ class Incoming:
         if phase == MEASURED:
             self.arrivals.note(number, sent_ns, arrived_ns)
             self._bytes += size
+        else:
+            self.warm_up += 1
 
     def begin(self) -> None:
         if self._read:

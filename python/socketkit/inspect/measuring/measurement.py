@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...connection import Stream
 from .asking import Asking
-from .carriers import opened, shape_of, usual_bytes
+from .carriers import opened, shape_of, usual_bytes, widen
 from .counting import Side
 from .flows import receive_chunks, receive_messages, send_chunks, send_messages
 from .probing import IDLE_PROBES, Prober
@@ -86,10 +86,8 @@ class Measurement:
         number, plan = session_number(self._session), self.plan
         self._side = Side(plan.flows if plan.down else 0, plan.flows if plan.up else 0)
         probing = await self._joined(stack, "probe")
-        self._ups = [await self._joined(stack, flow=flow, direction="up") for flow in range(len(self._side.outgoing))]
-        self._downs = [
-            await self._joined(stack, flow=flow, direction="down") for flow in range(len(self._side.incoming))
-        ]
+        self._ups = [await self._flow(stack, at, "up") for at in range(len(self._side.outgoing))]
+        self._downs = [await self._flow(stack, at, "down") for at in range(len(self._side.incoming))]
         self._prober = Prober(probing)
         self._prober.begin(number)
         self._start(self._prober.receive())
@@ -102,6 +100,8 @@ class Measurement:
     async def _joined(self, stack: AsyncExitStack, do: str, **words: Any) -> Any:
         connection = await stack.enter_async_context(opened(self.endpoint, self.shape))
         stack.callback(connection.abort)  # what is queued when it is over is of no use
+        if self.shape == "datagrams":
+            widen(connection)
         asking = Asking(connection, lossy=self.shape == "datagrams")
         await asking.ask(do, session=self._session, **words)
         return connection

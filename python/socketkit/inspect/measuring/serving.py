@@ -17,7 +17,7 @@ from ...errors import BrokenConnection, ClosedConnection, EndOfStream, PeerViola
 from ...limits import Limits
 from ...verbs import bind, serve
 from .asking import words_of
-from .carriers import shape_of
+from .carriers import shape_of, widen
 from .flows import receive_chunks, receive_messages, send_chunks, send_messages
 from .plan import Plan
 from .protocol import Batch
@@ -121,12 +121,14 @@ async def serve_bench(
     if shape == "datagrams":
         from .answering import DatagramBench
 
-        async with bind(endpoint) as datagrams, asyncio.TaskGroup() as tasks:
-            serving = tasks.create_task(DatagramBench(bench, datagrams).serve())
+        async with bind(endpoint) as datagrams:
+            widen(datagrams)
+            serving = asyncio.create_task(DatagramBench(bench, datagrams).serve())
             try:
                 yield datagrams.local
             finally:
                 serving.cancel()
+                await asyncio.wait([serving])
     elif shape == "messages":
         from ...messages import Messages
 

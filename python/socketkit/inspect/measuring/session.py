@@ -28,6 +28,7 @@ class Session:
         """`heard_ns`: when the other side last asked for something."""
         self._joined: set[tuple[str, int]] = set()
         self._sent: list[int] | None = None
+        self._came = 0
 
     def join(self, request: dict[str, Any]) -> tuple[str, int]:
         """A connection takes the place of a flow: its direction and number. PeerViolation if there is no such place."""
@@ -60,6 +61,13 @@ class Session:
         """Also when the other side has gone without a word."""
         self.stopped = True
         self.side.end(now_ns, cpu_ns)
+
+    def abandoned(self, now_ns: int, lost_seconds: float) -> bool:
+        """Whether the other side has neither asked nor sent for so long, or the whole has taken too long."""
+        came = sum(flow.bytes + flow.warm_up for flow in self.side.incoming)
+        if came != self._came:
+            self._came, self.heard_ns = came, now_ns
+        return now_ns - self.heard_ns > lost_seconds * 1e9 or now_ns - self.opened_ns > self.expires_ns()
 
     def expires_ns(self) -> int:
         """How long it may take from its opening to its end."""
