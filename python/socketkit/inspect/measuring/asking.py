@@ -61,7 +61,7 @@ class Asking:
         """What is said in every request."""
 
     async def ask(self, do: str, **words: Any) -> dict[str, Any]:
-        """The answer. Raises PeerViolation if the other side refuses, or is no bench; BrokenConnection if none comes."""
+        """The answer. PeerViolation if the other side refuses, or is no bench; BrokenConnection if none comes."""
         self._number += 1
         request = {"bench": VERSION, "do": do, "id": self._number, **self.always, **words}
         try:
