@@ -5,6 +5,7 @@ The engine does the work (`_core.Stream`); here are the names, the lazily made v
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -339,7 +340,7 @@ def failure(
         return raisable(Unsupported)(operation, subject._endpoint, endless)
     if kind == "unreachable":
         there = subject._named(place) if place else subject.peer.endpoint
-        return raisable(UnreachablePeer)(operation, there, words or explain(detail), detail)
+        return raisable(UnreachablePeer)(operation, there, _why_unreachable(there, detail, words), detail)
     where = _place(subject, operation)
     if kind == "untrusted":
         presented, _, why = words.partition(" ")
@@ -359,6 +360,15 @@ def _place(subject: Any, operation: str) -> Endpoint:
     if operation in ("connect", "accept") or not hasattr(subject, "peer"):
         return subject._endpoint  # type: ignore[no-any-return]
     return subject.peer.endpoint  # type: ignore[no-any-return]
+
+
+def _why_unreachable(there: Endpoint | None, number: int, words: str) -> str:
+    if words and not words.startswith("after "):
+        return words  # somebody on the way has said it
+    reason = explain(number)
+    if number == errno.EACCES and there is not None and there.carrier in ("udp", "udp4", "udp6"):
+        reason = "not permitted: to send to a broadcast address write broadcast=yes in this socket's own"
+    return f"{reason}, {words}" if words else reason
 
 
 def _noun(subject: object) -> str:

@@ -101,6 +101,11 @@ class UnreachablePeer(SocketError):
     `endpoint` is where it was to go; the text says who told.
     """
 
+    @property
+    def transient(self) -> bool:
+        """Always: a way that is closed now may be open for the next message."""
+        return True
+
 
 class Unsupported(SocketError):
     """This machine, or this version of socketkit, lacks what the endpoint needs; the text says what."""

@@ -142,10 +142,12 @@ impl Writer {
             }
             IpAddr::V6(address) => {
                 // A link-local address means something on its link only.
-                let link = address.is_unicast_link_local();
+                let link = address.is_unicast_link_local() || address.is_multicast();
                 let interface = if link { local.interface } else { 0 };
+                // What came to a group leaves from whichever address the kernel takes on that link: a group sends nothing.
+                let from = if address.is_multicast() { Ipv6Addr::UNSPECIFIED } else { address };
                 let mut value = [0; 20];
-                value[..16].copy_from_slice(&address.octets());
+                value[..16].copy_from_slice(&from.octets());
                 value[16..].copy_from_slice(&interface.to_ne_bytes());
                 self.put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &value);
             }
