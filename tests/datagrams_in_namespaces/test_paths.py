@@ -151,12 +151,11 @@ def test_what_is_lost_on_the_way_is_lost(run: Run, network: MakeNetwork, program
                 f"add rule inet loss input udp dport {receiver.local.port} numgen inc mod 3 == 0 drop",
             )
             hosts["receiver"].run(program("nft"), "; ".join(rules))
+            where = at(hosts["receiver"].ip4, receiver.local.port)
             got = []
             for start in range(0, 90, 30):
-                await sender.send_many(
-                    [b"%d" % number for number in range(start, start + 30)],
-                    at(hosts["receiver"].ip4, receiver.local.port),
-                )
+                for number in range(start, start + 30):  # not in a run, which the kernel would drop as one
+                    await sender.send(b"%d" % number, where)
                 got += [int((await next_of(receiver)).data) for _ in range(20)]
             assert len(got) == 60
             assert got == sorted(set(got))
@@ -220,9 +219,12 @@ def test_an_answer_leaves_from_the_address_that_was_asked(run: Run, network: Mak
                     assert (question.local.host, question.local.port) == (address, server.local.port)
                     # A connected socket hears its peer only: an answer from another address would be lost.
                     await server.answer(question, b"answer")
-                    await server.send_many([question])
                     async with asyncio.timeout(5):
-                        assert [await client.receive(), await client.receive()] == [b"answer", b"question"]
+                        assert await client.receive() == b"answer"
+                    await client.send(b"again")
+                    await server.send_many([await next_of(server)])
+                    async with asyncio.timeout(5):
+                        assert await client.receive() == b"again"
 
     run(main())
 

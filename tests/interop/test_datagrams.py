@@ -222,7 +222,7 @@ def test_python_speaks_unix_datagrams_with_us(run: Run, tmp_path: Path) -> None:
             async with bind(f"dgram+unix://{tmp_path}/ours") as server:
                 for message in (b"x", b"", bytes(100_000)):
                     plain.sendto(message, f"{tmp_path}/ours")
-                    datagram = await server.receive()
+                    datagram = await server.receive(200_000)
                     assert datagram.data == message
                     await server.answer(datagram, message)
                     assert plain.recvfrom(200_000) == (message, f"{tmp_path}/ours")
