@@ -23,6 +23,13 @@ impl Budget {
     }
 }
 
+impl Budget {
+    /// Notes a message that moved by itself, of which a turn may have more: they come in batches, and cost less than a stream's.
+    pub fn spend_message(&mut self, bytes: usize) {
+        self.spent += PER_ATTEMPT / 4 + bytes;
+    }
+}
+
 /// 64 small messages, or two megabytes.
 const PER_TURN: usize = 2 << 20;
 const PER_ATTEMPT: usize = PER_TURN / 64;

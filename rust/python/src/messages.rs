@@ -39,7 +39,7 @@ pub use datagram::Datagram;
 use kind::Kind;
 use peers::Peers;
 use receiving::{Item, Want};
-use sending::Queued;
+use sending::{Load, Queued};
 
 /// A socket that keeps message borders. `reactor` None: for blocking use.
 #[pyclass(subclass, frozen, module = "socketkit._core")]
@@ -113,7 +113,7 @@ pub enum MessageVerb {
     Receive(Want),
     Iterate,
     ReceiveDescriptors,
-    Send(Vec<Queued>),
+    Send(Load),
     SendDescriptors(Data, Vec<OwnedFd>),
     SendEof,
     Close,
@@ -212,12 +212,12 @@ impl MessageSocket {
 
     fn send<'py>(slf: &Bound<'py, Self>, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let queued = Queued::new(slf, data, None, None)?;
-        Self::operation(slf, MessageVerb::Send(vec![queued]))
+        Self::operation(slf, MessageVerb::Send(Load::one(queued)))
     }
 
     fn _send_all<'py>(slf: &Bound<'py, Self>, messages: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let queued = messages.try_iter()?.map(|data| Queued::new(slf, &data?, None, None)).collect::<PyResult<_>>()?;
-        Self::operation(slf, MessageVerb::Send(queued))
+        Self::operation(slf, MessageVerb::Send(Load::Many(queued)))
     }
 
     fn _send_to<'py>(
@@ -227,7 +227,7 @@ impl MessageSocket {
     ) -> PyResult<Bound<'py, PyAny>> {
         let name = sending::address(slf, to)?;
         let queued = Queued::new(slf, data, Some(name), None)?;
-        Self::operation(slf, MessageVerb::Send(vec![queued]))
+        Self::operation(slf, MessageVerb::Send(Load::one(queued)))
     }
 
     fn _send_all_to<'py>(
@@ -240,7 +240,7 @@ impl MessageSocket {
             .try_iter()?
             .map(|data| Queued::new(slf, &data?, Some(Arc::clone(&name)), None))
             .collect::<PyResult<_>>()?;
-        Self::operation(slf, MessageVerb::Send(queued))
+        Self::operation(slf, MessageVerb::Send(Load::Many(queued)))
     }
 
     /// Each datagram to its peer, from where it says.
@@ -253,7 +253,7 @@ impl MessageSocket {
                 Queued::of(slf, datagram)
             })
             .collect::<PyResult<_>>()?;
-        Self::operation(slf, MessageVerb::Send(queued))
+        Self::operation(slf, MessageVerb::Send(Load::Many(queued)))
     }
 
     /// `data` to who sent `datagram`, from the address it came to.
@@ -264,7 +264,7 @@ impl MessageSocket {
     ) -> PyResult<Bound<'py, PyAny>> {
         let to = sending::address(slf, datagram.get().peer.bind(slf.py()))?;
         let queued = Queued::new(slf, data, Some(to), sending::origin(slf, datagram)?)?;
-        Self::operation(slf, MessageVerb::Send(vec![queued]))
+        Self::operation(slf, MessageVerb::Send(Load::one(queued)))
     }
 
     fn _send_descriptors<'py>(
@@ -435,7 +435,7 @@ impl MessagesShared {
                 other => other,
             },
             MessageVerb::ReceiveDescriptors => self.receive(subject, Want::Descriptors, me),
-            MessageVerb::Send(queued) => self.send(subject, queued, me),
+            MessageVerb::Send(load) => self.send(subject, load, me),
             MessageVerb::SendDescriptors(data, descriptors) => self.send_descriptors(py, data, descriptors),
             MessageVerb::SendEof => self.send_eof(py),
             MessageVerb::Close => self.close(py),

@@ -4,6 +4,7 @@
 //! again for ever (CVE-2024-2169): ours, and those of services below 1,024. Who was called first has no such bound.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use pyo3::prelude::*;
@@ -14,7 +15,7 @@ pub struct Peers {
     entries: Vec<Entry>,
     by_name: HashMap<Box<[u8]>, usize>,
     /// By the identity of the endpoints that this table has given away; it holds them, so an identity is not used twice.
-    by_endpoint: HashMap<usize, usize>,
+    by_endpoint: HashMap<usize, usize, BuildHasherDefault<Identity>>,
     last: usize,
     hand: usize,
 }
@@ -59,17 +60,22 @@ impl Peers {
 
     /// The address of an endpoint that this table gave away.
     pub fn name_of(&self, endpoint: &Bound<'_, PyAny>) -> Option<Arc<Name>> {
+        // Most often it is the one who was heard last.
+        let last = self.entries.get(self.last);
+        if let Some(last) = last.filter(|last| last.endpoint.as_ref().is_some_and(|known| known.is(endpoint))) {
+            return Some(Arc::clone(&last.name));
+        }
         let place = self.by_endpoint.get(&(endpoint.as_ptr() as usize))?;
         self.entries.get(*place).map(|entry| Arc::clone(&entry.name))
     }
 
     /// Whether `bytes` may go to `name`, and notes it if so.
     pub fn permit(&mut self, name: &Name, bytes: usize, ratio: f64, own_port: Option<u16>) -> Permission {
-        let known = self.find(name.bytes()).is_some();
-        let Some(place) = self.place(name.bytes()) else { return Permission::Send };
-        let entry = &mut self.entries[place];
+        let Some(entry) = self.find(name.bytes()) else {
+            self.validate(name); // This side speaks first.
+            return Permission::Send;
+        };
         entry.used = true;
-        entry.called |= !known;
         if entry.called {
             return Permission::Send;
         }
@@ -136,6 +142,26 @@ impl Peers {
             }
         }
         self.hand
+    }
+}
+
+/// Spreads the identities of objects, which nobody else chooses.
+#[derive(Default)]
+struct Identity(u64);
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_usize(usize::from(*byte));
+        }
+    }
+
+    fn write_usize(&mut self, identity: usize) {
+        self.0 = (self.0.rotate_left(5) ^ identity as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
 

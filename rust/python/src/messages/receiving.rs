@@ -35,6 +35,7 @@ pub struct Item {
 
 /// What an attempt found before it asked the kernel.
 enum Found {
+    Item(Item),
     Items(Vec<Item>),
     Ask(Arc<OwnedFd>),
 }
@@ -47,15 +48,18 @@ impl MessagesShared {
         me: &OperationRef,
     ) -> Result<Attempt, Failure> {
         let py = subject.py();
-        let items = loop {
+        loop {
             let socket = match self.look(py, want, me)? {
-                Ok(Found::Items(items)) => break items,
+                Ok(Found::Item(item)) => return self.deliver(py, want, item),
+                Ok(Found::Items(items)) => {
+                    let list = PyList::new(py, items.into_iter().map(|item| item.message));
+                    return list.map(|list| Attempt::Ready(list.into_any().unbind())).map_err(Failure::Python);
+                }
                 Ok(Found::Ask(socket)) => socket,
                 Err(wait) => return Ok(Attempt::Wait(wait)),
             };
             self.fill(subject, &socket, want)?;
-        };
-        self.deliver(py, want, items)
+        }
     }
 
     /// What the inbox has; else whether the kernel is worth asking.
@@ -93,21 +97,30 @@ impl MessagesShared {
             state.reader = Some(me.clone_ref(py));
             return Ok(Err(Wait::NextTurn));
         }
-        let count = match want {
-            Want::Many { max_count } => max_count.min(state.inbox.len()),
-            Want::One { .. } | Want::Descriptors => 1,
+        let (found, count, bytes) = match (want, state.inbox.pop_front()) {
+            (_, None) => return Ok(Err(Wait::NextTurn)),
+            (Want::Many { max_count }, Some(item)) => {
+                let count = max_count.min(state.inbox.len() + 1);
+                let mut items = Vec::with_capacity(count);
+                items.push(item);
+                items.extend(state.inbox.drain(..count - 1));
+                let bytes = items.iter().map(|item| item.bytes).sum();
+                (Found::Items(items), count, bytes)
+            }
+            (Want::One { .. } | Want::Descriptors, Some(item)) => {
+                let bytes = item.bytes;
+                (Found::Item(item), 1, bytes)
+            }
         };
-        let items: Vec<Item> = state.inbox.drain(..count).collect();
-        let bytes: usize = items.iter().map(|item| item.bytes).sum();
-        state.budget.spend(bytes);
-        state.counters.received_messages += items.len() as u64;
+        state.budget.spend_message(bytes);
+        state.counters.received_messages += count as u64;
         state.counters.received_bytes += bytes as u64;
         let first = std::mem::replace(&mut state.unproven, false);
         let reader = state.reader.take();
         drop(guard);
         drop(reader);
         self.tell_proven(first);
-        Ok(Ok(Found::Items(items)))
+        Ok(Ok(found))
     }
 
     /// Lists a receive that must wait while its lock is held anyway; one that blocks its thread is not listed.
@@ -122,13 +135,10 @@ impl MessagesShared {
         Ok(Wait::Listed)
     }
 
-    fn deliver(&self, py: Python<'_>, want: Want, mut items: Vec<Item>) -> Result<Attempt, Failure> {
+    fn deliver(&self, py: Python<'_>, want: Want, item: Item) -> Result<Attempt, Failure> {
         let given = match want {
-            Want::Many { .. } => {
-                PyList::new(py, items.into_iter().map(|item| item.message)).map(|list| list.into_any())
-            }
+            Want::Many { .. } | Want::One { max_bytes: usize::MAX } => return Ok(Attempt::Ready(item.message)),
             Want::One { max_bytes } => {
-                let Some(item) = items.pop() else { return Ok(Attempt::Wait(Wait::NextTurn)) };
                 if item.bytes > max_bytes && !self.connected {
                     match item.message.bind(py).cast::<Datagram>() {
                         Ok(datagram) => Bound::new(py, datagram.get().cut(py, max_bytes)).map(Bound::into_any),
@@ -139,7 +149,6 @@ impl MessagesShared {
                 }
             }
             Want::Descriptors => {
-                let Some(item) = items.pop() else { return Ok(Attempt::Wait(Wait::NextTurn)) };
                 let fds: Vec<i32> = item.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
                 let made = (item.message, fds, item.descriptors_lost).into_pyobject(py).map(Bound::into_any);
                 if made.is_ok() {

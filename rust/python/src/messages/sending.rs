@@ -27,6 +27,29 @@ pub struct Queued {
     from: Option<Local>,
 }
 
+/// What one call brings.
+pub enum Load {
+    /// `permitted`: it was asked before whether this may go to its peer.
+    One {
+        message: Queued,
+        permitted: bool,
+    },
+    Many(Vec<Queued>),
+}
+
+impl Load {
+    pub fn one(message: Queued) -> Self {
+        Load::One { message, permitted: false }
+    }
+
+    fn messages(&self) -> &[Queued] {
+        match self {
+            Load::One { message, .. } => std::slice::from_ref(message),
+            Load::Many(messages) => messages,
+        }
+    }
+}
+
 impl Queued {
     pub fn new(
         socket: &Bound<'_, MessageSocket>,
@@ -96,7 +119,7 @@ impl MessagesShared {
     pub(super) fn send(
         self: &Arc<Self>,
         subject: &Bound<'_, MessageSocket>,
-        queued: &mut Vec<Queued>,
+        load: &mut Load,
         me: &OperationRef,
     ) -> Result<Attempt, Failure> {
         let py = subject.py();
@@ -117,47 +140,41 @@ impl MessagesShared {
             }
             return Ok(Attempt::Wait(Wait::NextTurn));
         }
-        let asked = queued.len();
-        if self.kind.is_forgeable() && !self.connected {
-            self.withhold(py, state, queued);
-        }
-        let withheld = queued.len() < asked;
-        let count = queued.len();
-        let (sent, outcome) = self.hand_over(py, &socket, state, queued);
-        let rest: Vec<Queued> = queued.drain(sent..).collect();
-        let out = match outcome {
-            // Of a single message nothing was taken, so its sender may still change his mind.
-            Ok(()) if sent == 0 && count > 0 && !self.takes_part(count) => {
-                queued.splice(.., rest);
+        let withheld = self.kind.is_forgeable() && !self.connected && self.withhold(py, state, load);
+        let count = load.messages().len();
+        let (sent, outcome) = self.hand_over(py, &socket, state, load.messages());
+        let out = match (outcome, load) {
+            (Ok(()), _) if sent == count => Ok(()),
+            // Nothing of it was taken, so its sender may still change his mind.
+            (Ok(()), Load::One { permitted, .. }) => {
+                *permitted = true;
                 state.writable = false;
                 return Ok(Attempt::Wait(Wait::Room));
             }
-            Ok(()) => {
-                if !rest.is_empty() {
-                    state.writable = false;
-                    state.outbox.extend(rest);
-                }
+            (Ok(()), Load::Many(messages)) => {
+                state.writable = false;
+                state.outbox.extend(messages.drain(sent..));
                 Ok(())
             }
-            Err(number) => Err((number, rest)),
+            (Err(number), load) => Err((number, load)),
         };
-        state.writers.retain(|writer| !writer.is(me));
+        if !state.writers.is_empty() {
+            state.writers.retain(|writer| !writer.is(me));
+        }
+        let others_wait = !state.writers.is_empty();
         let watched = if state.outbox.is_empty() { Ok(()) } else { self.watch(state) };
         drop(guard);
-        self.let_next_writer(py);
+        if others_wait {
+            self.let_next_writer(py);
+        }
         watched.map_err(Failure::Os)?;
         if withheld {
             subject.call_method0(intern!(py, "_withheld")).map_err(Failure::Python)?;
         }
         match out {
             Ok(()) => Ok(Attempt::Ready(py.None())),
-            Err((number, rest)) => Err(self.refusal(py, &socket, number, &rest, (sent, count))),
+            Err((number, load)) => Err(self.refusal(py, &socket, number, load.messages().get(sent), (sent, count))),
         }
-    }
-
-    /// Whether a call of that many messages may be taken in parts: the rest waits in the outbox.
-    fn takes_part(&self, count: usize) -> bool {
-        count > 1
     }
 
     pub(super) fn send_descriptors(
@@ -243,7 +260,7 @@ impl MessagesShared {
             taken += sent;
             state.counters.sent_messages += sent as u64;
             state.counters.sent_bytes += bytes as u64;
-            state.budget.spend(bytes);
+            state.budget.spend_message(bytes);
             match outcome {
                 Ok(()) => {}
                 Err(Errno::AGAIN) => return (taken, Ok(())),
@@ -301,30 +318,43 @@ impl MessagesShared {
         }
     }
 
-    /// Takes out what must not be sent: answers to somebody who may not have asked.
-    fn withhold(&self, py: Python<'_>, state: &mut State, queued: &mut Vec<Queued>) {
+    /// Takes out what must not be sent: answers to somebody who may not have asked. Says whether there were any.
+    fn withhold(&self, py: Python<'_>, state: &mut State, load: &mut Load) -> bool {
         let mut peers = self.peers();
-        let before = queued.len();
-        queued.retain(|queued| {
+        let mut may_go = |queued: &Queued| {
             let Some(to) = &queued.to else { return true };
             let bytes = queued.data.bytes(py).len();
             peers.permit(to, bytes, self.rules.answer_ratio, self.own_port) == Permission::Send
-        });
-        state.counters.withheld += (before - queued.len()) as u64;
+        };
+        let withheld = match load {
+            Load::One { permitted: true, .. } => 0,
+            Load::One { message, .. } if may_go(message) => 0,
+            Load::One { .. } => {
+                *load = Load::Many(Vec::new());
+                1
+            }
+            Load::Many(messages) => {
+                let before = messages.len();
+                messages.retain(may_go);
+                before - messages.len()
+            }
+        };
+        state.counters.withheld += withheld as u64;
+        withheld > 0
     }
 
-    /// Why the first of `rest` could not be sent.
+    /// Why a message could not be sent.
     fn refusal(
         &self,
         py: Python<'_>,
         socket: &OwnedFd,
         number: Errno,
-        rest: &[Queued],
+        failed: Option<&Queued>,
         (sent, count): (usize, usize),
     ) -> Failure {
-        let to = rest.first().and_then(|queued| queued.to.as_deref().copied()).map(Box::new);
+        let to = failed.and_then(|queued| queued.to.as_deref().copied()).map(Box::new);
         if number == Errno::MSGSIZE {
-            let bytes = rest.first().map_or(0, |queued| queued.data.bytes(py).len());
+            let bytes = failed.map_or(0, |queued| queued.data.bytes(py).len());
             let found = messages::faults(socket.as_fd(), 4);
             let mtu = found.iter().map(|fault| fault.mtu).find(|mtu| *mtu > 0);
             return Failure::Oversize { bytes, most: mtu.map_or(0, |mtu| mtu as usize) };
