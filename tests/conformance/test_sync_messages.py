@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +205,12 @@ def test_a_send_in_vain_has_sent_nothing_or_all(make_pair: MakePair, name: str) 
         assert 0 < sent < 2000
         got: list[bytes] = []
         with pytest.raises(TimeoutError), sync.timeout(0.1):
+            while True:
+                got += theirs.receive_many()
+        # Over a stream the last one may be half in the kernel; the rest goes out with the next call.
+        with suppress(Unsupported), sync.timeout(5):
+            ours.send_eof()
+        with suppress(TimeoutError, EndOfStream), sync.timeout(0.1):
             while True:
                 got += theirs.receive_many()
         assert set(got) == {message}
