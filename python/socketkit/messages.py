@@ -112,7 +112,7 @@ class MessageSocket(_core.MessageSocket):
         """The endpoint of a kernel address; called by the engine for each new one."""
         from .sockaddr import unpacked
 
-        return unpacked(self._endpoint.scheme, raw, int(self._endpoint.query.get("proto", 0)))
+        return unpacked(self._endpoint.scheme, raw, int(self._endpoint.query.get("proto", "0"), 0))
 
     def _addressed(self, to: Endpoint | str | None) -> bytes:
         """The kernel address of an endpoint; called by the engine for those that it did not make."""

@@ -236,7 +236,7 @@ def test_refusals_name_the_remedy(run: Run, no_leaks: None, python: Callable[...
         async with capture(interface, **options):  # type: ignore[arg-type]
             pass
 
-    with pytest.raises(SocketError, match="capture: socketkit-no: no such interface; there are .*lo"):
+    with pytest.raises(SocketError, match=r"capture: socketkit-no: no such interface; there are .*lo"):
         run(enter("socketkit-no"))
     with pytest.raises(EndpointError, match="no filter: 'udp prot 53'"):
         run(enter(filter="udp prot 53"))
@@ -309,9 +309,7 @@ def test_cancelled_it_leaves_a_whole_file(run: Run, sender: Sender, tmp_path: Pa
 def test_the_last_files_are_kept(run: Run, sender: Sender, tmp_path: Path) -> None:
     async def main() -> None:
         path = tmp_path / "trace.pcapng"
-        async with capture_to(
-            path, "lo", filter=sender.wanted, count=100, rotate_bytes=2_000, files=3
-        ) as recording:
+        async with capture_to(path, "lo", filter=sender.wanted, count=100, rotate_bytes=2_000, files=3) as recording:
             sender.send(*[b"%03d" % number + bytes(200) for number in range(100)])
             assert (await recording.ended()).packets == 100
             assert recording.files > 3

@@ -8,9 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
+from socketkit import bind
 from socketkit.endpoint import Endpoint
 from socketkit.errors import EndpointError, SocketError
-from socketkit.types.ethernet import open_socket
+from tests.conftest import Run
+
+HEADERS_BYTES = 42  # Ethernet, IPv4, UDP
 
 
 def endpoint(interface: str = "lo", **query: str) -> Endpoint:
@@ -23,16 +26,17 @@ def send(port: int, *payloads: bytes) -> None:
             sender.sendto(payload, ("127.0.0.1", port))
 
 
-def queued(sock: socket.socket) -> list[bytes]:
-    """What it has, both directions of the loopback."""
-    found = []
-    while True:
-        try:
-            frame, (_, _, kind, *_) = sock.recvfrom(65_536)
-        except BlockingIOError:
-            return found
-        if kind != socket.PACKET_OUTGOING:
-            found.append(frame)
+async def heard(where: Endpoint, port: int, *payloads: bytes) -> list[bytes]:
+    """The payloads that are heard there when these are sent to the port, and something else to another one."""
+    async with bind(where) as frames:
+        send(port ^ 1, b"other")
+        send(port, *payloads)
+        # On the loopback each frame is seen twice, going out and coming in: the first only by who hears all protocols.
+        copies = 1 if "proto" in where.query else 2
+        found: list[bytes] = []
+        while len(found) < copies * len(payloads):
+            found += [datagram.data[HEADERS_BYTES:] for datagram in await frames.receive_many()]
+        return found[::copies]
 
 
 @pytest.fixture
@@ -43,47 +47,53 @@ def port() -> int:
 
 
 @pytest.mark.privileged
-def test_hears_what_the_filter_lets_through(port: int, no_leaks: None) -> None:
-    with open_socket(endpoint(filter=f"udp dst port {port}")) as sock:
-        send(port + 1 if port < 65_535 else port - 1, b"other")
-        send(port, b"first", b"second")
-        assert [frame[42:] for frame in queued(sock)] == [b"first", b"second"]
+@pytest.mark.parametrize("interface", ["lo", "*"])
+def test_hears_what_the_filter_lets_through(run: Run, interface: str, port: int, no_leaks: None) -> None:
+    where = endpoint(interface, filter=f"udp dst port {port}")
+    assert run(heard(where, port, b"first", b"second")) == [b"first", b"second"]
 
 
 @pytest.mark.privileged
-def test_keeps_so_much_of_a_frame(port: int) -> None:
-    with open_socket(endpoint(filter=f"udp dst port {port}", snap="44", promiscuous="yes", proto="0x0800")) as sock:
-        send(port, b"payload")
-        assert [frame[42:] for frame in queued(sock)] == [b"pa"]
+def test_keeps_so_much_of_a_frame(run: Run, port: int) -> None:
+    where = endpoint(filter=f"udp dst port {port}", snap="44", promiscuous="yes", proto="0x0800")
+    assert run(heard(where, port, b"payload")) == [b"pa"]
 
 
 @pytest.mark.privileged
-def test_hears_one_protocol(port: int) -> None:
-    with open_socket(endpoint(proto="0x88cc", snap="100")) as sock:
-        send(port, b"payload")
-        assert queued(sock) == []
+def test_sends_and_hears_one_protocol(run: Run) -> None:
+    async def main() -> None:
+        frame = bytes(12) + b"\x88\xb5payload"  # an EtherType for experiments (IEEE 802)
+        async with bind(endpoint(proto="0x88b5", snap="100")) as frames:
+            await frames.send(frame, endpoint())
+            assert (await frames.receive()).data == frame
+
+    run(main())
 
 
 @pytest.mark.privileged
-def test_errors_name_the_remedy(no_leaks: None) -> None:
-    with pytest.raises(SocketError, match=r"bind raw\+ethernet://socketkit-no: no such interface; there are .*lo") as no:
-        open_socket(endpoint("socketkit-no"))
+def test_errors_name_the_remedy(run: Run, no_leaks: None) -> None:
+    async def enter(where: Endpoint) -> None:
+        async with bind(where):
+            pass
+
+    no_such = r"bind raw\+ethernet://socketkit-no: no such interface; there are .*lo"
+    with pytest.raises(SocketError, match=no_such) as no:
+        run(enter(endpoint("socketkit-no")))
     assert no.value.errno == errno.ENODEV
     with pytest.raises(EndpointError, match="no filter"):
-        open_socket(endpoint(filter="nonsense nonsense"))
+        run(enter(endpoint(filter="nonsense nonsense")))
 
 
 @pytest.mark.privileged
 def test_without_the_capability(python: Callable[..., str]) -> None:
     code = """
 import os
-from socketkit.endpoint import Endpoint
-from socketkit.types.ethernet import open_socket
+from socketkit import sync
+from socketkit.types import ethernet  # while its files can be read
 os.setgid(65534); os.setuid(65534)
 try:
-    open_socket(Endpoint.parse("raw+ethernet://lo"))
+    sync.bind("raw+ethernet://lo")
 except OSError as failure:
     print(failure)
 """
-    said = python(code)
-    assert "needs CAP_NET_RAW: use sudo, or `sudo setcap cap_net_raw+ep /" in said
+    assert "needs CAP_NET_RAW: use sudo, or `sudo setcap cap_net_raw+ep /" in python(code)

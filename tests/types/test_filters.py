@@ -65,9 +65,11 @@ def test_vlan_tag_is_asked_of_the_kernel() -> None:
     assert {VLAN_TAG, VLAN_TAG_PRESENT} <= operands
 
 
-def test_vlan_on_all_interfaces_is_none_of_libpcaps() -> None:
+def test_vlan_on_all_interfaces_is_refused() -> None:
     with pytest.raises(EndpointError, match="no VLAN support"):
         Filter("vlan 5").program("any", COOKED, SNAP_BYTES)
+    with pytest.raises(EndpointError, match="name the interface"):
+        Filter("vlan 5").program("*", ETHERNET, SNAP_BYTES)
 
 
 @pytest.mark.privileged

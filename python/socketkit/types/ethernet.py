@@ -14,46 +14,87 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from .. import _core
-from ..errors import SocketError, Unsupported, explain, raisable
+from ..errors import ListenError, SocketError, Unsupported, from_errno, raisable
 from .filters import ETHERNET, Filter
+from .options import Opened, nothing
 
 if TYPE_CHECKING:
+    from ..drivers import Driver
     from ..endpoint import Endpoint
+    from ..limits import Limits
 
 
-def open_socket(endpoint: Endpoint, operation: str = "bind") -> socket.socket:
-    """A socket that hears the interface's frames, and does not block.
+async def open_bound(endpoint: Endpoint, driver: Driver, limits: Limits) -> Opened:
+    """A socket that hears the interface's frames; `*` is all interfaces.
 
     `proto` (an EtherType) is what it hears, all protocols without; `filter` lets through what it names; with
-    `promiscuous` also what is for other machines; of each frame `snap` bytes are kept. Raises SocketError: CAP_NET_RAW
-    is missing, there is no such interface, it does not carry Ethernet.
+    `promiscuous` also what is for other machines; of each frame `snap` bytes are kept. The outermost VLAN tag is not in
+    a frame: the kernel keeps it beside. Raises SocketError: CAP_NET_RAW is missing, there is no such interface, it does
+    not carry Ethernet.
     """
-    name, query = endpoint.host or "", endpoint.query
+    everywhere, protocol = endpoint.host == "*", int(endpoint.query.get("proto", str(ETH_P_ALL)), 0)
+    # Python cannot bind to all interfaces: that socket hears at once, and forgets what it heard without the filter.
+    sock = _packet_socket(endpoint, protocol if everywhere else DEAF)
     try:
-        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
-    except PermissionError as failure:
-        raise missing_capability(operation, endpoint) from failure
-    try:
-        _require_ethernet(sock, name, operation, endpoint)
-        snap_bytes = int(query.get("snap", LARGEST_FRAME_BYTES))
-        program = Filter(query.get("filter", "")).program(name, ETHERNET, snap_bytes)
-        if not program:
-            program = ((BPF_RET_K, 0, 0, snap_bytes),)
-        _core.attach_filter(sock.fileno(), [_keeping(instruction, snap_bytes) for instruction in program])
-        if "promiscuous" in query:
-            membership = _MEMBERSHIP.pack(socket.if_nametoindex(name), PACKET_MR_PROMISC, 0, b"")
-            sock.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, membership)
-        sock.bind((name, int(query.get("proto", str(ETH_P_ALL)), 0)))
+        index = 0 if everywhere else _ethernet_index(sock, endpoint)
+        _core.attach_filter(sock.fileno(), await _program(endpoint, driver), drain=everywhere)
+        if "promiscuous" in endpoint.query and not everywhere:
+            sock.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, _MEMBERSHIP.pack(index, PACKET_MR_PROMISC, 0, b""))
+        if not everywhere:
+            sock.bind((_interface(endpoint), protocol))
+        return Opened(sock, "ethernet", endpoint, nothing)
     except OSError as failure:
         sock.close()
         if isinstance(failure, SocketError):
             raise
-        reason = explain(failure.errno) if failure.errno else str(failure)
-        raise raisable(SocketError)(operation, endpoint, reason, failure.errno) from failure
+        raise from_errno(ListenError, "bind", endpoint, failure.errno or errno.EIO) from failure
     except BaseException:
         sock.close()
         raise
-    return sock
+
+
+def _interface(endpoint: Endpoint) -> str:
+    return endpoint.host or "lo"
+
+
+def _packet_socket(endpoint: Endpoint, protocol: int) -> socket.socket:
+    kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    try:
+        return socket.socket(socket.AF_PACKET, kind, socket.htons(protocol))
+    except PermissionError as failure:
+        raise missing_capability("bind", endpoint) from failure
+    except OSError as failure:
+        raise from_errno(ListenError, "bind", endpoint, failure.errno or errno.EIO) from failure
+
+
+def _ethernet_index(sock: socket.socket, endpoint: Endpoint) -> int:
+    import fcntl
+
+    name = _interface(endpoint)
+    try:
+        index = socket.if_nametoindex(name)
+        answer = fcntl.ioctl(sock, SIOCGIFHWADDR, _REQUEST.pack(name.encode(), 0))
+    except OSError as failure:
+        raise no_such_interface("bind", endpoint) from failure
+    _, hardware = _REQUEST.unpack(answer)
+    if hardware not in (ARPHRD_ETHER, ARPHRD_LOOPBACK):
+        reason = f"it does not carry Ethernet (hardware type {hardware}): `socketkit capture {name}` shows what it does"
+        raise raisable(Unsupported)("bind", endpoint, reason, errno.EOPNOTSUPP)
+    return index
+
+
+async def _program(endpoint: Endpoint, driver: Driver) -> list[tuple[int, int, int, int]]:
+    snap_bytes = int(endpoint.query.get("snap", LARGEST_FRAME_BYTES))
+    wanted, link = Filter(endpoint.query.get("filter", "")), (_interface(endpoint), ETHERNET, snap_bytes)
+    if not str(wanted):
+        return [(BPF_RET_K, 0, 0, snap_bytes)]
+    if driver.reactor is None:
+        program = wanted.program(*link)
+    else:
+        from asyncio import to_thread
+
+        program = await to_thread(wanted.program, *link)  # it looks names up
+    return [_keeping(instruction, snap_bytes) for instruction in program]
 
 
 def missing_capability(operation: str, endpoint: Endpoint | None, where: str = "") -> SocketError:
@@ -71,21 +112,6 @@ def no_such_interface(operation: str, endpoint: Endpoint | None, where: str = ""
     return raisable(SocketError)(operation, endpoint, f"{where}no such interface; there are {names}", errno.ENODEV)
 
 
-def _require_ethernet(sock: socket.socket, name: str, operation: str, endpoint: Endpoint) -> None:
-    import fcntl
-
-    try:
-        answer = fcntl.ioctl(sock, SIOCGIFHWADDR, _REQUEST.pack(name.encode(), 0))
-    except OSError as failure:
-        raise no_such_interface(operation, endpoint) from failure
-    _, hardware = _REQUEST.unpack(answer)
-    if hardware not in (ARPHRD_ETHER, ARPHRD_LOOPBACK):
-        reason = (
-            f"{name} does not carry Ethernet (its hardware type is {hardware}): `socketkit capture` shows it cooked"
-        )
-        raise raisable(Unsupported)(operation, endpoint, reason, errno.EOPNOTSUPP)
-
-
 def _keeping(instruction: tuple[int, int, int, int], snap_bytes: int) -> tuple[int, int, int, int]:
     """A program's end that keeps a packet keeps so much of it."""
     code, _, _, operand = instruction
@@ -93,7 +119,7 @@ def _keeping(instruction: tuple[int, int, int, int], snap_bytes: int) -> tuple[i
 
 
 LARGEST_FRAME_BYTES = 262_144
-ETH_P_ALL = 0x0003
+ETH_P_ALL, DEAF = 0x0003, 0
 ARPHRD_ETHER, ARPHRD_LOOPBACK = 1, 772
 SIOCGIFHWADDR = 0x8927
 SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC = 263, 1, 1

@@ -116,6 +116,9 @@ def _handle(libpcap: Any, expression: str, interface: str, link_type: int, snap_
         if opened is None:
             raise MemoryError
         return int(opened)
+    if interface in ("any", "*"):
+        reason = f"VLAN tags can be filtered on one interface only: {expression!r}"
+        raise EndpointError(reason, "", 0, "name the interface")
     text = ctypes.create_string_buffer(256)
     handle = libpcap.pcap_create(interface.encode(), text)
     if handle is None:

@@ -80,6 +80,14 @@ impl Batch {
 
     /// Receives what is there, at most `count` messages, without waiting: how many. `Errno::AGAIN` if there are none.
     pub fn receive(&mut self, socket: BorrowedFd<'_>, count: usize) -> Result<usize, Errno> {
+        // Packet sockets refuse the flag (net/packet/af_packet.c, packet_recvmsg); they carry no descriptors.
+        match self.receive_with(socket, count, libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC) {
+            Err(Errno::INVAL) => self.receive_with(socket, count, libc::MSG_DONTWAIT),
+            outcome => outcome,
+        }
+    }
+
+    fn receive_with(&mut self, socket: BorrowedFd<'_>, count: usize, flags: libc::c_int) -> Result<usize, Errno> {
         let count = count.min(self.slots());
         // SAFETY: the headers describe memory that the batch owns and nobody else uses meanwhile; `count` of them exist.
         let got = unsafe {
@@ -87,7 +95,7 @@ impl Batch {
                 socket.as_raw_fd(),
                 self.headers.as_mut_ptr(),
                 count as libc::c_uint,
-                (libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC) as _,
+                flags as _,
                 std::ptr::null_mut(),
             )
         };
