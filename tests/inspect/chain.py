@@ -62,9 +62,10 @@ class Chain:
         return str(IPv6Address(f"fd00:88:{number - 1}::2"))
 
     def answer_at_once(self) -> None:
-        """Lift the limits on ICMP errors, which let six in a row pass and then one a second."""
+        """Lift the limits on ICMP errors: six in a row to one host and then one a second, fifty in a row in all."""
         for host in self.hosts:
-            host.set(ipv4__icmp_ratelimit=0, ipv6__icmp__ratelimit=0)
+            host.set(ipv4__icmp_ratelimit=0, ipv4__icmp_ratemask=0, ipv6__icmp__ratelimit=0)
+            host.run("sysctl", "-q", "-w", "net.ipv6.icmp.ratemask=127")
 
     def filter(self, host: Host, *rules: str) -> None:
         """Rules of nft in the place where packets are forwarded (`ip daddr ...`) or, with `input `, received."""

@@ -8,7 +8,7 @@ A probe is known by its number. Answers with a number that is not waited for cha
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import insort
 from math import sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -91,7 +91,7 @@ class Shrunk(NamedTuple):
     mtu_bytes: int
 
 
-class RoundDone(NamedTuple):
+class Round(NamedTuple):
     """Each hop of the route has answered in this round, or was given up."""
 
     host: str
@@ -108,7 +108,7 @@ class Untraced(NamedTuple):
     reason: str
 
 
-RouteEvent = Answer | Silence | Shrunk | RoundDone | Untraced
+RouteEvent = Answer | Silence | Shrunk | Round | Untraced
 
 
 class Hop:
@@ -188,7 +188,8 @@ class Route:
         """Routers whose next network is smaller than the probes were, and its MTU."""
         self._packet_bytes = MAX_PACKET_BYTES if plan.find_mtu else 0
         self._hops: list[Hop] = []
-        self._queue: deque[tuple[int, int]] = deque()
+        self._queue: list[tuple[int, int]] = []
+        """What is to be sent, by round and hop: the nearest first, for a host may answer but a few probes in a row."""
         self._waiting: dict[int, _Sent] = {}
         self._open: dict[int, int] = {}
         """Probes that are not settled, by round."""
@@ -234,8 +235,8 @@ class Route:
         if not self._queue and not self._stopped and self.round != self.plan.rounds and now_ns >= self._next_round_ns:
             self._begin_round(now_ns)
         while self._queue:
-            round_, hops = self._queue.popleft()
-            if self.end is not None and hops > self.end and round_ > 1:
+            round_, hops = self._queue.pop(0)
+            if self.end is not None and hops > self.end:
                 self._close_one(round_)
                 continue
             self._number = self._number % MAX_NUMBER + 1
@@ -291,7 +292,7 @@ class Route:
             self.ignored += 1
             return []
         del self._waiting[number]
-        self._queue.append((sent.round, sent.hops))
+        insort(self._queue, (sent.round, sent.hops))
         if mtu_bytes >= self._packet_bytes:
             return []  # another probe has said so
         self._packet_bytes = mtu_bytes
@@ -308,7 +309,7 @@ class Route:
             self.varied = True
             # Those that wait are asked anew: what is answered by such a router could not be told apart.
             for sent in self._waiting.values():
-                self._queue.append((sent.round, sent.hops))
+                insort(self._queue, (sent.round, sent.hops))
             self._waiting.clear()
         return []
 
@@ -359,7 +360,7 @@ class Route:
             del self._open[round_]
 
     def _settled(self, round_: int, now_ns: int) -> list[RouteEvent]:
-        """A probe of this round is no longer waited for; RoundDone if none is whose answer could matter."""
+        """A probe of this round is no longer waited for; Round if none is whose answer could matter."""
         if round_ in self._open:
             self._close_one(round_)
         if round_ not in self._began or self._matters(round_):
@@ -367,10 +368,10 @@ class Route:
         # The rest are beyond the end.
         for number in [number for number, sent in self._waiting.items() if sent.round == round_]:
             del self._waiting[number]
-        self._queue = deque(entry for entry in self._queue if entry[0] != round_)
+        self._queue = [entry for entry in self._queue if entry[0] != round_]
         self._open.pop(round_, None)
         seconds = (now_ns - self._began.pop(round_)) / 1e9
-        return [RoundDone(self.host, round_, len(self.hops), self.reached, seconds)]
+        return [Round(self.host, round_, len(self.hops), self.reached, seconds)]
 
     def _matters(self, round_: int) -> bool:
         within = self.end or self.plan.max_hops

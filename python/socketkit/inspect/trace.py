@@ -17,7 +17,7 @@ from .probing import Probing
 from .route import (
     Answer,
     Hop,
-    RoundDone,
+    Round,
     Route,
     RouteEvent,
     RoutePlan,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "Hop",
-    "RoundDone",
+    "Round",
     "Route",
     "RouteEvent",
     "Shrunk",
