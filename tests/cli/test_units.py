@@ -42,3 +42,20 @@ def test_duration(seconds: float, text: str) -> None:
 )
 def test_plural(count: int, text: str) -> None:
     assert units.plural(count, "socket") == text
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("0", 0), ("10M", 10_000_000), ("2.5g", 2_500_000_000), ("100k", 100_000), ("7", 7)]
+)
+def test_parsed_bit_rate(text: str, rate: int) -> None:
+    assert units.parsed_bit_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "M", "-1", "1T", "1e3", "nan", "1.2.3", "٣"])
+def test_no_bit_rate(text: str) -> None:
+    with pytest.raises(ValueError, match="10M"):
+        units.parsed_bit_rate(text)
+
+
+def test_bit_rate() -> None:
+    assert [units.bit_rate(rate) for rate in (0, 1_000, 18.2e9)] == ["0 bit/s", "1.00 kbit/s", "18.2 Gbit/s"]

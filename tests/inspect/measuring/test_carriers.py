@@ -33,7 +33,7 @@ def test_shape(address: str, shape: str) -> None:
 
 @pytest.mark.parametrize("address", ["icmp://localhost", "raw+ip://localhost?proto=253", "raw+ethernet://lo", "fd://3"])
 def test_nobody_can_be_there(address: str) -> None:
-    with pytest.raises(Unsupported, match="bench|write the address"):
+    with pytest.raises(Unsupported, match=r"bench|write the address"):
         shape_of(Endpoint.parse(address))
 
 

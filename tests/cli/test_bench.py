@@ -1,0 +1,108 @@
+"""`socketkit bench` and `socketkit serve bench`, two processes that meet."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.programs import Result, Start
+from tests.cli.terminals import Terminal
+
+Ran = Callable[..., Result]
+
+pytestmark = pytest.mark.slow
+
+ADDRESSES = [
+    "tcp://localhost:0", "tls://localhost:0", "unix://{folder}/s", "tls+unix://{folder}/t", "udp://localhost:0",
+    "dgram+unix://{folder}/d", "seqpacket+unix://{folder}/q", "seqpacket+tcp://localhost:0",
+    "seqpacket+tls://localhost:0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_every_type(socketkit: Start, ran: Ran, tmp_path: Path, address: str) -> None:
+    server = socketkit("serve", "--json", "bench", address.format(folder=tmp_path))
+    said = server.said("on the other side: socketkit bench ")
+    (url,) = re.findall(r"bench '?([^']+)'?$", said)
+    result = ran("bench", "-t", "0.5", "--both", "-b", "2M", "--json", url)
+    assert (result.status, result.err) == (0, "")
+    report = json.loads(result.out)
+    assert report["complete"]
+    for direction in ("up", "down"):
+        assert report[direction]["received_bytes"] > 0
+        assert not report[direction]["lost"]
+    server.said("test by ")
+    server.interrupt()
+    (test,) = json.loads(server.finish().out)["tests"]
+    assert test["received_bytes"] >= report["up"]["received_bytes"]
+
+
+def test_interrupted_it_says_what_it_knows(socketkit: Start) -> None:
+    server = socketkit("serve", "bench", "tcp://localhost:0")
+    bench = socketkit("bench", "-t", "60", "-b", "8M", server.endpoint)
+    while b" 0-1 " not in bench.output.readline():
+        pass
+    bench.interrupt()
+    result = bench.finish()
+    assert result.status == 130
+    assert "cut short after" in result.out.decode()
+    assert "under load" in result.out.decode()
+    server.said("test by ")
+
+
+def test_alone_at_a_terminal(start: Start) -> None:
+    import sys
+
+    terminal = Terminal()
+    try:
+        words = [sys.executable, "-m", "socketkit", "bench", "--self", "-t", "1.5", "-b", "100M", "mem://quick"]
+        bench = start(
+            words, stdout=terminal.theirs, stderr=terminal.theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+            **terminal.options(),
+        )  # fmt: skip
+        shown = terminal.asked("there")
+        assert bench.process.wait(20) == 0
+        assert "▁" in shown or "█" in shown
+        assert "CPU:" in shown
+    finally:
+        terminal.close()
+
+
+def test_nobody_is_there(ran: Ran, tmp_path: Path) -> None:
+    for url in ("tcp4://localhost:1", f"unix://{tmp_path}/nobody"):
+        result = ran("bench", url)
+        assert result.status == 1
+        assert "start `socketkit serve bench` there" in result.err
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["mem://x"], "add --self"),
+        (["-b", "fast", "tcp://localhost:1"], "10M, 2.5G"),
+        (["-t", "0", "tcp://localhost:1"], "seconds must be from 0.1 to 3,600"),
+        (["-P", "65", "tcp://localhost:1"], "flows must be from 1 to 64"),
+        (["-l", "10", "udp://localhost:1"], "message bytes must be from 24"),
+    ],
+)
+def test_wrong_command_line(ran: Ran, words: list[str], why: str) -> None:
+    result = ran("bench", *words)
+    assert result.status == 2
+    assert why in result.err
+
+
+def test_raw_sockets_have_no_other_side(ran: Ran) -> None:
+    result = ran("bench", "icmp://localhost")
+    assert result.status == 1
+    assert "socketkit ping" in result.err
+
+
+def test_piped_and_nobody_reads(socketkit: Start, closed_pipe: int) -> None:
+    bench = socketkit("bench", "--self", "-t", "1", "-b", "1M", "mem://x", stdout=closed_pipe, stdin=subprocess.DEVNULL)
+    assert bench.process.wait(20) == 141
