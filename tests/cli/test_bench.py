@@ -62,10 +62,8 @@ def test_alone_at_a_terminal(start: Start) -> None:
     terminal = Terminal()
     try:
         words = [sys.executable, "-m", "socketkit", "bench", "--self", "-t", "1.5", "-b", "100M", "mem://quick"]
-        bench = start(
-            words, stdout=terminal.theirs, stderr=terminal.theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
-            **terminal.options(),
-        )  # fmt: skip
+        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+        bench = start(words, stdout=terminal.theirs, stderr=terminal.theirs, env=environment, **terminal.options())
         shown = terminal.asked("there")
         assert bench.process.wait(20) == 0
         assert "▁" in shown or "█" in shown

@@ -50,9 +50,9 @@ def test_datagrams(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[:3] == [
         "udp://127.0.0.1:5201: 1 flow of datagrams of 1,000 bytes up at 1.00 Mbit/s for 10.0 s",
         "seconds up messages/s lost jitter latency p99",
-        "0-1 720 kbit/s 90 9 (9.09%) 0.00 µs 1.00 ms 2.00 ms",
+        "0-1 720 kbit/s 90 10 (10.00%) 0.00 µs 1.00 ms 2.00 ms",
     ]
-    assert "up 90.0 kB 720 kbit/s 90 90 9 (9.091%) 0 0.00 µs" in lines
+    assert "up 90.0 kB 720 kbit/s 90 90 10 (10.000%) 0 0.00 µs" in lines
     assert "under load 1.00 ms 1.00 ms 2.00 ms 2.00 ms 2.00 ms 2.00 ms" in lines
     assert lines[-1] == "CPU: 50% of a core here, 25% there"
 

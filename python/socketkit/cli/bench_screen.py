@@ -30,7 +30,7 @@ class Screen:
     def __init__(self, measurement: Measurement) -> None:
         self._measurement = measurement
         self._report = measurement.report
-        self._console = Console(highlight=False)
+        self._console = Printed(highlight=False)
         if not self._console.is_terminal:
             self._console.width = PIPED_WIDTH
         self._lines = Lines(measurement)
@@ -103,6 +103,13 @@ class Screen:
     def _cpu(self) -> str:
         here, there = self._report.cpu
         return f"CPU: {here:.0%} of a core here, {there:.0%} there"
+
+
+class Printed(Console):
+    """A console that leaves the end of a pipe to the command line: Rich itself would end the program, with status 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 class Lines:

@@ -118,7 +118,7 @@ COMPLETION_VARIABLE = "_SOCKETKIT_COMPLETE"
 SUMMARIES = {
     "connect": "Join a connection to standard input and output.",
     "listen": "Accept a connection and join it to standard input and output.",
-    "serve": "Run a small service: echo, discard, time, or the other side of bench.",
+    "serve": "Run a small service: echo, discard, time or bench.",
     "relay": "Pass every connection on to another address.",
     "capture": "Show what goes over an interface, or write it to files.",
     "ping": "Ask many hosts for an echo, and measure the round trips.",

@@ -70,7 +70,7 @@ SERVICES: dict[str, Callable[[Stream], Awaitable[None]]] = {"echo": echo, "disca
 @address("url")
 @click.option("--json", "as_json", is_flag=True, help="At the end, print the summary to stdout as JSON.")
 def command(service: str, url: Endpoint, as_json: bool) -> None:
-    """Run a small service: echo, discard, time, or the other side of bench.
+    """Run a small service: echo, discard, time or bench.
 
     Says on stderr where it listens, serves any number of connections until Ctrl-C, then says what it did, and what its
     limits did.
