@@ -264,7 +264,7 @@ def adopt(
     stream = kind(
         source,
         driver.reactor,
-        carrier in ("unix", "mem"),
+        carrier in ("unix", "mem", "vsock"),
         bounds,
         counted_by,
         connecting,

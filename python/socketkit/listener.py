@@ -176,7 +176,7 @@ def make_listener(
 
     bounds = limits.bounds(limits.most_connections())
     if unix is None:
-        unix = endpoint.carrier in ("unix", "mem")
+        unix = endpoint.carrier in ("unix", "mem", "vsock")
     make = _accepted_messages if issubclass(stream_kind, _core.MessageSocket) else _accepted
     listener = kind(fds or [], port, driver.reactor, bounds, unix, tls, make)
     listener._endpoint = endpoint

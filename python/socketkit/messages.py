@@ -12,6 +12,7 @@ from .endpoint import Endpoint
 from .errors import ClosedConnection, PeerViolation, raisable
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Coroutine, Sequence
     from types import TracebackType
     from typing import Self
@@ -88,13 +89,14 @@ class Messages:
 class MessageSocket(_core.MessageSocket):
     """What the faces of a kernel message socket share: everything but the waiting."""
 
-    __slots__ = ("__weakref__", "_called", "_endpoint", "_local", "_peer", "_remove")
+    __slots__ = ("__weakref__", "_called", "_endpoint", "_held", "_local", "_peer", "_remove")
 
     _called: Endpoint | None
     _endpoint: Endpoint
     _local: Endpoint | None
     _peer: Peer | None
     _remove: Callable[[], None] | None
+    _held: tuple[socket.socket, ...]
 
     @property
     def local(self) -> Endpoint:
@@ -142,10 +144,12 @@ class MessageSocket(_core.MessageSocket):
             return int(view.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN))
 
     def _forget(self) -> None:
-        """Remove what the socket left in the file system."""
+        """Remove what the socket left in the file system, and close what it held so that nobody else gets it."""
         remove, self._remove = self._remove, None
         if remove is not None:
             remove()
+        for other in self._held:
+            other.close()
 
 
 class MessagesSocket(MessageSocket, Messages):
@@ -268,6 +272,7 @@ def adopt_messages(
     made._local = None if connected else opened.where
     made._peer = None
     made._remove = opened.remove
+    made._held = opened.held
     return made
 
 
@@ -279,6 +284,7 @@ def accepted_messages(listener: Listening, arrival: _core.Arrival) -> MessageSoc
     made = kind(arrival, listener._reactor, listener._bounds, sort, True, listener)
     made._endpoint = endpoint
     made._called = made._local = made._peer = made._remove = None
+    made._held = ()
     return made
 
 

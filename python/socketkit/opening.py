@@ -79,7 +79,7 @@ async def open_messages(
     if is_over_stream(endpoint):
         return await open_stream(faces.records(), endpoint, driver, limits, trust, identity)
     _require_tls(endpoint, trust=trust, identity=identity)
-    connect = _socket_connector(endpoint)
+    connect = socket_connector(endpoint)
 
     async def open_it() -> Any:
         opened = await connect(endpoint, driver, limits)
@@ -97,7 +97,7 @@ async def open_datagrams(kind: type[_Datagrams], address: str | Endpoint, driver
     """A bound datagram socket of class `kind`."""
     endpoint = Endpoint.parse(address)
     _require_shape("bind", endpoint, "Datagrams")
-    bind = _binder(endpoint)
+    bind = binder(endpoint)
     opened = await bind(endpoint, driver, limits)
     made = adopt_messages(kind, opened, endpoint, driver, limits.bounds(), connected=False)
     made._told = (0, -LOG_SECONDS)
@@ -132,7 +132,7 @@ async def open_message_listener(
                 opened.where,
                 driver,
                 limits,
-                fds=[opened.sock.detach()],
+                fds=[sock.detach() for sock in (opened.sock, *opened.held)],
                 remove=opened.remove,
                 unix=endpoint.carrier == "unix",
             )
@@ -308,7 +308,8 @@ def _nobody_calls(endpoint: Endpoint) -> Unsupported:
     return raisable(Unsupported)("listen", endpoint, reason)
 
 
-def _socket_connector(endpoint: Endpoint) -> OpenSocket:
+def socket_connector(endpoint: Endpoint) -> OpenSocket:
+    """What makes a connected kernel socket of this scheme; Unsupported if nothing does."""
     match endpoint.scheme:
         case "udp" | "udp4" | "udp6" | "dgram+unix":
             from .types import datagram
@@ -334,7 +335,8 @@ def _socket_connector(endpoint: Endpoint) -> OpenSocket:
             raise unsupported("connect", endpoint)
 
 
-def _binder(endpoint: Endpoint) -> OpenSocket:
+def binder(endpoint: Endpoint) -> OpenSocket:
+    """What binds a socket of this scheme that hears from anybody; Unsupported if nothing does."""
     match endpoint.scheme:
         case "udp" | "udp4" | "udp6" | "dgram+unix":
             from .types import datagram
@@ -364,6 +366,8 @@ OPENED = ("tcp", "tcp4", "tcp6", "tls", "unix", "tls+unix", "vsock", "mem", "fd"
 
 _MISSING = {
     "quic": "QUIC",
+    "ethernet": "connections to one station of an Ethernet; bind() hears all,",
+    "mem": "datagrams inside a process",
     "bt-rfcomm": "Bluetooth",
     "bt-l2cap": "Bluetooth",
 }

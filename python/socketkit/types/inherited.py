@@ -86,7 +86,8 @@ def _inherit(
         scheme = _SCHEMES.get((sock.family, sock.type))
         if scheme is None or sock.type not in sorts:
             wanted = " or ".join(_SORTS[sort] for sort in sorts)
-            raise raisable(Unsupported)(operation, endpoint, f"the descriptor is no TCP, UDP or Unix {wanted} socket")
+            carrier = "TCP" if sorts == (socket.SOCK_STREAM,) else "UDP"
+            raise raisable(Unsupported)(operation, endpoint, f"the descriptor is no {carrier} or Unix {wanted} socket")
         accepts = bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
         if accepts != listening:
             what, remedy = ("listens", "listen") if accepts else ("does not listen", "connect")

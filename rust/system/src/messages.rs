@@ -79,15 +79,9 @@ impl Batch {
     }
 
     /// Receives what is there, at most `count` messages, without waiting: how many. `Errno::AGAIN` if there are none.
-    pub fn receive(&mut self, socket: BorrowedFd<'_>, count: usize) -> Result<usize, Errno> {
-        // Packet sockets refuse the flag (net/packet/af_packet.c, packet_recvmsg); they carry no descriptors.
-        match self.receive_with(socket, count, libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC) {
-            Err(Errno::INVAL) => self.receive_with(socket, count, libc::MSG_DONTWAIT),
-            outcome => outcome,
-        }
-    }
-
-    fn receive_with(&mut self, socket: BorrowedFd<'_>, count: usize, flags: libc::c_int) -> Result<usize, Errno> {
+    /// `descriptors`: they may come with messages. Packet sockets refuse the flag that this needs (net/packet/af_packet.c).
+    pub fn receive(&mut self, socket: BorrowedFd<'_>, count: usize, descriptors: bool) -> Result<usize, Errno> {
+        let flags = if descriptors { libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC } else { libc::MSG_DONTWAIT };
         let count = count.min(self.slots());
         // SAFETY: the headers describe memory that the batch owns and nobody else uses meanwhile; `count` of them exist.
         let got = unsafe {

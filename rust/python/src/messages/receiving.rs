@@ -171,7 +171,7 @@ impl MessagesShared {
             Want::One { .. } | Want::Descriptors => slots,
         };
         with_batch(slots, slot_bytes, |batch| {
-            let got = match batch.receive(socket.as_fd(), count) {
+            let got = match batch.receive(socket.as_fd(), count, self.kind.is_unix()) {
                 Ok(got) => got,
                 Err(Errno::AGAIN) => return self.nothing_there(subject, socket),
                 Err(Errno::INTR) => return Ok(()),

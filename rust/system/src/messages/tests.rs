@@ -31,14 +31,14 @@ fn many_go_and_come_in_one_call_with_their_sender() {
         parts.iter().map(|parts| Outgoing { parts, to: Some(&to), from: None, segment_bytes: None }).collect();
     assert_eq!(send(a.as_fd(), &outgoing), Ok(5));
     let mut batch = Batch::new(8, 65_536).unwrap();
-    assert_eq!(batch.receive(b.as_fd(), 8), Ok(5));
+    assert_eq!(batch.receive(b.as_fd(), 8, true), Ok(5));
     for (slot, sent) in messages.iter().enumerate() {
         let message = batch.message(slot);
         assert_eq!(message.data, sent.as_slice());
         assert_eq!(message.from, name(a.local_addr().unwrap()).bytes());
         assert!(!message.truncated && !message.is_marked());
     }
-    assert_eq!(batch.receive(b.as_fd(), 8), Err(Errno::AGAIN));
+    assert_eq!(batch.receive(b.as_fd(), 8, true), Err(Errno::AGAIN));
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn a_cut_one_says_so() {
     let (a, b) = pair();
     a.send_to(&[7; 100], b.local_addr().unwrap()).unwrap();
     let mut batch = Batch::new(1, 50).unwrap();
-    assert_eq!(batch.receive(b.as_fd(), 1), Ok(1));
+    assert_eq!(batch.receive(b.as_fd(), 1, true), Ok(1));
     let message = batch.message(0);
     assert!(message.truncated && message.data == [7; 50]);
 }
@@ -59,7 +59,7 @@ fn a_run_of_equal_ones_is_one_call_and_arrives_as_many() {
     let run = [Outgoing { parts: &parts, to: Some(&to), from: None, segment_bytes: Some(700) }];
     assert_eq!(send(a.as_fd(), &run), Ok(1));
     let mut batch = Batch::new(4, 65_536).unwrap();
-    assert_eq!(batch.receive(b.as_fd(), 4), Ok(3));
+    assert_eq!(batch.receive(b.as_fd(), 4, true), Ok(3));
     assert_eq!([0, 1, 2].map(|slot| batch.message(slot).data.len()), [700, 700, 10]);
 }
 
@@ -78,7 +78,7 @@ fn what_the_kernel_knows_comes_with_it() {
     }
     a.send_to(b"x", b.local_addr().unwrap()).unwrap();
     let mut batch = Batch::new(1, 100).unwrap();
-    batch.receive(b.as_fd(), 1).unwrap();
+    batch.receive(b.as_fd(), 1, true).unwrap();
     let marks = batch.message(0).marks();
     assert_eq!(marks.local.map(|local| local.address.to_string()).as_deref(), Some("127.0.0.1"));
     assert!(marks.timestamp_ns.unwrap() > 1_700_000_000_000_000_000);
@@ -90,7 +90,7 @@ fn descriptors_travel_with_a_unix_message() {
     let (a, b) = UnixDatagram::pair().unwrap();
     send_one(a.as_fd(), b"look", None, None, &[a.as_fd(), b.as_fd()]).unwrap();
     let mut batch = Batch::new(2, 4096).unwrap();
-    assert_eq!(batch.receive(b.as_fd(), 2), Ok(1));
+    assert_eq!(batch.receive(b.as_fd(), 2, true), Ok(1));
     let message = batch.message(0);
     assert_eq!(message.data, b"look");
     assert_eq!(message.marks().descriptors.len(), 2);
@@ -126,7 +126,7 @@ fn losses_are_counted() {
     }
     let mut batch = Batch::new(64, 1000).unwrap();
     let mut got = 0;
-    while let Ok(count) = batch.receive(b.as_fd(), 64) {
+    while let Ok(count) = batch.receive(b.as_fd(), 64, true) {
         got += count;
         (0..count).for_each(|slot| assert_eq!(batch.message(slot).data.len(), 500));
     }
