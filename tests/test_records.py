@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 import struct
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -506,6 +507,34 @@ def test_who_does_not_receive_is_not_read(run: Run) -> None:
             assert theirs.received_bytes < 300_000
 
     run(main())
+
+
+def test_a_promise_takes_no_memory(run: Run) -> None:
+    """Long records that have only begun keep what has come of them, not what was announced."""
+
+    async def main() -> None:
+        async with listening("seqpacket+tcp", Limits.unlimited().replace(message_bytes=16 << 20)) as listener:
+            with ExitStack() as callers:
+                before = resident_bytes()
+                receiving = []
+                for _ in range(50):
+                    raw = callers.enter_context(socket.create_connection(("127.0.0.1", listener.local.port or 0)))
+                    raw.sendall(struct.pack("!I", 16 << 20) + bytes(50_000))
+                    ours = await _accepted(listener)
+                    callers.callback(ours.abort)
+                    receiving.append(asyncio.ensure_future(_awaited(ours.receive)))
+                await asyncio.sleep(0.05)
+                grown = resident_bytes() - before
+                assert not any(task.done() for task in receiving)
+                assert grown < 50 * 400_000, f"{grown:,} bytes for 50 promises of 16 MiB"
+            for outcome in await asyncio.gather(*receiving, return_exceptions=True):
+                assert isinstance(outcome, ClosedConnection)
+
+    run(main())
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_a_first_record_must_come_in_time(run: Run) -> None:
