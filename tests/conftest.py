@@ -96,6 +96,7 @@ def program() -> Callable[[str], str]:
 
 DEBIAN_PACKAGES = {
     "arpspoof": "dsniff",
+    "capinfos": "wireshark-common",
     "cc": "build-essential",
     "ip": "iproute2",
     "nc": "netcat-openbsd",
@@ -106,6 +107,7 @@ DEBIAN_PACKAGES = {
     "ps": "procps",
     "setpriv": "util-linux",
     "ss": "iproute2",
+    "unshare": "util-linux",
 }
 
 
