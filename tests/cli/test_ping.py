@@ -161,3 +161,14 @@ def test_statistics_without_a_reply() -> None:
         "byte 9 came back changed, 2 duplicates, 1 corrupted",
     ]
     assert style == "yellow"
+
+
+def test_rows_that_no_terminal_has_room_for_are_counted_only() -> None:
+    pinging = ping([f"192.0.2.{last}" for last in range(1, 101)])
+    for target in pinging._known:
+        pinging.core.add(target, 0)
+    lines = _lines(pinging, 10)
+    assert len(lines) == len(_lines(pinging)) == 102
+    assert [text.split()[0] for text, _ in lines[:11]] == ["host", *(f"192.0.2.{last}" for last in range(1, 11))]
+    assert {text for text, _ in lines[11:-1]} == {""}
+    assert len(_lines(pinging, 200)) == 102

@@ -116,6 +116,13 @@ def test_loss_and_late_reply() -> None:
     assert (pinging.hosts[0].received, pinging.hosts[0].late, pinging.hosts[0].loss) == (1, 1, 0)
 
 
+def test_losses_come_in_portions() -> None:
+    pinging = core(Plan(requests=1, wait_seconds=1), *(target(1, str(number)) for number in range(10)))
+    for _ in range(10):
+        take(pinging, 0)
+    assert [len(pinging.expire(SECOND, limit=4)) for _ in range(4)] == [4, 4, 2, 0]
+
+
 def test_duplicate() -> None:
     pinging = core(Plan(requests=2))
     request = take(pinging, 0)

@@ -95,7 +95,7 @@ async def _ping(hosts: Sequence[str], options: dict[str, Any], *, as_json: bool)
     one_by_one = as_json or (len(hosts) == 1 and "/" not in hosts[0])
     async with pinging:
         get_running_loop().add_signal_handler(signal.SIGINT, pinging.stop)
-        async with live_table(lambda: _lines(pinging), shown=not one_by_one):
+        async with live_table(lambda: _lines(pinging, VISIBLE_ROWS), shown=not one_by_one):
             async for event in pinging:
                 if as_json:
                     click.echo(json.dumps({"event": type(event).__name__.lower(), **event._asdict()}))
@@ -142,18 +142,19 @@ def _statistics(host: HostStatistics, seconds: float) -> str:
     return "\n".join(lines)
 
 
-def _lines(pinging: Pinging) -> list[Line]:
-    """The table, and what came of it all."""
+def _lines(pinging: Pinging, at_most: int | None = None) -> list[Line]:
+    """The table, and what came of it all. Rows beyond `at_most` are there, but empty."""
     from .columns import columns
 
     shown = [host for host in pinging.hosts if not host.swept or host.received or host.remark not in ("", "no reply")]
     header = ("host", "sent", "received", "lost", "last", "min", "avg", "max", "mdev", "")
-    table = columns(header, [_row(host) for host in shown], left=(0, 9)) if shown else []
-    styles = ["bold", *(_style(host) for host in shown)]
+    table = columns(header, [_row(host) for host in shown[:at_most]], left=(0, 9)) if shown else []
+    styles = ["bold", *(_style(host) for host in shown[:at_most])]
+    hidden = [("", "")] * max(0, len(shown) - at_most if at_most else 0)
     answered = sum(1 for host in pinging.hosts if host.received)
     silent = len(pinging.hosts) - answered
     total = f"{plural(len(pinging.hosts), 'host')}: {answered:,} answered, {silent:,} did not, in "
-    return [*zip(table, styles, strict=False), (total + duration(pinging.seconds), "")]
+    return [*zip(table, styles, strict=False), *hidden, (total + duration(pinging.seconds), "")]
 
 
 def _row(host: HostStatistics) -> list[str]:
@@ -196,6 +197,9 @@ def _summary(pinging: Pinging) -> dict[str, Any]:
         "ignored": pinging.core.ignored,
         "hosts": [host.summary() for host in pinging.hosts],
     }
+
+
+VISIBLE_ROWS = 200  # no terminal has more
 
 
 def _status(hosts: Sequence[HostStatistics]) -> int:

@@ -318,11 +318,11 @@ class RoundTrips:
         self._targets.append(Target(host, 0, ("",)))
         return Unsent(host, "", 0, reason)
 
-    def expire(self, now_ns: int) -> list[Lost]:
-        """The requests whose time is over."""
+    def expire(self, now_ns: int, limit: int = 256) -> list[Lost]:
+        """Requests whose time is over, at most `limit`."""
         lost: list[Lost] = []
         self._retire_settled()
-        while self._waiting and self._waiting[0].sent_ns + self._wait_ns <= now_ns:
+        while len(lost) < limit and self._waiting and self._waiting[0].sent_ns + self._wait_ns <= now_ns:
             sent = self._retire()
             sent.expired = True
             self._open -= 1
