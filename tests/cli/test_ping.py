@@ -148,6 +148,7 @@ def test_statistics_without_a_reply() -> None:
     swept, _, named = pinging.hosts
     named.transmitted, named.errors, named.remark = 1, 1, "host unreachable"
     assert _statistics(named, 1) == "192.0.2.9: 1 sent, 0 received, 100 % lost, 1 error in 1.00 s"
+    swept.remark = "host unreachable"  # as a router, or this machine itself, says of an address not in use
     lines = _lines(pinging)
     assert [text.split()[0] for text, _ in lines] == ["host", "192.0.2.9", "3"]
     assert lines[1][1] == "red"

@@ -146,7 +146,8 @@ def _lines(pinging: Pinging, at_most: int | None = None) -> list[Line]:
     """The table, and what came of it all. Rows beyond `at_most` are there, but empty."""
     from .columns import columns
 
-    shown = [host for host in pinging.hosts if not host.swept or host.received or host.remark not in ("", "no reply")]
+    # Of a swept network nobody wants a row for each address that is not in use, whatever says so.
+    shown = [host for host in pinging.hosts if not host.swept or host.received]
     header = ("host", "sent", "received", "lost", "last", "min", "avg", "max", "mdev", "")
     table = columns(header, [_row(host) for host in shown[:at_most]], left=(0, 9)) if shown else []
     styles = ["bold", *(_style(host) for host in shown[:at_most])]
