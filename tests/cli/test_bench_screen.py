@@ -83,4 +83,4 @@ def test_the_curve_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(file=io.StringIO(), width=80)
     console.print(curves.drawn())
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert [line.rstrip() for line in lines] == ["8.00 Mbit/s █", "       up 0 ██"]
+    assert [line.rstrip() for line in lines] == ["up 8.00 Mbit/s █", "             0 ██"]

@@ -158,7 +158,7 @@ class Curves:
         for name, rates in shown.items():
             most = max(rates)
             lines = plot(rates, PLOT_COLUMNS, PLOT_ROWS, most)
-            labels = [f"{bit_rate(most)}", *[""] * (PLOT_ROWS - 2), f"{name} 0"]
+            labels = [f"{name} {bit_rate(most)}", *[""] * (PLOT_ROWS - 2), "0"]
             for label, line in zip(labels, lines, strict=True):
                 table.add_row(Text(label, "dim", justify="right"), Text(line, COLOURS[name]))
         return table

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...connection import Stream
 from ...errors import BrokenConnection, ClosedConnection, EndOfStream, PeerViolation, raisable
-from ...limits import Limits
 from ...verbs import bind, serve
+from . import carriers
 from .asking import words_of
 from .carriers import shape_of, widen
 from .flows import receive_chunks, receive_messages, send_chunks, send_messages
@@ -197,4 +197,6 @@ async def _echo(connection: Any) -> None:
 
 MOST_TESTS = 8
 # A test has a connection for each flow in each direction, one for its requests and one for its probes.
-LIMITS = Limits(source_connections=256, source_unproven=64, source_burst=512, source_rate_per_second=200)
+LIMITS = carriers.LIMITS.replace(
+    source_connections=256, source_unproven=64, source_burst=512, source_rate_per_second=200
+)
