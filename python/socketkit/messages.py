@@ -118,6 +118,8 @@ class MessageSocket(_core.MessageSocket):
 
     def _addressed(self, to: Endpoint | str | None) -> bytes:
         """The kernel address of an endpoint; called by the engine for those that it did not make."""
+        if to is None:
+            raise ValueError("the sender has no name, so it cannot be answered: it must bind one before it sends")
         from .types.datagram import addressed
 
         if to is None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from socketkit import Datagrams, bind
+from socketkit import Datagram, Datagrams, Endpoint, SocketError, bind
 from socketkit.testing import check_datagrams, check_rule, datagram_pair, datagram_rules
-from socketkit.testing.claims import RuleOf, until
+from socketkit.testing.claims import RuleOf, started, turns, until
 from tests.conformance.message_transports import DATAGRAMS, make_datagrams
 from tests.conftest import Run
 
@@ -114,6 +114,34 @@ def test_a_unix_peer_without_a_name_has_none(run: Run, tmp_path: Path, no_leaks:
                     await server.answer(datagram, b"to nobody")
 
     run(main())
+
+
+def test_a_peer_that_has_gone_costs_the_others_nothing(run: Run, tmp_path: Path, no_leaks: None) -> None:
+    """Of a list that had to wait for room; who sends next is told."""
+
+    async def main() -> None:
+        async with bind(f"dgram+unix://{tmp_path}/ours") as ours, bind(f"dgram+unix://{tmp_path}/other") as other:
+            goes = await bind(f"dgram+unix://{tmp_path}/goes")
+            filling = await started(fill_queue(ours, goes.local))
+            await turns(5)
+            filling.cancel()
+            to_both = [Datagram(b"lost", goes.local), Datagram(b"1", other.local), Datagram(b"2", other.local)]
+            await ours.send_many(to_both)
+            await goes.aclose()
+            async with asyncio.timeout(5):
+                assert [(await other.receive()).data for _ in range(2)] == [b"1", b"2"]
+            with pytest.raises(SocketError) as told:
+                await ours.send(b"not sent", other.local)
+            assert told.value.endpoint == goes.local
+            await ours.send(b"sent", other.local)
+            assert (await other.receive()).data == b"sent"
+
+    run(main())
+
+
+async def fill_queue(ours: Datagrams, where: Endpoint) -> None:
+    for _ in range(1000):
+        await ours.send(b"unread", where)
 
 
 def test_a_name_is_no_receiver(run: Run, no_leaks: None) -> None:

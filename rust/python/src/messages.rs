@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use rustix::event::PollFlags;
 use socketkit_engine::guard::Guard;
 use socketkit_engine::reactor::{Interest, Readiness, Token};
-use socketkit_system::messages::{self, Local};
+use socketkit_system::messages::{self, Local, Name};
 
 use crate::action::{Action, Attempt, Wait};
 use crate::blocking::Watch;
@@ -81,7 +81,8 @@ struct State {
     outbox: VecDeque<Queued>,
     /// What others on the way have told of messages to peers that were called.
     faults: VecDeque<Failure>,
-    send_failure: Option<rustix::io::Errno>,
+    /// Why something that was taken did not get out, and to whom it was; told to who sends next.
+    send_failure: Option<(rustix::io::Errno, Option<Name>)>,
     reader: Option<OperationRef>,
     writers: VecDeque<OperationRef>,
     flushers: Vec<OperationRef>,
@@ -576,9 +577,9 @@ impl MessagesShared {
     /// After a send that blocked: whether what it took got out.
     pub fn fate(&self, subject: &Bound<'_, MessageSocket>) -> PyResult<()> {
         let failure = {
-            let state = self.state();
+            let mut state = self.state();
             match &state.socket {
-                Some(_) => state.send_failure.map(Failure::Os),
+                Some(_) => state.send_failure.take().map(sending::lost),
                 None => (!state.outbox.is_empty()).then_some(Failure::Closed),
             }
         };

@@ -61,7 +61,7 @@ impl MessagesShared {
             if state.socket.is_none() {
                 return true;
             }
-            state.closing && (state.outbox.is_empty() || state.send_failure.is_some())
+            state.closing && state.outbox.is_empty()
         };
         if done {
             drop(self.close_now(py));

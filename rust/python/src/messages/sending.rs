@@ -140,6 +140,12 @@ impl MessagesShared {
             }
             return Ok(Attempt::Wait(Wait::NextTurn));
         }
+        if let Some(failure) = state.send_failure.take() {
+            state.writers.retain(|writer| !writer.is(me));
+            drop(guard);
+            self.let_next_writer(py);
+            return Err(lost(failure));
+        }
         let withheld = self.kind.is_forgeable() && !self.connected && self.withhold(py, state, load);
         let count = load.messages().len();
         let (sent, outcome) = self.hand_over(py, &socket, state, load.messages());
@@ -229,19 +235,25 @@ impl MessagesShared {
         }
         let Some(socket) = state.socket.clone() else { return Vec::new() };
         let mut queued: Vec<Queued> = state.outbox.drain(..).collect();
-        let (sent, outcome) = self.hand_over(py, &socket, state, &queued);
-        let rest = queued.split_off(sent);
-        match outcome {
-            Ok(()) => {
-                state.writable = rest.is_empty();
-                state.outbox.extend(rest);
-            }
-            Err(number) => {
-                // Their sender has been told that they are taken; who sends next is told that they are lost.
-                state.send_failure = Some(number);
-                queued.extend(rest);
+        let (mut gone, mut patience) = (0, RETRIES);
+        while gone < queued.len() {
+            let (sent, outcome) = self.hand_over(py, &socket, state, &queued[gone..]);
+            gone += sent;
+            let Err(number) = outcome else { break };
+            // Their sender has been told that they are taken; who sends next is told that they are lost.
+            let to = queued[gone].to.as_deref().copied();
+            state.send_failure.get_or_insert((number, to));
+            if self.kind.ends() {
+                gone = queued.len();
+            } else if self.connected && is_passing(number) && patience > 0 {
+                patience -= 1; // It was about an earlier message.
+            } else {
+                gone += 1; // It is about this one: the others may get there.
             }
         }
+        let rest = queued.split_off(gone);
+        state.writable = rest.is_empty();
+        state.outbox.extend(rest);
         queued
     }
 
@@ -384,6 +396,17 @@ impl MessagesShared {
         if let Some(next) = next.filter(|next| next.notify(py)) {
             self.resume_later(py, next);
         }
+    }
+}
+
+/// What is told of a message that was taken and then refused by the kernel.
+pub fn lost((number, to): (Errno, Option<Name>)) -> Failure {
+    match to {
+        Some(to) => {
+            Failure::Unreachable { number, to: Some(Box::new(to)), words: "after it had waited for room".to_owned() }
+        }
+        None if is_passing(number) => Failure::Unreachable { number, to: None, words: String::new() },
+        None => Failure::Os(number),
     }
 }
 
