@@ -10,6 +10,8 @@ from ...errors import MessageTooLarge
 from ..claims import claim, numbered, on_a_pair, raises, receive_one, same, started, turns
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ...messages import Messages
 
 
@@ -129,10 +131,11 @@ async def a_message_that_is_too_large_is_refused(ours: Messages, theirs: Message
     """The text has the size allowed; nothing was sent, nor of what stands beside it in send_many()."""
     size = ours.max_message_bytes
     large = bytes(size + 1)
-    for send, what in (
-        (lambda: ours.send(large), "send"),
-        (lambda: ours.send_many([b"beside it", large]), "send_many"),
-    ):
+    sends: dict[str, Callable[[], Awaitable[None]]] = {
+        "send": lambda: ours.send(large),
+        "send_many": lambda: ours.send_many([b"beside it", large]),
+    }
+    for what, send in sends.items():
         try:
             await send()
         except MessageTooLarge as refused:

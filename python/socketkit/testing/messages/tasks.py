@@ -12,6 +12,8 @@ from ...errors import BusyConnection, ClosedConnection
 from ..claims import claim, numbered, on_a_pair, raises, receive_one, same, started, turns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ...messages import Messages
     from ..claims import MakePairOf
 
@@ -65,10 +67,14 @@ async def the_result_is_given_once(ours: Messages, theirs: Messages) -> None:
 
 @on_a_pair
 async def what_is_not_awaited_warns_and_does_nothing(ours: Messages, theirs: Messages) -> None:
-    for forget in (lambda: ours.send(b"forgotten"), lambda: ours.send_many([b"forgotten"])):
+    sends: tuple[Callable[[], object], ...] = (
+        lambda: ours.send(b"forgotten"),
+        lambda: ours.send_many([b"forgotten"]),
+    )
+    for send in sends:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            forget()
+            send()
             gc.collect()
         same([warning.category for warning in caught], [RuntimeWarning], "warnings of a send that was not awaited")
         claim("never awaited" in str(caught[0].message), f"the warning says: {caught[0].message}")
