@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
@@ -187,5 +188,35 @@ def test_broadcast_must_be_written(run: Run, network: MakeNetwork) -> None:
             answer = await next_of(loud)
             assert answer.peer is not None
             assert (answer.data, answer.peer.host) == (b"heard", hosts["listener"].ip4)
+
+    run(main())
+
+
+def test_socat_is_in_a_group_with_us(run: Run, network: MakeNetwork, program: Callable[[str], str]) -> None:
+    """It hears what we send to the group, and we what it sends there."""
+    hosts = network("ours", "theirs")
+
+    async def main() -> None:
+        async with (
+            await bound(hosts["ours"], "0.0.0.0") as member,
+            await bound(hosts["ours"], hosts["ours"].ip4, 0, "interface=eth0", "loop=no") as talker,
+        ):
+            port = member.local.port
+            with hosts["ours"].entered():
+                member.join(GROUPS["4"], interface="eth0")
+            words = f"UDP4-DATAGRAM:{GROUPS['4']}:{port},bind=:{port},ip-add-membership={GROUPS['4']}:eth0"
+            words += ",ip-multicast-if=" + hosts["theirs"].ip4 + ",ip-multicast-loop=0"
+            socat = hosts["theirs"].start(
+                program("socat"), "STDIO", words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            )
+            assert socat.stdin is not None
+            assert socat.stdout is not None
+            socat.stdin.write(b"from socat")  # it has joined before it reads
+            datagram = await next_of(member)
+            assert datagram.data == b"from socat"
+            assert datagram.peer is not None
+            assert (datagram.peer.host, datagram.peer.port) == (hosts["theirs"].ip4, port)
+            await talker.send(b"from us", at(GROUPS["4"], port))
+            assert await asyncio.to_thread(socat.stdout.read, 7) == b"from us"
 
     run(main())
