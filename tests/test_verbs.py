@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 import socketkit
-from socketkit import ClosedConnection, ConnectError, Endpoint, EndpointError, Unsupported, bind, connect, listen, serve
+from socketkit import (
+    ClosedConnection,
+    ConnectError,
+    Endpoint,
+    EndpointError,
+    Messages,
+    Unsupported,
+    bind,
+    connect,
+    listen,
+    serve,
+)
 from tests.conftest import Run
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -67,11 +79,8 @@ def test_a_mistake_in_the_address_is_told_before_anything_is_awaited() -> None:
 @pytest.mark.parametrize(
     ("address", "missing"),
     [
-        ("seqpacket+tls://example.test:443", "records over streams"),
         ("quic://example.test:443", "QUIC"),
-        ("udp://127.0.0.1:53", "datagrams"),
-        ("seqpacket+unix:///tmp/x", "this kind of Unix socket"),
-        ("vsock://2:80", "vsock"),
+        ("bt-rfcomm://00-11-22-33-44-55:1", "Bluetooth"),
     ],
 )
 def test_what_is_not_there_yet_says_what_is_missing(run: Run, address: str, missing: str) -> None:
@@ -85,9 +94,30 @@ def test_what_is_not_there_yet_says_what_is_missing(run: Run, address: str, miss
     run(main())
 
 
-def test_bind_is_reserved() -> None:
-    with pytest.raises(Unsupported, match="bind"):
-        bind("udp://:0")
+@pytest.mark.parametrize(
+    ("address", "verb", "remedy"),
+    [
+        ("udp://127.0.0.1:53", connect, 'connect("udp://127.0.0.1:53", Messages) or bind("udp://127.0.0.1:53")'),
+        ("seqpacket+unix:///tmp/x", listen, 'connect("seqpacket+unix:///tmp/x", Messages)'),
+        ("tcp://127.0.0.1:80", bind, 'connect("tcp://127.0.0.1:80") or listen("tcp://127.0.0.1:80")'),
+        ("udp://127.0.0.1:53", lambda address: listen(address, Messages), 'bind("udp://127.0.0.1:53")'),
+    ],
+)
+def test_the_wrong_shape_says_what_to_write(run: Run, address: str, verb: Any, remedy: str) -> None:
+    async def main() -> None:
+        with pytest.raises(Unsupported) as raised:
+            await verb(address)
+        assert remedy in str(raised.value)
+
+    run(main())
+
+
+def test_a_shape_is_one_of_two(run: Run) -> None:
+    async def main() -> None:
+        with pytest.raises(TypeError, match="Stream or Messages, not int"):
+            await connect("tcp://127.0.0.1:1", int)  # type: ignore[call-overload]
+
+    run(main())
 
 
 def test_a_port_is_needed_to_connect(run: Run) -> None:

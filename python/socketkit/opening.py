@@ -208,10 +208,10 @@ async def open_listener(
             fd, taken = inherited.open_listener(endpoint, limits)
             return make_listener(kind, stream_kind, taken, driver, limits, fds=[fd])
         case "vsock":
-            from .types import seqpacket
+            from .types import vsock
 
-            opened = await seqpacket.open_listener(endpoint, driver, limits)
-            return make_listener(kind, stream_kind, opened.where, driver, limits, fds=[opened.sock.detach()])
+            fd, taken = vsock.open_listener(endpoint, limits)
+            return make_listener(kind, stream_kind, taken, driver, limits, fds=[fd])
         case "mem":
             from .types import memory
 
@@ -246,9 +246,9 @@ def connector(
 
             return partial(records.connect, trust=trust, identity=identity, first_use=first_use)
         case "vsock":
-            from .types import seqpacket
+            from .types import vsock
 
-            return seqpacket.connect
+            return vsock.connect
         case "tls" | "tls+unix":
             from functools import partial
 
