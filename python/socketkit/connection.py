@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from .drivers import Driver
     from .identity import Identity
-    from .messages import MessageSocket
     from .trust import Trust
 
 _Connection = TypeVar("_Connection", bound="Connection")
@@ -276,10 +275,10 @@ def adopt(
     return stream
 
 
-def look(connection: Connection | MessageSocket, call: str) -> Endpoint | None:
+def look(connection: Any, call: str) -> Endpoint | None:
     """What the kernel says of a connection's end (`getsockname`, `getpeername`), as an endpoint of its scheme."""
     if connection._endpoint.carrier == "mem":
-        return connection._endpoint
+        return connection._endpoint  # type: ignore[no-any-return]
     try:
         with Borrowed(connection.fileno()) as sock:
             return Endpoint.from_sockaddr(connection._endpoint.scheme, getattr(sock, call)())
@@ -287,7 +286,7 @@ def look(connection: Connection | MessageSocket, call: str) -> Endpoint | None:
         return None
 
 
-def credentials_of(connection: Connection | MessageSocket) -> Credentials | None:
+def credentials_of(connection: Any) -> Credentials | None:
     """Who opened the other end of a Unix socket; None for others."""
     if connection._endpoint.carrier not in ("unix", "mem"):
         return None

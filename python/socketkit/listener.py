@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from .drivers import Driver
     from .endpoint import Endpoint
     from .limits import Limits
-    from .messages import MessageSocket
 
 _Listening = TypeVar("_Listening", bound="Listening")
 _Accepted = TypeVar("_Accepted")
@@ -46,7 +45,7 @@ class Listening(_core.Listener):
     _guarded: bool
     _bounds: _core.Bounds
     _limits: Limits
-    _kind: type[Connection | MessageSocket]
+    _kind: type[Any]
     _remove: Callable[[], None]
     _logged_at: float
     _told: dict[str, Any]
@@ -160,7 +159,7 @@ class Listener(Listening, Generic[_Accepted]):
 
 def make_listener(
     kind: type[_Listening],
-    stream_kind: type[Connection | MessageSocket],
+    stream_kind: type[Any],
     endpoint: Endpoint,
     driver: Driver,
     limits: Limits,
@@ -170,6 +169,7 @@ def make_listener(
     tls: _core.ServerTls | None = None,
     remove: Callable[[], None] = lambda: None,
     unix: bool | None = None,
+    make: Callable[[Any, _core.Arrival], object] | None = None,
 ) -> _Listening:
     """A listener on listening descriptors, which it owns from here on, or on a port in memory."""
     import logging  # noqa: F401  # for `_exhausted`: out of descriptors, no module can be loaded
@@ -177,8 +177,7 @@ def make_listener(
     bounds = limits.bounds(limits.most_connections())
     if unix is None:
         unix = endpoint.carrier in ("unix", "mem", "vsock")
-    make = _accepted_messages if issubclass(stream_kind, _core.MessageSocket) else _accepted
-    listener = kind(fds or [], port, driver.reactor, bounds, unix, tls, make)
+    listener = kind(fds or [], port, driver.reactor, bounds, unix, tls, make or _accepted)
     listener._endpoint = endpoint
     listener._reactor = driver.reactor
     listener._guarded = endpoint.carrier != "mem"
@@ -206,12 +205,6 @@ def _accepted(listener: Listening, arrival: _core.Arrival) -> Connection:
     stream._endpoint = listener._endpoint
     stream._local = stream._peer = stream._called = stream._sockaddr = None
     return stream
-
-
-def _accepted_messages(listener: Listening, arrival: _core.Arrival) -> MessageSocket:
-    from .messages import accepted_messages
-
-    return accepted_messages(listener, arrival)
 
 
 LOG_SECONDS = 10.0

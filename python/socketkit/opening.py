@@ -10,7 +10,7 @@ from .drivers import TimeLimit
 from .endpoint import Endpoint
 from .errors import ConnectError, Unsupported, raisable
 from .listener import LOG_SECONDS, make_listener
-from .messages import Messages, adopt_messages
+from .messages import Messages, accepted_messages, adopt_messages
 from .schemes import SCHEMES
 
 if TYPE_CHECKING:
@@ -135,17 +135,20 @@ async def open_message_listener(
                 fds=[sock.detach() for sock in (opened.sock, *opened.held)],
                 remove=opened.remove,
                 unix=endpoint.carrier == "unix",
+                make=accepted_messages,
             )
         case "mem":
             from .types import memory
 
             port, taken, remove = memory.open_port(endpoint, limits, records=True)
-            return make_listener(kind, faces.messages, taken, driver, limits, port=port, remove=remove)
+            return make_listener(
+                kind, faces.messages, taken, driver, limits, port=port, remove=remove, make=accepted_messages
+            )
         case "fd":
             from .types import inherited
 
             fd, taken = inherited.open_record_listener(endpoint)
-            return make_listener(kind, faces.messages, taken, driver, limits, fds=[fd])
+            return make_listener(kind, faces.messages, taken, driver, limits, fds=[fd], make=accepted_messages)
         case _:
             raise _nobody_calls(endpoint)
 
