@@ -101,7 +101,7 @@ def row(samples: Samples, name: str, floor: float | None) -> list[str]:
 
 
 def main() -> None:
-    parser = arguments(__doc__, seconds=0.5, count=3)
+    parser = arguments(__doc__, seconds=0.25, count=2)
     parser.add_argument("--tables", default="tls,tcp", metavar="NAME,..", help="(default %(default)s)")
     parser.add_argument("--sizes", type=integers, default=[100, 16_384], metavar="BYTES,..", help="(default 100,16384)")
     parser.add_argument("--connections", type=integers, default=[1, 64], metavar="N,..", help="echoes (default 1,64)")

@@ -30,12 +30,12 @@ BATCH = max(1, min(64, 262_144 // max(1, SIZE)))
 
 
 class Window:
-    """The measured time. It begins after the warm-up, with the first count that comes then."""
+    """The measured time. Made when all connections are open; it begins after the warm-up, with the first count then."""
 
     def __init__(self) -> None:
         self._opens = time.monotonic() + WARMUP_SECONDS
         self._closes = self._opens + SECONDS
-        self._begun: tuple[float, int, float, int, int] | None = None
+        self._begun: tuple[float, int, float, int, int, float] | None = None
         self.counted = 0
 
     def count(self, records: int) -> bool:
@@ -49,11 +49,12 @@ class Window:
         return now < self._closes
 
     def begin(self) -> None:
-        self._begun = time.monotonic(), _cpu_ns(), time.process_time(), _waited_ns(SERVER), _waited_ns(os.getpid())
+        waited = _waited_ns(SERVER), _waited_ns(os.getpid())
+        self._begun = time.monotonic(), _cpu_ns(), time.process_time(), *waited, _stolen_seconds()
 
     def report(self) -> None:
         assert self._begun is not None, "no answer came in time"
-        begun, cpu, own, server_waited, waited = self._begun
+        begun, cpu, own, server_waited, waited, stolen = self._begun
         elapsed, count = time.monotonic() - begun, max(1, self.counted)
         print(
             json.dumps(
@@ -65,6 +66,7 @@ class Window:
                     "load_us_per_message": (time.process_time() - own) * 1e6 / count,
                     "server_waited": (_waited_ns(SERVER) - server_waited) / 1e9 / elapsed,
                     "load_waited": (_waited_ns(os.getpid()) - waited) / 1e9 / elapsed,
+                    "stolen": (_stolen_seconds() - stolen) / elapsed,
                 }
             )
         )
@@ -81,3 +83,11 @@ def _waited_ns(process: int) -> int:
         with suppress(OSError):
             waited += int(file.read_text().split()[1])
     return waited
+
+
+def _stolen_seconds() -> float:
+    """What a hypervisor has kept of the cores of both: the eighth figure in the lines of /proc/stat (man 5 proc)."""
+    cores = {f"cpu{core}" for process in (SERVER, 0) for core in os.sched_getaffinity(process)}
+    lines = (line.split() for line in Path("/proc/stat").read_text().splitlines())
+    ticks = sum(int(words[8]) for words in lines if words[0] in cores)
+    return ticks / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""Messages with pyzmq, which has no TLS: ROUTER and DEALER for echoes, PULL and PUSH for one way.
+"""Messages with pyzmq, ROUTER and DEALER, in plain text.
 
 As it is fastest: blocking, with its I/O in a thread of its own that puts many messages into one system call. With
 `--asyncio` its coroutines.
@@ -45,9 +45,12 @@ def serve() -> None:
 
 
 def load() -> None:
-    window = Window()
     context = zmq.Context()
     socks = [called(context, zmq.DEALER) for _ in range(CONNECTIONS)]
+    for sock in socks:
+        sock.send(END)
+        sock.recv()
+    window = Window()
     if ONE_WAY:
         pour(socks[0], window)
     else:
@@ -70,8 +73,6 @@ def ask(socks: list[Any], window: Window) -> None:
 
 
 def pour(sock: Any, window: Window) -> None:
-    sock.send(END)
-    sock.recv()
     window.begin()
     while window.count(64):
         for _ in range(64):
@@ -95,9 +96,12 @@ async def serve_awaited() -> None:
 
 
 async def load_awaited() -> None:
-    window = Window()
     context = zmq.asyncio.Context()
     socks = [called(context, zmq.DEALER) for _ in range(CONNECTIONS)]
+    for sock in socks:
+        await sock.send(END)
+        await sock.recv()
+    window = Window()
     await asyncio.gather(*((pour_awaited if ONE_WAY else ask_awaited)(sock, window) for sock in socks))
     window.report()
     context.destroy(linger=0)
@@ -111,8 +115,6 @@ async def ask_awaited(sock: Any, window: Window) -> None:
 
 
 async def pour_awaited(sock: Any, window: Window) -> None:
-    await sock.send(END)
-    await sock.recv()
     window.begin()
     while window.count(64):
         for _ in range(64):

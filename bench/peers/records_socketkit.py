@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 from records_load import BATCH, CONNECTIONS, END, IN_FLIGHT, ONE_WAY, PORT, RECORD, Window
 from startup import announce, run, value_of
@@ -58,45 +58,49 @@ async def serve() -> None:
         await asyncio.Event().wait()
 
 
-async def ask(window: Window) -> None:
-    trust = socketkit.Trust.danger_anyone() if PEM else None
-    async with socketkit.connect(f"{SCHEME}://127.0.0.1:{PORT}", socketkit.Messages, trust=trust) as messages:
+async def ask(messages: socketkit.Messages, window: Window) -> None:
+    if SINGLE:
+        for _ in range(IN_FLIGHT):
+            await messages.send(RECORD)
+        async for record in messages:
+            if not window.count(1):
+                return
+            await messages.send(record)
+    records = [RECORD] * IN_FLIGHT
+    while True:
+        await messages.send_many(records)
+        records = await messages.receive_many(IN_FLIGHT)
+        if not window.count(len(records)):
+            return
+
+
+async def pour(messages: socketkit.Messages, window: Window) -> None:
+    batch = [RECORD] * BATCH
+    window.begin()
+    while window.count(BATCH):
         if SINGLE:
-            for _ in range(IN_FLIGHT):
-                await messages.send(RECORD)
-            async for record in messages:
-                if not window.count(1):
-                    return
+            for record in batch:
                 await messages.send(record)
-        records = [RECORD] * IN_FLIGHT
-        while True:
-            await messages.send_many(records)
-            records = await messages.receive_many(IN_FLIGHT)
-            if not window.count(len(records)):
-                break
-
-
-async def pour(window: Window) -> None:
-    trust = socketkit.Trust.danger_anyone() if PEM else None
-    async with socketkit.connect(f"{SCHEME}://127.0.0.1:{PORT}", socketkit.Messages, trust=trust) as messages:
-        batch = [RECORD] * BATCH
-        await messages.send(END)
-        await messages.receive()
-        window.begin()
-        while window.count(BATCH):
-            if SINGLE:
-                for record in batch:
-                    await messages.send(record)
-            else:
-                await messages.send_many(batch)
-        await messages.send(END)
-        window.counted = int(await messages.receive())
+        else:
+            await messages.send_many(batch)
+    await messages.send(END)
+    window.counted = int(await messages.receive())
 
 
 async def load() -> None:
-    window = Window()
-    await asyncio.gather(*((pour if ONE_WAY else ask)(window) for _ in range(CONNECTIONS)))
-    window.report()
+    trust = socketkit.Trust.danger_anyone() if PEM else None
+    async with AsyncExitStack() as stack:
+        opened = []
+        for _ in range(CONNECTIONS):
+            messages = await stack.enter_async_context(
+                socketkit.connect(f"{SCHEME}://127.0.0.1:{PORT}", socketkit.Messages, trust=trust)
+            )
+            await messages.send(END)
+            await messages.receive()
+            opened.append(messages)
+        window = Window()
+        await asyncio.gather(*((pour if ONE_WAY else ask)(messages, window) for messages in opened))
+        window.report()
 
 
 run(load() if PORT else serve())

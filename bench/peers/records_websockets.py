@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from records_load import BATCH, CONNECTIONS, END, IN_FLIGHT, ONE_WAY, PORT, RECORD, Window
 from startup import BACKLOG, announce, run, tls_context, value_of
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_websockets
 from websockets.exceptions import ConnectionClosed
@@ -46,35 +46,35 @@ def opening() -> connect:
     return connect(address, host="127.0.0.1", compression=None, ping_interval=None, proxy=None, ssl=context)
 
 
-async def ask(window: Window) -> None:
-    async with opening() as connection:
-        for _ in range(IN_FLIGHT):
+async def ask(connection: ClientConnection, window: Window) -> None:
+    for _ in range(IN_FLIGHT):
+        await connection.send(RECORD)
+    async for record in connection:
+        if not window.count(1):
+            return
+        await connection.send(record)
+
+
+async def pour(connection: ClientConnection, window: Window) -> None:
+    window.begin()
+    while window.count(BATCH):
+        for _ in range(BATCH):
             await connection.send(RECORD)
-        async for record in connection:
-            if not window.count(1):
-                break
-            await connection.send(record)
-
-
-async def pour(window: Window) -> None:
-    async with opening() as connection:
-        await connection.send(END)
-        await connection.recv()
-        window.begin()
-        while window.count(BATCH):
-            for _ in range(BATCH):
-                await connection.send(RECORD)
-        await connection.send(END)
-        window.counted = int(await connection.recv())
+    await connection.send(END)
+    window.counted = int(await connection.recv())
 
 
 async def load() -> None:
-    window = Window()
-    try:
-        await asyncio.gather(*((pour if ONE_WAY else ask)(window) for _ in range(CONNECTIONS)))
-    except ConnectionClosed as closed:
-        raise SystemExit(f"the server closed: {closed}") from closed
-    window.report()
+    async with AsyncExitStack() as stack:
+        opened = []
+        for _ in range(CONNECTIONS):
+            connection = await stack.enter_async_context(opening())
+            await connection.send(END)
+            await connection.recv()
+            opened.append(connection)
+        window = Window()
+        await asyncio.gather(*((pour if ONE_WAY else ask)(connection, window) for connection in opened))
+        window.report()
 
 
 run(load() if PORT else serve())
