@@ -102,6 +102,7 @@ PROGRAMS = {
     "echo_epoll": ("echo_epoll.c",),
     "echo_tls": ("echo_tls.c", "-lssl", "-lcrypto"),
     "echo_udp": ("echo_udp.c",),
+    "flood": ("flood.c",),
     "load": ("load.c",),
     "load_tls": ("load.c", "-DTLS", "-lssl", "-lcrypto"),
     "load_udp": ("load_udp.c",),

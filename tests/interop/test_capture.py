@@ -81,7 +81,7 @@ def both(wire: Wire, tcpdump: str, folder: Path, interface: str, *expression: st
     """The file of each for the same traffic."""
     ours, theirs = folder / "ours.pcapng", folder / "theirs.pcap"
     words = [sys.executable, "-m", "socketkit", "capture", interface, "-w", str(ours), *expression]
-    beside = [tcpdump, "-p", "-U", "--immediate-mode", "--nano", "-i", interface, "-w", "-", *expression]
+    beside = [tcpdump, "-p", "-U", "--immediate-mode", "-B", "32768", "--nano", "-i", interface, "-w", "-", *expression]
     captures = [Capturing(wire.receiver, *words), Capturing(wire.receiver, *beside, out=theirs)]
     wire.talk()
     for capturing in captures:
