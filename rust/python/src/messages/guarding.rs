@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pyo3::prelude::*;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use socketkit_engine::admission::{Offence, Place};
 use socketkit_engine::guard::{Cut, Facts};
 
@@ -42,7 +43,12 @@ impl MessagesShared {
     /// Whether its peer has sent something, received or not.
     pub fn has_arrived(&self) -> bool {
         let state = self.state();
-        !state.unproven || state.readable || !state.inbox.is_empty()
+        if !state.unproven || !state.inbox.is_empty() {
+            return true;
+        }
+        let Some(socket) = &state.socket else { return false };
+        let mut polled = [PollFd::new(socket, PollFlags::IN)];
+        rustix::event::poll(&mut polled, Some(&Timespec::default())).is_ok_and(|count| count > 0)
     }
 
     fn end_by(&self, py: Python<'_>, ending: Ending) {

@@ -23,8 +23,10 @@ pub struct Peers {
 struct Entry {
     name: Arc<Name>,
     endpoint: Option<Py<PyAny>>,
-    /// This side has sent before anything came, or the application says that the peer is who it seems.
+    /// This side has sent before anything came.
     called: bool,
+    /// The application says that the peer is who it seems.
+    validated: bool,
     received_bytes: u64,
     answered_bytes: u64,
     /// Since the hand came by last.
@@ -72,11 +74,13 @@ impl Peers {
     /// Whether `bytes` may go to `name`, and notes it if so.
     pub fn permit(&mut self, name: &Name, bytes: usize, ratio: f64, own_port: Option<u16>) -> Permission {
         let Some(entry) = self.find(name.bytes()) else {
-            self.validate(name); // This side speaks first.
+            if let Some(place) = self.place(name.bytes()) {
+                self.entries[place].called = true;
+            }
             return Permission::Send;
         };
         entry.used = true;
-        if entry.called {
+        if entry.called || entry.validated {
             return Permission::Send;
         }
         let port = name.port();
@@ -92,7 +96,7 @@ impl Peers {
     /// Lifts the bound: the peer has proved that it receives at its address.
     pub fn validate(&mut self, name: &Name) {
         if let Some(place) = self.place(name.bytes()) {
-            self.entries[place].called = true;
+            self.entries[place].validated = true;
         }
     }
 
@@ -114,7 +118,15 @@ impl Peers {
             return Some(self.last);
         }
         let name = Arc::new(Name::new(raw)?);
-        let entry = Entry { name, endpoint: None, called: false, received_bytes: 0, answered_bytes: 0, used: true };
+        let entry = Entry {
+            name,
+            endpoint: None,
+            called: false,
+            validated: false,
+            received_bytes: 0,
+            answered_bytes: 0,
+            used: true,
+        };
         let place = if self.entries.len() < MOST_PEERS {
             self.entries.push(entry);
             self.entries.len() - 1

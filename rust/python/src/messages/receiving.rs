@@ -418,7 +418,7 @@ fn address(name: &Name) -> Option<std::net::IpAddr> {
     let raw = name.bytes();
     match raw.len() {
         16 => <[u8; 4]>::try_from(raw.get(4..8)?).ok().map(std::net::IpAddr::from),
-        28 => <[u8; 16]>::try_from(raw.get(8..24)?).ok().map(std::net::IpAddr::from),
+        28 => <[u8; 16]>::try_from(raw.get(8..24)?).ok().map(|bytes| std::net::Ipv6Addr::from(bytes).to_canonical()),
         _ => None,
     }
 }
