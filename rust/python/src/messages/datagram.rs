@@ -103,6 +103,14 @@ impl Datagram {
         }
     }
 
+    /// The object, which the garbage collector need not look at: nothing that it holds can lead back to it.
+    pub fn into_object(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let object = Py::new(py, self)?.into_any();
+        // SAFETY: an object of a type that the collector knows (all are that pyo3 makes), alive, the interpreter attached.
+        unsafe { pyo3::ffi::PyObject_GC_UnTrack(object.as_ptr().cast()) };
+        Ok(object)
+    }
+
     /// The same with only the first bytes of its data.
     pub fn cut(&self, py: Python<'_>, max_bytes: usize) -> Self {
         Self {

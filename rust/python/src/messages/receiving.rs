@@ -1,6 +1,7 @@
 //! Receiving: from the inbox, which is filled by one system call whenever it is empty and somebody asks.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 
@@ -70,7 +71,6 @@ impl MessagesShared {
             return Err(Failure::Busy);
         }
         let Some(socket) = state.socket.as_ref().filter(|_| !state.closing) else { return Err(Failure::Closed) };
-        let turn = self.turn(py);
         if state.inbox.is_empty() {
             let done = if let Some(fault) = state.faults.pop_front() {
                 fault
@@ -82,7 +82,7 @@ impl MessagesShared {
                 }
             } else if !state.readable && !state.to_the_end {
                 return self.wait_for_news(py, state, me).map(Err);
-            } else if !state.budget.allows(turn) {
+            } else if !state.budget.allows(self.turn(py)) {
                 state.reader = Some(me.clone_ref(py));
                 return Ok(Err(Wait::NextTurn));
             } else {
@@ -92,10 +92,6 @@ impl MessagesShared {
             drop(guard);
             drop(reader);
             return Err(done);
-        }
-        if !state.budget.allows(turn) {
-            state.reader = Some(me.clone_ref(py));
-            return Ok(Err(Wait::NextTurn));
         }
         let (found, count, bytes) = match (want, state.inbox.pop_front()) {
             (_, None) => return Ok(Err(Wait::NextTurn)),
@@ -112,7 +108,6 @@ impl MessagesShared {
                 (Found::Item(item), 1, bytes)
             }
         };
-        state.budget.spend_message(bytes);
         state.counters.received_messages += count as u64;
         state.counters.received_bytes += bytes as u64;
         let first = std::mem::replace(&mut state.unproven, false);
@@ -193,6 +188,8 @@ impl MessagesShared {
                 }
             }
             let mut state = self.state();
+            // What one system call brings is one attempt, however many ask for it.
+            state.budget.spend(came.iter().map(|item| item.bytes).sum());
             state.ended |= ended;
             if got < count && !state.to_the_end {
                 state.readable = false;
@@ -312,11 +309,12 @@ impl MessagesShared {
             timestamp_ns: marks.timestamp_ns,
             came_to: marks.local,
         };
+        into.reserve(marks.segment_bytes.map_or(1, |size| data.len().div_ceil(usize::from(size).max(1))));
         for part in parts(data, marks.segment_bytes) {
             let bytes = PyBytes::new(py, part).unbind();
             let datagram = Datagram::received(bytes, peer.clone_ref(py), local.clone_ref(py), &notes);
             into.push(Item {
-                message: Py::new(py, datagram).map_err(Failure::Python)?.into_any(),
+                message: datagram.into_object(py).map_err(Failure::Python)?,
                 bytes: part.len(),
                 descriptors: Vec::new(),
                 descriptors_lost: false,
