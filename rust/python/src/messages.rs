@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -48,6 +49,8 @@ pub struct MessageSocket {
 }
 
 pub struct MessagesShared {
+    /// No other socket of this process has it.
+    id: u64,
     reactor: Option<Py<Reactor>>,
     rules: Arc<Rules>,
     kind: Kind,
@@ -154,6 +157,7 @@ impl MessageSocket {
         let own_port = kind.is_udp().then(|| rustix::net::getsockname(&socket).ok()).flatten();
         let own_port = own_port.and_then(|name| std::net::SocketAddr::try_from(name).ok()).map(|name| name.port());
         let shared = Arc::new(MessagesShared {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             most_bytes: kind.most_bytes(socket.as_fd(), rules.message_bytes),
             reactor,
             rules,
@@ -239,7 +243,7 @@ impl MessageSocket {
         let name = sending::address(slf, to)?;
         let queued = messages
             .try_iter()?
-            .map(|data| Queued::new(slf, &data?, Some(Arc::clone(&name)), None))
+            .map(|data| Queued::new(slf, &data?, Some(name.clone()), None))
             .collect::<PyResult<_>>()?;
         Self::operation(slf, MessageVerb::Send(Load::Many(queued)))
     }
@@ -263,7 +267,7 @@ impl MessageSocket {
         datagram: &Bound<'py, Datagram>,
         data: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let to = sending::address(slf, datagram.get().peer.bind(slf.py()))?;
+        let to = sending::sender(slf, datagram)?;
         let queued = Queued::new(slf, data, Some(to), sending::origin(slf, datagram)?)?;
         Self::operation(slf, MessageVerb::Send(Load::one(queued)))
     }
@@ -368,7 +372,7 @@ impl MessageSocket {
     /// `peer` has proved that it receives at its address: it may be answered without a bound.
     fn validate(slf: &Bound<'_, Self>, peer: &Bound<'_, PyAny>) -> PyResult<()> {
         let name = sending::address(slf, peer)?;
-        slf.get().shared.peers().validate(&name);
+        slf.get().shared.peers().validate(&name.name);
         Ok(())
     }
 
@@ -686,4 +690,5 @@ impl MessageVerb {
     }
 }
 
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 const NO_DATAGRAM: &str = "send_many() takes Datagrams, or messages and `to`";

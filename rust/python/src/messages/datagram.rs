@@ -4,6 +4,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use socketkit_system::messages::Local;
 
+use super::peers::Known;
+
 /// A message, who sent it, and what the kernel knew of it.
 ///
 /// `data`, `peer` (an Endpoint; None for a sender without a name), `local` (the address that it came to), `truncated` (there was more of
@@ -24,6 +26,8 @@ pub struct Datagram {
     timestamp_ns: u64,
     /// `local` as the kernel has it, if it said so.
     pub came_to: Option<Local>,
+    /// `peer` as the kernel has it, and the socket that heard it: to another, the same address may be written otherwise.
+    pub came_from: Option<(u64, Known)>,
 }
 
 #[pymethods]
@@ -45,7 +49,7 @@ impl Datagram {
         };
         let local = local.unwrap_or_else(|| py.None());
         let timestamp_ns = timestamp_ns.unwrap_or(0);
-        Ok(Self { data: data.unbind(), peer, local, truncated, ecn, timestamp_ns, came_to: None })
+        Ok(Self { data: data.unbind(), peer, local, truncated, ecn, timestamp_ns, came_to: None, came_from: None })
     }
 
     #[classattr]
@@ -88,6 +92,7 @@ pub struct Notes {
     pub ecn: u8,
     pub timestamp_ns: Option<u64>,
     pub came_to: Option<Local>,
+    pub came_from: Option<(u64, Known)>,
 }
 
 impl Datagram {
@@ -100,6 +105,7 @@ impl Datagram {
             ecn: notes.ecn,
             timestamp_ns: notes.timestamp_ns.unwrap_or(0),
             came_to: notes.came_to,
+            came_from: notes.came_from.clone(),
         }
     }
 
@@ -121,6 +127,7 @@ impl Datagram {
             ecn: self.ecn,
             timestamp_ns: self.timestamp_ns,
             came_to: self.came_to,
+            came_from: self.came_from.clone(),
         }
     }
 }

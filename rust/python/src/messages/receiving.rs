@@ -1,7 +1,6 @@
 //! Receiving: from the inbox, which is filled by one system call whenever it is empty and somebody asks.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use rustix::io::Errno;
 use socketkit_system::messages::{faults, Batch, Fault, Message, Name, Origin};
 
 use super::datagram::Notes;
+use super::peers::Known;
 use super::{Datagram, Kind, MessageSocket, MessagesShared, State};
 use crate::action::{Attempt, Wait};
 use crate::failure::Failure;
@@ -298,7 +298,7 @@ impl MessagesShared {
             }
             return Ok(());
         }
-        let peer = self.endpoint(subject, message.from, data.len()).map_err(Failure::Python)?;
+        let (peer, came_from) = self.endpoint(subject, message.from, data.len()).map_err(Failure::Python)?;
         let local = match &marks.local {
             Some(local) => self.local_endpoint(subject, local).map_err(Failure::Python)?,
             None => self.own_endpoint(subject).map_err(Failure::Python)?,
@@ -308,6 +308,7 @@ impl MessagesShared {
             ecn: marks.ecn,
             timestamp_ns: marks.timestamp_ns,
             came_to: marks.local,
+            came_from: came_from.map(|known| (self.id, known)),
         };
         into.reserve(marks.segment_bytes.map_or(1, |size| data.len().div_ceil(usize::from(size).max(1))));
         for part in parts(data, marks.segment_bytes) {
@@ -324,16 +325,19 @@ impl MessagesShared {
     }
 
     /// The endpoint of who sent `bytes`: made by Python once, then kept.
-    fn endpoint(&self, subject: &Bound<'_, MessageSocket>, raw: &[u8], bytes: usize) -> PyResult<Py<PyAny>> {
+    fn endpoint(
+        &self,
+        subject: &Bound<'_, MessageSocket>,
+        raw: &[u8],
+        bytes: usize,
+    ) -> PyResult<(Py<PyAny>, Option<Known>)> {
         let py = subject.py();
-        if let Some(known) = self.peers().heard(py, raw, bytes) {
-            return Ok(known);
+        if let Some((endpoint, known)) = self.peers().heard(py, raw, bytes) {
+            return Ok((endpoint, Some(known)));
         }
         let made = subject.call_method1(intern!(py, "_named"), (PyBytes::new(py, raw),))?.unbind();
-        if !made.is_none(py) {
-            self.peers().learn(raw, made.clone_ref(py), bytes);
-        }
-        Ok(made)
+        let known = if made.is_none(py) { None } else { self.peers().learn(raw, made.clone_ref(py), bytes) };
+        Ok((made, known))
     }
 
     fn local_endpoint(

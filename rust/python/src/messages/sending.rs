@@ -11,7 +11,7 @@ use pyo3::types::PyBytes;
 use rustix::io::Errno;
 use socketkit_system::messages::{self, Local, Name, Outgoing, MOST_SEGMENTS};
 
-use super::peers::Permission;
+use super::peers::{Known, Permission};
 use super::receiving::is_passing;
 use super::{Datagram, MessageSocket, MessagesShared, State};
 use crate::action::{Attempt, Wait};
@@ -23,7 +23,7 @@ use crate::stream::Data;
 pub struct Queued {
     data: Data,
     /// None: to the peer that the socket is connected to.
-    to: Option<Arc<Name>>,
+    to: Option<Known>,
     from: Option<Local>,
 }
 
@@ -54,7 +54,7 @@ impl Queued {
     pub fn new(
         socket: &Bound<'_, MessageSocket>,
         data: &Bound<'_, PyAny>,
-        to: Option<Arc<Name>>,
+        to: Option<Known>,
         from: Option<Local>,
     ) -> PyResult<Self> {
         let queued = Self { data: Data::new(data)?, to, from };
@@ -63,7 +63,7 @@ impl Queued {
 
     pub fn of(socket: &Bound<'_, MessageSocket>, datagram: &Bound<'_, Datagram>) -> PyResult<Self> {
         let py = socket.py();
-        let to = address(socket, datagram.get().peer.bind(py))?;
+        let to = sender(socket, datagram)?;
         let data = Data::Python(datagram.get().data.clone_ref(py));
         let queued = Self { data, to: Some(to), from: origin(socket, datagram)? };
         queued.fits(socket)
@@ -79,13 +79,21 @@ impl Queued {
 }
 
 /// `to` as the kernel has it: an endpoint that came with a datagram, or what Python makes of it.
-pub fn address(socket: &Bound<'_, MessageSocket>, to: &Bound<'_, PyAny>) -> PyResult<Arc<Name>> {
+pub fn address(socket: &Bound<'_, MessageSocket>, to: &Bound<'_, PyAny>) -> PyResult<Known> {
     if let Some(name) = socket.get().shared.peers().name_of(to) {
         return Ok(name);
     }
     let raw = socket.call_method1(intern!(socket.py(), "_addressed"), (to,))?;
     let name = Name::new(raw.cast::<PyBytes>()?.as_bytes());
-    Ok(Arc::new(name.ok_or_else(|| PyValueError::new_err("this address is longer than any"))?))
+    Ok(Known::new(name.ok_or_else(|| PyValueError::new_err("this address is longer than any"))?))
+}
+
+/// The address of who sent `datagram`, which knows it if it came by this socket.
+pub fn sender(socket: &Bound<'_, MessageSocket>, datagram: &Bound<'_, Datagram>) -> PyResult<Known> {
+    match &datagram.get().came_from {
+        Some((id, known)) if *id == socket.get().shared.id => Ok(known.clone()),
+        _ => address(socket, datagram.get().peer.bind(socket.py())),
+    }
 }
 
 /// From where an answer to `datagram` must leave: its asker expects it from the address that he has asked.
@@ -101,7 +109,7 @@ pub fn origin(socket: &Bound<'_, MessageSocket>, datagram: &Bound<'_, Datagram>)
     }
     // Written by the application itself.
     let name = address(socket, local)?;
-    Ok(place_of(&name))
+    Ok(place_of(&name.name))
 }
 
 fn place_of(name: &Name) -> Option<Local> {
@@ -241,7 +249,7 @@ impl MessagesShared {
             gone += sent;
             let Err(number) = outcome else { break };
             // Their sender has been told that they are taken; who sends next is told that they are lost.
-            let to = queued[gone].to.as_deref().copied();
+            let to = queued[gone].to.as_ref().map(|to| *to.name);
             state.send_failure.get_or_insert((number, to));
             if self.kind.ends() {
                 gone = queued.len();
@@ -302,7 +310,13 @@ impl MessagesShared {
     ) -> (usize, usize, Result<(), Errno>) {
         if let [only] = queued {
             let bytes = only.data.bytes(py);
-            let outcome = messages::send_one(socket.as_fd(), bytes, only.to.as_deref(), only.from.as_ref(), &[]);
+            let outcome = messages::send_one(
+                socket.as_fd(),
+                bytes,
+                only.to.as_ref().map(|to| &*to.name),
+                only.from.as_ref(),
+                &[],
+            );
             return if outcome.is_ok() { (1, bytes.len(), Ok(())) } else { (0, 0, outcome) };
         }
         let parts: Vec<&[u8]> = queued.iter().map(|queued| queued.data.bytes(py)).take(MOST_AT_ONCE).collect();
@@ -314,7 +328,7 @@ impl MessagesShared {
             let first = &queued[at];
             outgoing.push(Outgoing {
                 parts: &parts[at..at + run],
-                to: first.to.as_deref(),
+                to: first.to.as_ref().map(|to| &*to.name),
                 from: first.from.as_ref(),
                 segment_bytes: if run > 1 { u16::try_from(parts[at].len()).ok() } else { None },
             });
@@ -364,7 +378,7 @@ impl MessagesShared {
         failed: Option<&Queued>,
         (sent, count): (usize, usize),
     ) -> Failure {
-        let to = failed.and_then(|queued| queued.to.as_deref().copied()).map(Box::new);
+        let to = failed.and_then(|queued| queued.to.as_ref().map(|to| *to.name)).map(Box::new);
         if number == Errno::MSGSIZE {
             let bytes = failed.map_or(0, |queued| queued.data.bytes(py).len());
             let found = messages::faults(socket.as_fd(), 4);
@@ -420,7 +434,7 @@ fn run(queued: &[Queued], parts: &[&[u8]]) -> usize {
     for place in 1..most {
         let (next, bytes) = (&queued[place], parts[place].len());
         let same_peer = match (&first.to, &next.to) {
-            (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
+            (Some(a), Some(b)) => Arc::ptr_eq(&a.name, &b.name) || a.name == b.name,
             (None, None) => true,
             _ => false,
         };
