@@ -87,6 +87,31 @@ def test_a_peer_below_port_1024_gets_no_answer(run: Run, no_leaks: None) -> None
     run(main())
 
 
+@pytest.mark.slow
+def test_a_flood_of_senders_does_not_lift_the_bound_of_answers(run: Run, no_leaks: None) -> None:
+    """The table of peers is bounded: who is forgotten while his question waits was no less somebody who called."""
+
+    async def main() -> None:
+        async with bind("udp://127.0.0.1:0") as server:
+            with peer_at("127.0.0.2", 0) as asker:
+                asker.sendto(b"question", ("127.0.0.1", server.local.port))
+                question = await server.receive()
+                with peer_at("0.0.0.0", 0) as crowd:
+                    for number in range(34_000):  # more than twice as many as the table has places
+                        source = bytes((127, 77, number >> 8, number & 255))
+                        info = [(socket.IPPROTO_IP, IP_PKTINFO, bytes(4) + source + bytes(4))]
+                        crowd.sendmsg([b""], info, 0, ("127.0.0.1", server.local.port or 0))
+                        if number % 50 == 49:
+                            await server.receive_many()
+                for _ in range(3):
+                    await server.answer(question, bytes(1000))
+                await server.answer(question, b"answer")
+                assert received(asker) == [b"answer"]
+                assert server.withheld == 3
+
+    run(main(), seconds=30)
+
+
 def test_no_host_is_both_loopback_addresses(run: Run, no_leaks: None) -> None:
     async def main() -> None:
         async with bind("udp://:0") as server:
@@ -165,6 +190,9 @@ def test_counters_stay_with_a_socket_that_is_closed(run: Run, no_leaks: None) ->
             await until(lambda: theirs.closed)
 
     run(main())
+
+
+IP_PKTINFO = 8  # linux/in.h; Python 3.11 has no name for it
 
 
 def peer_at(host: str, port: int) -> socket.socket:

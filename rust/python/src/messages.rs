@@ -269,6 +269,7 @@ impl MessageSocket {
     ) -> PyResult<Bound<'py, PyAny>> {
         let to = sending::sender(slf, datagram)?;
         let queued = Queued::new(slf, data, Some(to), sending::origin(slf, datagram)?)?;
+        let queued = queued.answering(slf.py(), datagram.get());
         Self::operation(slf, MessageVerb::Send(Load::one(queued)))
     }
 

@@ -96,6 +96,11 @@ pub struct Notes {
 }
 
 impl Datagram {
+    /// The length of what it asked, if sending to its peer is an answer.
+    pub fn asked(&self, py: Python<'_>) -> Option<usize> {
+        self.came_from.is_some().then(|| self.data.as_bytes(py).len())
+    }
+
     pub fn received(data: Py<PyBytes>, peer: Py<PyAny>, local: Py<PyAny>, notes: &Notes) -> Self {
         Self {
             data,

@@ -88,18 +88,33 @@ impl Peers {
         self.entries.get(place).map(|entry| entry.known(place))
     }
 
-    /// Whether `bytes` may go to that address, and notes it if so.
-    pub fn permit(&mut self, to: &Known, bytes: usize, ratio: f64, own_port: Option<u16>) -> Permission {
+    /// Whether `bytes` may go to that address, and notes it if so. `asked`: as an answer, to so many bytes.
+    pub fn permit(
+        &mut self,
+        to: &Known,
+        bytes: usize,
+        asked: Option<usize>,
+        ratio: f64,
+        own_port: Option<u16>,
+    ) -> Permission {
         let name = &*to.name;
         if to.place < self.entries.len() {
             self.last = to.place;
         }
-        let Some(entry) = self.find(name.bytes()) else {
+        if self.find(name.bytes()).is_none() {
+            let Some(question) = asked else {
+                // This side speaks first.
+                if let Some(place) = self.place(name.bytes()) {
+                    self.entries[place].called = true;
+                }
+                return Permission::Send;
+            };
+            // It has called, and a flood of others has taken its place in the table since.
             if let Some(place) = self.place(name.bytes()) {
-                self.entries[place].called = true;
+                self.entries[place].received_bytes = question as u64;
             }
-            return Permission::Send;
-        };
+        }
+        let Some(entry) = self.find(name.bytes()) else { return Permission::Withhold };
         entry.used = true;
         if entry.called || entry.validated {
             return Permission::Send;
@@ -255,21 +270,21 @@ mod tests {
     fn who_called_gets_what_it_sent_and_no_byte_more() {
         let (mut peers, caller) = (Peers::default(), name(5000, 1));
         call(&mut peers, &caller, 100);
-        assert_eq!(peers.permit(&known(&caller), 60, 1.0, None), Permission::Send);
-        assert_eq!(peers.permit(&known(&caller), 41, 1.0, None), Permission::Withhold);
-        assert_eq!(peers.permit(&known(&caller), 40, 1.0, None), Permission::Send);
+        assert_eq!(peers.permit(&known(&caller), 60, None, 1.0, None), Permission::Send);
+        assert_eq!(peers.permit(&known(&caller), 41, None, 1.0, None), Permission::Withhold);
+        assert_eq!(peers.permit(&known(&caller), 40, None, 1.0, None), Permission::Send);
         call(&mut peers, &caller, 10);
-        assert_eq!(peers.permit(&known(&caller), 11, 1.0, None), Permission::Withhold);
+        assert_eq!(peers.permit(&known(&caller), 11, None, 1.0, None), Permission::Withhold);
         peers.validate(&caller);
-        assert_eq!(peers.permit(&known(&caller), 1_000_000, 1.0, None), Permission::Send);
+        assert_eq!(peers.permit(&known(&caller), 1_000_000, None, 1.0, None), Permission::Send);
     }
 
     #[test]
     fn who_was_called_first_has_no_bound() {
         let (mut peers, called) = (Peers::default(), name(53, 1));
-        assert_eq!(peers.permit(&known(&called), 1000, 1.0, Some(53)), Permission::Send);
+        assert_eq!(peers.permit(&known(&called), 1000, None, 1.0, Some(53)), Permission::Send);
         call(&mut peers, &called, 1);
-        assert_eq!(peers.permit(&known(&called), 1000, 1.0, Some(53)), Permission::Send);
+        assert_eq!(peers.permit(&known(&called), 1000, None, 1.0, Some(53)), Permission::Send);
         assert!(peers.was_called(&called));
     }
 
@@ -278,20 +293,32 @@ mod tests {
         let mut peers = Peers::default();
         for (port, answer) in [(1023, Permission::Withhold), (1024, Permission::Send), (7000, Permission::Withhold)] {
             call(&mut peers, &name(port, 1), 100);
-            assert_eq!(peers.permit(&known(&name(port, 1)), 1, 1.0, Some(7000)), answer, "{port}");
+            assert_eq!(peers.permit(&known(&name(port, 1)), 1, None, 1.0, Some(7000)), answer, "{port}");
         }
+    }
+
+    #[test]
+    fn an_answer_to_who_was_forgotten_is_bounded() {
+        let (mut peers, asker) = (Peers::default(), name(5000, 1));
+        assert_eq!(peers.permit(&known(&asker), 11, Some(10), 1.0, None), Permission::Withhold);
+        assert_eq!(peers.permit(&known(&asker), 10, Some(10), 1.0, None), Permission::Send);
+        assert_eq!(peers.permit(&known(&asker), 1, Some(10), 1.0, None), Permission::Withhold);
+        assert!(!peers.was_called(&asker));
     }
 
     #[test]
     fn the_table_is_bounded_and_keeps_who_was_called() {
         let mut peers = Peers::default();
-        peers.permit(&known(&name(9000, 1)), 10, 1.0, None);
+        peers.permit(&known(&name(9000, 1)), 10, None, 1.0, None);
         for host in 0..3 * MOST_PEERS as u32 {
             call(&mut peers, &name(2000, host), 1);
         }
         assert_eq!(peers.entries.len(), MOST_PEERS);
         assert_eq!(peers.by_name.len(), MOST_PEERS);
         assert!(peers.was_called(&name(9000, 1)));
-        assert_eq!(peers.permit(&known(&name(2000, 3 * MOST_PEERS as u32 - 1)), 2, 1.0, None), Permission::Withhold);
+        assert_eq!(
+            peers.permit(&known(&name(2000, 3 * MOST_PEERS as u32 - 1)), 2, None, 1.0, None),
+            Permission::Withhold
+        );
     }
 }

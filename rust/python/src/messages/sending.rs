@@ -25,6 +25,8 @@ pub struct Queued {
     /// None: to the peer that the socket is connected to.
     to: Option<Known>,
     from: Option<Local>,
+    /// It is an answer, to so many bytes.
+    asked: Option<usize>,
 }
 
 /// What one call brings.
@@ -57,15 +59,20 @@ impl Queued {
         to: Option<Known>,
         from: Option<Local>,
     ) -> PyResult<Self> {
-        let queued = Self { data: Data::new(data)?, to, from };
+        let queued = Self { data: Data::new(data)?, to, from, asked: None };
         queued.fits(socket)
+    }
+
+    pub fn answering(mut self, py: Python<'_>, datagram: &Datagram) -> Self {
+        self.asked = datagram.asked(py);
+        self
     }
 
     pub fn of(socket: &Bound<'_, MessageSocket>, datagram: &Bound<'_, Datagram>) -> PyResult<Self> {
         let py = socket.py();
         let to = sender(socket, datagram)?;
         let data = Data::Python(datagram.get().data.clone_ref(py));
-        let queued = Self { data, to: Some(to), from: origin(socket, datagram)? };
+        let queued = Self { data, to: Some(to), from: origin(socket, datagram)?, asked: datagram.get().asked(py) };
         queued.fits(socket)
     }
 
@@ -350,7 +357,7 @@ impl MessagesShared {
         let mut may_go = |queued: &Queued| {
             let Some(to) = &queued.to else { return true };
             let bytes = queued.data.bytes(py).len();
-            peers.permit(to, bytes, self.rules.answer_ratio, self.own_port) == Permission::Send
+            peers.permit(to, bytes, queued.asked, self.rules.answer_ratio, self.own_port) == Permission::Send
         };
         let withheld = match load {
             Load::One { permitted: true, .. } => 0,
