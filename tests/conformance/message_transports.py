@@ -23,6 +23,8 @@ class Type:
     url: str
     lossy: bool = False
     ends: bool = True
+    # The same to the engine as another one here, by another name: how it waits and cancels was seen there.
+    variant: bool = False
 
     def address(self, folder: Path, number: int = 0) -> str:
         """One on which nobody listens yet."""
@@ -31,15 +33,15 @@ class Type:
 
 MESSAGES = {
     "udp4": Type("udp://127.0.0.1:0", lossy=True, ends=False),
-    "udp6": Type("udp://[::1]:0", lossy=True, ends=False),
+    "udp6": Type("udp://[::1]:0", lossy=True, ends=False, variant=True),
     "dgram-unix": Type("dgram+unix://{folder}/{number}.sock", ends=False),
     "seqpacket-unix": Type("seqpacket+unix://{folder}/{number}.sock"),
-    "seqpacket-abstract": Type("seqpacket+unix://@socketkit-test-{pid}-{number}"),
+    "seqpacket-abstract": Type("seqpacket+unix://@socketkit-test-{pid}-{number}", variant=True),
     "seqpacket-tcp": Type("seqpacket+tcp://127.0.0.1:0"),
     "seqpacket-tls": Type("seqpacket+tls://127.0.0.1:0"),
     "mem": Type("mem://"),
-    "fd-seqpacket": Type("fd"),
-    "fd-dgram": Type("fd", ends=False),
+    "fd-seqpacket": Type("fd", variant=True),
+    "fd-dgram": Type("fd", ends=False, variant=True),
 }
 # Those that wait for a caller.
 LISTENING = ("seqpacket-unix", "seqpacket-abstract", "seqpacket-tcp", "seqpacket-tls", "mem")

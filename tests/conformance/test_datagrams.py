@@ -12,6 +12,7 @@ import pytest
 from socketkit import Datagram, Datagrams, Endpoint, SocketError, bind
 from socketkit.testing import check_datagrams, check_rule, datagram_pair, datagram_rules
 from socketkit.testing.claims import RuleOf, started, turns, until
+from socketkit.testing.datagrams import answers, exchange
 from tests.conformance.message_transports import DATAGRAMS, make_datagrams
 from tests.conftest import Run
 
@@ -32,7 +33,7 @@ def test_check_datagrams_checks_them_all(run: Run, no_leaks: None) -> None:
     run(check_datagrams(datagram_pair), seconds=50)
 
 
-@pytest.mark.parametrize("rule", datagram_rules(), ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", [*exchange.RULES, *answers.RULES], ids=lambda rule: rule.__name__)
 def test_rule_in_debug_mode(rule: RuleOf[Datagrams], tmp_path: Path) -> None:
     with asyncio.Runner(debug=True) as runner:
         runner.run(check_rule(rule, make_datagrams("udp4", tmp_path)))
