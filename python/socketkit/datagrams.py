@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from .endpoint import Endpoint
+    from .limits import Limits
 
 Datagram = _core.Datagram
 
@@ -24,8 +25,9 @@ Datagram = _core.Datagram
 class DatagramSocket(MessageSocket):
     """What `Datagrams` and its blocking twin share: everything but the waiting."""
 
-    __slots__ = ("_told",)
+    __slots__ = ("_limits", "_told")
 
+    _limits: Limits
     _told: tuple[int, float]
 
     @property

@@ -16,14 +16,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 from . import _core
 from .connection import Stream
 from .drivers import Driver, LoopDriver
-from .errors import ClosedConnection, ConnectError, SocketError, Unsupported, explain, from_errno, raisable
+from .errors import (
+    ClosedConnection,
+    ConnectError,
+    MessageTooLarge,
+    PeerViolation,
+    SocketError,
+    Unsupported,
+    explain,
+    from_errno,
+    raisable,
+)
 from .listener import Listener
 from .opening import connector, open_stream
 from .race import interleave
 from .relaying import Relay
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import AsyncIterator, Generator
 
     from .endpoint import Endpoint
     from .limits import Limits
@@ -117,8 +127,7 @@ class Forward:
         self._explain_end()
 
     async def _start(self, driver: Driver) -> Work:
-        if not isinstance(self._work, NotStarted):
-            raise RuntimeError("a relay is used once: call relay() again")
+        self._require_unused()
         targets = await addresses_of(self._target, driver)
         limits = self._listener._limits
         if targets is None or _accepted_here(self._listener.local):
@@ -145,6 +154,10 @@ class Forward:
         except OSError as failure:
             raise from_errno(ConnectError, "relay", self._target, failure.errno or 0) from failure
         return self._work
+
+    def _require_unused(self) -> None:
+        if not isinstance(self._work, NotStarted):
+            raise RuntimeError("a relay is used once: call relay() again")
 
     async def _stop(self, work: Work) -> None:
         work.stop(self._listener._limits.grace_seconds)
@@ -241,17 +254,19 @@ class NotStarted:
 
 
 class Pairs:
-    """Accepts and connects in this loop, and has the engine relay each pair."""
+    """Accepts and connects in this loop, and has the engine relay each pair. For messages: `message_forwarding`."""
 
-    def __init__(self, listener: Listener[Stream], target: Endpoint, limits: Limits) -> None:
+    COUNTS: tuple[str, ...] = ("a_to_b_bytes", "b_to_a_bytes")
+
+    def __init__(self, listener: Any, target: Endpoint, limits: Limits) -> None:
         self.accepted = self.failed = self.broken = 0
         self.last_errno: int | None = None
         self.last_reason: str | None = None
         self._listener = listener
         self._target = target
         self._limits = limits
-        self._relays: dict[asyncio.Task[None], Relay | None] = {}
-        self._carried = [0, 0]
+        self._relays: dict[asyncio.Task[None], Any] = {}
+        self._over = dict.fromkeys(self.COUNTS, 0)
         self._told_at = -NEWS_EVERY_SECONDS
         self._wake = asyncio.Event()
         self._failure: BaseException | None = None
@@ -266,11 +281,11 @@ class Pairs:
 
     @property
     def a_to_b_bytes(self) -> int:
-        return self._carried[0] + sum(relay.a_to_b_bytes for relay in self._relays.values() if relay)
+        return self._carried("a_to_b_bytes")
 
     @property
     def b_to_a_bytes(self) -> int:
-        return self._carried[1] + sum(relay.b_to_a_bytes for relay in self._relays.values() if relay)
+        return self._carried("b_to_a_bytes")
 
     async def news(self) -> bool:
         while not (self._accepting.done() and not self._relays):
@@ -300,42 +315,61 @@ class Pairs:
             task.cancel()
 
     async def _accept(self) -> None:
-        async for caller in self._listener:
+        async for caller in self._callers():
             self.accepted += 1
             task = self._loop.create_task(self._forward(caller))
             self._relays[task] = None
             task.add_done_callback(self._forwarded)
 
-    async def _forward(self, caller: Stream) -> None:
-        streams = [caller]
+    def _callers(self) -> AsyncIterator[Any]:
+        callers: AsyncIterator[Any] = self._listener
+        return callers
+
+    async def _forward(self, caller: Any) -> None:
+        sides = [caller]
         try:
-            streams.append(await open_stream(Stream, self._target, LoopDriver.current(), self._limits))
+            sides.append(await self._connected())
             task = asyncio.current_task()
             assert task is not None
-            relay = self._relays[task] = Relay(*streams)
+            relay = self._relays[task] = self._relay(*sides)
             await relay
-            for stream in streams:
-                await stream.aclose()
-        except OSError as failure:
-            if len(streams) == 1:
+            for side in sides:
+                await side.aclose()
+        except (OSError, PeerViolation, MessageTooLarge) as failure:
+            if len(sides) == 1:
                 self.failed += 1
-                self.last_errno, self._failure = failure.errno, failure
+                self.last_errno, self._failure = getattr(failure, "errno", None), failure
                 # What a number cannot say: who listens there instead, and what to write.
                 self.last_reason = failure.reason if isinstance(failure, SocketError) else str(failure)
             else:
                 self.broken += 1
+                self._broke(failure)
         finally:
-            for stream in streams:
-                stream.abort()
+            for side in sides:
+                side.abort()
+
+    async def _connected(self) -> Any:
+        """A connection of its own to the target."""
+        return await open_stream(Stream, self._target, LoopDriver.current(), self._limits)
+
+    def _relay(self, caller: Any, called: Any) -> Any:
+        return Relay(caller, called)
+
+    def _broke(self, failure: Exception) -> None:
+        """A relay was cut short. That of two streams says so to both of them, and to nobody else."""
 
     def _forwarded(self, task: asyncio.Task[None]) -> None:
         relay = self._relays.pop(task)
         if relay is not None:
-            self._carried[0] += relay.a_to_b_bytes
-            self._carried[1] += relay.b_to_a_bytes
+            for name in self.COUNTS:
+                self._over[name] += getattr(relay, name)
         if not task.cancelled() and (failure := task.exception()) is not None:
             _logger.error("a relay's task failed", exc_info=failure)
         self._wake.set()
+
+    def _carried(self, name: str) -> int:
+        """By the relays that are over, and by those that go on."""
+        return self._over[name] + sum(int(getattr(relay, name)) for relay in self._relays.values() if relay)
 
 
 NEWS_EVERY_SECONDS = 10.0

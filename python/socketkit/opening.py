@@ -100,6 +100,7 @@ async def open_datagrams(kind: type[_Datagrams], address: str | Endpoint, driver
     bind = binder(endpoint)
     opened = await bind(endpoint, driver, limits)
     made = adopt_messages(kind, opened, endpoint, driver, limits.bounds(), connected=False)
+    made._limits = limits
     made._told = (0, -LOG_SECONDS)
     return made
 
@@ -175,6 +176,21 @@ def keeps_borders(shape: type) -> bool:
     if issubclass(shape, _core.Stream):
         return False
     raise TypeError(f"a connection's shape is Stream or Messages, not {shape.__name__}")
+
+
+async def require_openable(endpoint: Endpoint, shape: type, driver: Driver, limits: Limits) -> None:
+    """Raise now what `connect` would raise each time: for a scheme that nothing opens, and for plain text to afar."""
+    if not keeps_borders(shape) or is_over_stream(endpoint):
+        connector(endpoint)
+    else:
+        _require_shape("connect", endpoint, "Messages")
+        connect = socket_connector(endpoint)
+        if endpoint.carrier in ("udp", "udp4", "udp6"):
+            (await connect(endpoint, driver, limits)).sock.close()  # nothing is sent by it
+    if endpoint.carrier in ("tcp", "tcp4", "tcp6"):
+        from .types import stream
+
+        stream.permitted(endpoint, await stream.resolve(endpoint, driver, "connect", ConnectError))
 
 
 async def open_listener(

@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 
 
 class RelayReport(NamedTuple):
-    """What a relay has carried: the bytes that the kernel took for each side, and in what time."""
+    """What a relay has carried: the bytes that the kernel took for each side, in what time, and in how many messages.
+
+    Streams have none: there these two are 0.
+    """
 
     a_to_b_bytes: int
     b_to_a_bytes: int
     seconds: float
+    a_to_b_messages: int = 0
+    b_to_a_messages: int = 0
 
 
 class Relay:

@@ -140,7 +140,7 @@ def relay(a: Stream | Listener[Stream], b: Stream | str | Endpoint) -> RelayRepo
 
     Out of time or interrupted, two streams stay usable and no byte is lost; the connections of a listener are reset.
     """
-    if isinstance(a, Listener) and isinstance(b, (str, Endpoint)):
+    if isinstance(a, Listener) and not _keeps_borders(a._kind) and isinstance(b, (str, Endpoint)):
         from .forwarding import Forward
 
         Forward(a, Endpoint.parse(b)).run(ThreadDriver())
@@ -149,7 +149,10 @@ def relay(a: Stream | Listener[Stream], b: Stream | str | Endpoint) -> RelayRepo
         from .relaying import Relay
 
         return Relay(a, b).run(remaining())
-    raise TypeError("relay takes two streams, or a listener and an address")
+    raise TypeError(
+        "socketkit.sync relays two streams, or a listener of streams and an address; messages are relayed by "
+        "socketkit.relay, in asyncio.run()"
+    )
 
 
 def bind(address: str | Endpoint, *, limits: Limits = Limits()) -> Datagrams:

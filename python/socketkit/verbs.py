@@ -14,13 +14,18 @@ from .opening import keeps_borders, open_datagrams, open_messages, open_shaped_l
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
     from types import TracebackType
+    from typing import Literal
 
     from .datagrams import Datagrams
     from .forwarding import Forward
     from .identity import Identity
+    from .message_forwarding import MessageForward
+    from .message_relaying import MessageRelay
     from .relaying import Relay
     from .serving import Server
     from .trust import Trust
+
+    Cut = Literal["lines", "lengths"]
 
 _T = TypeVar("_T", bound="Stream | Listener[Any] | Messages | Datagrams")
 
@@ -164,23 +169,36 @@ def serve(
 @overload
 def relay(a: Stream, b: Stream) -> Relay: ...
 @overload
+def relay(a: Messages, b: Messages) -> MessageRelay: ...
+@overload
+def relay(a: Messages, b: Stream, *, messages: Cut) -> MessageRelay: ...
+@overload
+def relay(a: Stream, b: Messages, *, messages: Cut) -> MessageRelay: ...
+@overload
+def relay(a: Listener[Messages] | Datagrams, b: str | Endpoint, *, messages: Cut | None = None) -> MessageForward: ...
+@overload
+def relay(a: Listener[Stream], b: str | Endpoint, *, messages: Cut) -> MessageForward: ...
+@overload
 def relay(a: Listener[Stream], b: str | Endpoint) -> Forward: ...
-def relay(a: Stream | Listener[Stream], b: Stream | str | Endpoint) -> Relay | Forward:
-    """Relay the bytes of two streams both ways, or each connection to the listener `a` to a new one to the address `b`.
+def relay(
+    a: Stream | Messages | Listener[Any] | Datagrams,
+    b: Stream | Messages | str | Endpoint,
+    *,
+    messages: Cut | None = None,
+) -> Relay | MessageRelay | Forward:
+    """Relay two connections both ways, or each connection to the listener `a` to a new one to the address `b`.
 
-    `await` it: two streams until both have ended, which gives a `RelayReport`; a listener until cancelled. The object
-    counts meanwhile: `a_to_b_bytes`, `b_to_a_bytes`, for a listener `connections`, `accepted`, `failed` and `broken`.
-    How it ends, and what a cancellation leaves: see `Relay` and `Forward`.
+    `await` it: two connections until both have ended, which gives a `RelayReport`; a listener until cancelled. The
+    object counts meanwhile: `a_to_b_bytes`, `b_to_a_bytes`, for a listener `connections`, `accepted`, `failed` and
+    `broken`. How it ends, and what a cancellation leaves: see `Relay` and `Forward`.
+
+    Two `Messages` of any kind keep their borders, and so does a listener of them, or a `Datagrams`, whose every peer
+    has a connection of its own to `b`: see `MessageRelay` and `MessageForward`. A stream has no borders: between one
+    and messages, `messages` says what they are in the stream, "lines" or "lengths" (a big-endian u32 in front of each).
     """
-    if isinstance(a, Listener) and isinstance(b, (str, Endpoint)):
-        from .forwarding import Forward
+    from .relays import forward, join
 
-        return Forward(a, Endpoint.parse(b))
-    if isinstance(a, Stream) and isinstance(b, Stream):
-        from .relaying import Relay
-
-        return Relay(a, b)
-    raise TypeError("relay takes two streams, or a listener and an address")
+    return forward(a, Endpoint.parse(b), messages) if isinstance(b, (str, Endpoint)) else join(a, b, messages)
 
 
 def bind(address: str | Endpoint, *, limits: Limits = Limits()) -> Opening[Datagrams]:

@@ -12,7 +12,8 @@ import pytest
 
 from socketkit import Endpoint, ListenError, Stream
 from socketkit.cli import stops
-from socketkit.cli.stops import STOPS, Stop, Visit, see
+from socketkit.cli.stops import STOPS, Stop, see
+from socketkit.cli.visits import Visit
 
 
 @pytest.fixture(autouse=True)

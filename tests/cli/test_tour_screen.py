@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from socketkit.cli.stops import Visit
+from socketkit.cli.visits import Visit
 from socketkit.cli.tour_screen import Screen
 from tests.keys import A
 
@@ -52,7 +52,7 @@ def test_rows(capsys: pytest.CaptureFixture[str]) -> None:
     assert row(lines, "mem://") == ["✗", "mem://tour", "a message came back changed"]
     assert row(lines, "abstract") == ["Unix, abstract name"]
     assert lines[-1] == (
-        "2 socket types opened, used both ways, half-closed and closed; 1 not on this machine; 1 FAILED"
+        "2 socket types opened and used both ways; 1 not on this machine; 1 FAILED"
     )
 
 

@@ -13,7 +13,15 @@ from contextlib import suppress
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
-from ..errors import BusyConnection, ClosedConnection, EndpointError, IdentityError, PeerViolation, explain
+from ..errors import (
+    BusyConnection,
+    ClosedConnection,
+    EndpointError,
+    IdentityError,
+    MessageTooLarge,
+    PeerViolation,
+    explain,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +80,9 @@ def _status(ending: BaseException) -> int:
         case OSError() if type(ending).__module__ == "builtins":
             where = f"{ending.filename}: " if ending.filename else ""
             return _complain(where + (explain(ending.errno) if ending.errno else str(ending)), FAILED)
-        case OSError() | EOFError() | BusyConnection() | ClosedConnection() | IdentityError() | PeerViolation():
+        case OSError() | EOFError() | BusyConnection() | ClosedConnection() | IdentityError():
+            return _complain(str(ending), FAILED)
+        case MessageTooLarge() | PeerViolation():
             return _complain(str(ending), FAILED)
     return _status_of_click(ending)
 

@@ -8,11 +8,13 @@ import click
 
 from ..endpoint import Endpoint
 from ..errors import EndpointError
+from ..schemes import SCHEMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..connection import Peer
+    from ..limits import Limits
 
 _C = TypeVar("_C", bound="Callable[..., Any]")
 
@@ -28,6 +30,7 @@ def address_option(name: str, text: str) -> Callable[[_C], _C]:
 
 
 def joining_options(command: _C) -> _C:
+    command = messages_option(command, "lines", "lengths", "whole")
     command = click.option(
         "--linger",
         "linger_seconds",
@@ -40,6 +43,82 @@ def joining_options(command: _C) -> _C:
     return click.option(
         "--crlf", is_flag=True, help="Send each line with CRLF at its end, whatever it was typed with."
     )(command)
+
+
+def messages_option(command: _C, *cuts: str) -> _C:
+    """What a message is where bytes have no borders; `cut_for` has the meaning when it is not given."""
+    words = {
+        "lines": "each line, without its end",
+        "lengths": "behind its length, a big-endian u32",
+        "whole": "all of the input",
+    }
+    known = "; ".join(f"{cut}: {words[cut]}" for cut in cuts)
+    return click.option("--messages", "cut", type=click.Choice(cuts), help=f"What one message is ({known}).")(command)
+
+
+def relayed_messages_option(command: _C) -> _C:
+    return messages_option(command, "lines", "lengths")
+
+
+def answer_ratio_option(command: _C) -> _C:
+    return click.option(
+        "--answer-ratio",
+        type=click.FloatRange(min=0, max=1e9),
+        metavar="RATIO",
+        help="Over datagrams: answer strangers with so many bytes for each that they sent (1 if not given).",
+    )(command)
+
+
+def limits_of(answer_ratio: float | None) -> Limits:
+    from ..limits import Limits
+
+    return Limits() if answer_ratio is None else Limits(answer_ratio=answer_ratio)
+
+
+def cut_for(url: Endpoint, cut: str | None) -> str | None:
+    """How the input is cut into messages for this address; None if it has streams. UsageError if it cannot be."""
+    shapes = SCHEMES[url.scheme].shapes
+    if "Stream" in shapes and (cut is None or "Messages" not in shapes):
+        if cut is not None:
+            raise click.UsageError(f"{url.scheme}:// carries a stream, which has no messages: leave --messages out")
+        return None
+    return cut or "lines"
+
+
+def shape_of(url: Endpoint) -> Any:
+    """What a connection of this address is: `Stream`, or `Messages`."""
+    if "Stream" in SCHEMES[url.scheme].shapes:
+        from ..connection import Stream
+
+        return Stream
+    from ..messages import Messages
+
+    return Messages
+
+
+def require_joinable(a: Endpoint, b: Endpoint, cut: str | None) -> None:
+    """UsageError if a relay between the two addresses must be told what a message is, or needs not."""
+    streams = ["Stream" in SCHEMES[url.scheme].shapes for url in (a, b)]
+    if streams[0] == streams[1] and cut is not None and b.scheme != "fd":
+        what = "both sides are streams" if streams[0] else "both sides keep borders"
+        raise click.UsageError(f"{what}: leave --messages out")
+    if streams[0] != streams[1] and cut is None and b.scheme != "fd":
+        stream = a if streams[0] else b
+        raise click.UsageError(
+            f"{stream.scheme}:// has no borders between messages, which {(b if streams[0] else a).scheme}:// has: say "
+            "what one is in the stream, with --messages lines or --messages lengths"
+        )
+
+
+def require_no_crlf(cut: str | None, crlf: bool) -> None:
+    if crlf and cut in ("lines", "lengths"):
+        raise click.UsageError(f"--crlf changes the ends of lines, and --messages {cut} has none: use whole")
+
+
+def is_bound(url: Endpoint) -> bool:
+    """Whether nobody connects to such an address: whoever binds it hears from everybody."""
+    shapes = SCHEMES[url.scheme].shapes
+    return "Datagrams" in shapes and "Stream" not in shapes
 
 
 def _endpoint(context: click.Context, parameter: click.Parameter, text: str) -> Endpoint:

@@ -1,4 +1,4 @@
-"""A stream joined to standard input and output, as `nc` does it.
+"""A connection joined to standard input and output, as `nc` does it: a stream, or messages by way of `message_bytes`.
 
 - The end of standard input is passed on as a half-close; the peer's end ends the whole, once what it sent is written.
 - If the peer ends first: who sits at a terminal has nothing more to say; the rest of a file or a pipe is still sent,
@@ -15,20 +15,44 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import BrokenConnection, EndOfStream
+from ..errors import BrokenConnection, EndOfStream, MessageTooLarge
 from .crlf import LineEnds
 from .standard_io import CHUNK_BYTES
 from .status_line import StatusLine, kept_up_to_date
 from .units import amount, duration, rate
 
 if TYPE_CHECKING:
-    from ..connection import Stream
-    from .standard_io import StandardInput, StandardOutput
+    from collections.abc import Awaitable
+    from typing import Protocol
+
+    from .standard_io import StandardOutput
+
+    class Joined(Protocol):
+        """What is asked of the connection."""
+
+        @property
+        def sent_bytes(self) -> int: ...
+        @property
+        def received_bytes(self) -> int: ...
+        def receive(self, max_bytes: int) -> Awaitable[bytes]: ...
+        def send(self, data: bytes) -> Awaitable[None]: ...
+        def send_eof(self) -> Awaitable[None]: ...
+        def aclose(self) -> Awaitable[None]: ...
+        def abort(self) -> None: ...
+
+    class Source(Protocol):
+        """Standard input, or nothing in its place."""
+
+        @property
+        def terminal(self) -> bool: ...
+        @property
+        def ended(self) -> bool: ...
+        @property
+        def silent_seconds(self) -> float: ...
+        async def receive(self) -> bytes: ...
 
 
-async def join(
-    stream: Stream, source: StandardInput, sink: StandardOutput, *, crlf: bool, linger_seconds: float
-) -> None:
+async def join(stream: Joined, source: Source, sink: StandardOutput, *, crlf: bool, linger_seconds: float) -> None:
     """Both ways until the end, then close. Raises BrokenConnection, and OSError for what `source` and `sink` cannot do.
 
     `source` and `sink` can be joined to the next stream afterwards: nothing that was not sent here is taken from it.
@@ -40,8 +64,9 @@ async def join(
     try:
         async with kept_up_to_date(line, progress.text):
             await _both_ways(stream, source, sink, line, LineEnds() if crlf else None, linger_seconds)
-    except BaseException:
-        if source.ended or source.terminal:
+    except BaseException as failure:
+        # Of messages each is whole, and those before one that does not fit are to arrive.
+        if source.ended or source.terminal or isinstance(failure, MessageTooLarge):
             with suppress(TimeoutError):
                 async with asyncio.timeout(CUT_SHORT_SECONDS):
                     await stream.aclose()
@@ -53,8 +78,8 @@ async def join(
 
 
 async def _both_ways(
-    stream: Stream,
-    source: StandardInput,
+    stream: Joined,
+    source: Source,
     sink: StandardOutput,
     line: StatusLine,
     line_ends: LineEnds | None,
@@ -79,7 +104,7 @@ async def _both_ways(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _send(stream: Stream, source: StandardInput, line_ends: LineEnds | None) -> BrokenConnection | None:
+async def _send(stream: Joined, source: Source, line_ends: LineEnds | None) -> BrokenConnection | None:
     """What breaks the connection is returned: what the peer said before is still to be received."""
     try:
         while chunk := await source.receive():
@@ -90,7 +115,7 @@ async def _send(stream: Stream, source: StandardInput, line_ends: LineEnds | Non
     return None
 
 
-async def _receive(stream: Stream, sink: StandardOutput, line: StatusLine) -> None:
+async def _receive(stream: Joined, sink: StandardOutput, line: StatusLine) -> None:
     with suppress(EndOfStream):
         while True:
             chunk = await stream.receive(CHUNK_BYTES)
@@ -99,7 +124,7 @@ async def _receive(stream: Stream, sink: StandardOutput, line: StatusLine) -> No
             await sink.send(chunk)
 
 
-async def _linger(sending: asyncio.Task[BrokenConnection | None], source: StandardInput, seconds: float) -> None:
+async def _linger(sending: asyncio.Task[BrokenConnection | None], source: Source, seconds: float) -> None:
     """Wait until all is sent, or until the source has been silent for that long."""
     while not sending.done():
         patience = seconds - source.silent_seconds
@@ -111,7 +136,7 @@ async def _linger(sending: asyncio.Task[BrokenConnection | None], source: Standa
 class _Progress:
     """How far a stream is, in words."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Joined) -> None:
         self._stream = stream
         self._started_at = self._asked_at = time.monotonic()
         self._sent = self._received = 0

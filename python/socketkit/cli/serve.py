@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..connection import Stream
 from ..listener import acts
 from ..verbs import serve
-from .arguments import address
+from .arguments import address, answer_ratio_option, is_bound, limits_of, shape_of
 from .units import amount, plural
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any
 
-    from ..connection import Stream
     from ..endpoint import Endpoint
 
 EPILOG = """\b
@@ -34,12 +34,18 @@ Examples:
   socketkit serve time tcp://localhost:0
   socketkit serve --json echo tcp://localhost:7000 > summary.json
   socketkit serve echo 'tls://*:7000?public=yes'
+  socketkit serve echo udp://localhost:7000
+  socketkit serve time seqpacket+unix:///tmp/time.sock
   socketkit serve bench tcp://localhost:5201
 
 \b
 tls:// encrypts, and the address that is printed has the key that callers must expect: they connect
 with it. Other machines are served if their keys are in authorized_peers (`socketkit trust`), or if
 the address says public=yes.
+
+\b
+Over datagrams nobody gets more bytes than he has sent (--answer-ratio allows more): whoever forges the
+address of somebody else would have him flooded by the answers.
 """
 
 
@@ -54,12 +60,16 @@ async def discard(stream: Stream) -> None:
 
 
 async def daytime(stream: Stream) -> None:
+    await stream.send(date_and_time())
+
+
+def date_and_time() -> bytes:
     """In the form that RFC 867 proposes; in UTC, and in English whatever the locale."""
     from datetime import UTC, datetime
 
     now = datetime.now(UTC)
     text = f"{DAYS[now.weekday()]}, {MONTHS[now.month - 1]} {now.day}, {now.year} {now:%H:%M:%S}-UTC\r\n"
-    await stream.send(text.encode())
+    return text.encode()
 
 
 SERVICES: dict[str, Callable[[Stream], Awaitable[None]]] = {"echo": echo, "discard": discard, "time": daytime}
@@ -68,21 +78,31 @@ SERVICES: dict[str, Callable[[Stream], Awaitable[None]]] = {"echo": echo, "disca
 @click.command("serve", epilog=EPILOG)
 @click.argument("service", metavar="SERVICE", type=click.Choice([*SERVICES, "bench"]))
 @address("url")
+@answer_ratio_option
 @click.option("--json", "as_json", is_flag=True, help="At the end, print the summary to stdout as JSON.")
-def command(service: str, url: Endpoint, as_json: bool) -> None:
+def command(service: str, url: Endpoint, answer_ratio: float | None, as_json: bool) -> None:
     """Run a small service: echo, discard, time or bench.
 
     Says on stderr where it listens, serves any number of connections until Ctrl-C, then says what it did, and what its
-    limits did.
+    limits did. Messages come back one by one.
     """
     from .running import run
 
+    if answer_ratio is not None and (service == "bench" or not is_bound(url)):
+        raise click.UsageError("--answer-ratio is for echo and time over datagrams")
     if service == "bench":
         from .bench_service import serve_bench
 
         run(serve_bench(url, as_json=as_json))
-    else:
+    elif shape_of(url) is Stream:
         run(_serve(service, url, as_json=as_json))
+    else:
+        from .message_services import serve_datagrams, serve_messages
+
+        if is_bound(url):
+            run(serve_datagrams(service, url, limits_of(answer_ratio), as_json=as_json))
+        else:
+            run(serve_messages(service, url, as_json=as_json))
 
 
 async def _serve(service: str, url: Endpoint, *, as_json: bool) -> None:

@@ -18,21 +18,35 @@ from typing import TYPE_CHECKING
 from ..errors import EndOfStream, SocketError, Unsupported
 from ..verbs import connect, serve
 from .arguments import described
+from .message_stops import meet_bound, meet_connected, meet_frames, meet_packets, meet_pings
+from .visits import BULK_BYTES, MESSAGE_BYTES, ROUND_TRIPS, TourError, Visit, require
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Literal
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from ..connection import Stream
+
+STREAMS = "streams: bytes in order, without borders"
+DATAGRAMS = "datagrams: messages that may get lost"
+PACKETS = "sequenced packets: messages in order, none lost"
+RAW = "raw sockets: packets and frames"
+
+# Without CAP_NET_RAW; the error has the remedy.
+NOT_PERMITTED: Mapping[int, str | None] = {errno.EPERM: None, errno.EACCES: None}
 
 
 @dataclass(frozen=True)
 class Stop:
-    """`address` may contain {folder} (empty) and {process}; `absent`: the errors of a machine that lacks it."""
+    """`address` may contain {folder} (empty) and {process}; `meet`: what is done there, if it is not with streams.
+
+    `absent`: the errors of a machine that lacks it, with what to say of it if the error does not say enough.
+    """
 
     name: str
     address: str
-    absent: Mapping[int, str] = field(default_factory=dict)
+    absent: Mapping[int, str | None] = field(default_factory=dict)
+    meet: Callable[[Visit], Awaitable[None]] | None = None
+    group: str = STREAMS
 
 
 STOPS: Sequence[Stop] = (
@@ -47,26 +61,17 @@ STOPS: Sequence[Stop] = (
     Stop("Unix, abstract name", "unix://@tour-{process}"),
     Stop("TLS over Unix", "tls+unix://{folder}/tls"),
     Stop("in the process", "mem://tour"),
+    Stop("UDP", "udp4://127.0.0.1:0", meet=meet_bound, group=DATAGRAMS),
+    Stop("Unix datagrams", "dgram+unix://{folder}/dgram", meet=meet_bound, group=DATAGRAMS),
+    Stop("Unix, sequenced packets", "seqpacket+unix://{folder}/seq", meet=meet_connected, group=PACKETS),
+    Stop("records over TLS", "seqpacket+tls://localhost:0", meet=meet_connected, group=PACKETS),
+    Stop("records over TCP", "seqpacket+tcp://localhost:0", meet=meet_connected, group=PACKETS),
+    Stop("SCTP", "sctp://localhost:0", meet=meet_connected, group=PACKETS),
+    Stop("virtual machines, sequenced packets", "seqpacket+vsock://1:0", meet=meet_connected, group=PACKETS),
+    Stop("pings", "icmp://127.0.0.1", NOT_PERMITTED, meet_pings, RAW),
+    Stop("IP packets", "raw+ip://127.0.0.1?proto=253", NOT_PERMITTED, meet_packets, RAW),  # for experiments, RFC 3692
+    Stop("Ethernet frames", "raw+ethernet://lo?proto=ip", NOT_PERMITTED, meet_frames, RAW),
 )
-
-
-@dataclass
-class Visit:
-    """What is known of a stop so far."""
-
-    stop: str
-    endpoint: str
-    """The address to open, then the one that was opened."""
-    outcome: Literal["waiting", "running", "works", "absent", "failed"] = "waiting"
-    reason: str | None = None
-    peer: str | None = None
-    encrypted: bool | None = None
-    cipher: str | None = None
-    key_exchange: str | None = None
-    sent_bytes: int = 0
-    received_bytes: int = 0
-    bytes_per_second: float | None = None
-    latency_seconds: float | None = None
 
 
 async def see(stop: Stop, visit: Visit) -> None:
@@ -74,13 +79,16 @@ async def see(stop: Stop, visit: Visit) -> None:
     visit.outcome = "running"
     try:
         async with asyncio.timeout(STOP_SECONDS):
-            await _meet(visit)
+            await (stop.meet or _meet)(visit)
         visit.outcome = "works"
     except Unsupported as lack:
         visit.outcome, visit.reason = "absent", lack.reason
     except SocketError as failure:
-        absent = stop.absent.get(failure.errno or 0)
-        visit.outcome, visit.reason = ("absent", absent) if absent else ("failed", str(failure))
+        number = failure.errno or 0
+        if number in stop.absent:
+            visit.outcome, visit.reason = "absent", stop.absent[number] or failure.reason
+        else:
+            visit.outcome, visit.reason = "failed", str(failure)
     except TimeoutError:
         visit.outcome, visit.reason = "failed", f"not done within {STOP_SECONDS:g} s"
     except Exception as failure:  # one broken type must not hide the others
@@ -121,7 +129,7 @@ async def _round_trips(stream: Stream, visit: Visit) -> float:
         await stream.send(message)
         answer = await stream.receive_exactly(MESSAGE_BYTES)
         taken.append(time.perf_counter() - begun)
-        _require(answer == message, "a message came back changed")
+        require(answer == message, "a message came back changed")
         _count(stream, visit)
     return statistics.median(taken)
 
@@ -150,7 +158,7 @@ async def _receive_blocks(stream: Stream, block: bytes, visit: Visit) -> None:
     while position < BLOCKS * BLOCK_BYTES:
         chunk = await stream.receive(BLOCK_BYTES)
         start = position % BLOCK_BYTES
-        _require(chunk == cyclic[start : start + len(chunk)], "bulk data came back changed")
+        require(chunk == cyclic[start : start + len(chunk)], "bulk data came back changed")
         position += len(chunk)
         _count(stream, visit)
 
@@ -158,7 +166,7 @@ async def _receive_blocks(stream: Stream, block: bytes, visit: Visit) -> None:
 async def _last_word(stream: Stream, visit: Visit) -> None:
     """What the other end says after our half-close, and its end."""
     word = await stream.receive_until(b"\n")
-    _require(word == b"%d bytes\n" % stream.sent_bytes, "the other end counted another number of bytes")
+    require(word == b"%d bytes\n" % stream.sent_bytes, "the other end counted another number of bytes")
     _count(stream, visit)
     try:
         await stream.receive()
@@ -171,18 +179,6 @@ def _count(stream: Stream, visit: Visit) -> None:
     visit.sent_bytes, visit.received_bytes = stream.sent_bytes, stream.received_bytes
 
 
-def _require(true: bool, otherwise: str) -> None:
-    if not true:
-        raise TourError(otherwise)
-
-
-class TourError(Exception):
-    """A socket did not do what it must."""
-
-
-BULK_BYTES = 16_777_216
 BLOCK_BYTES = 262_144
 BLOCKS = BULK_BYTES // BLOCK_BYTES
-ROUND_TRIPS = 300
-MESSAGE_BYTES = 64
 STOP_SECONDS = 5.0

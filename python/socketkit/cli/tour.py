@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from .stops import Visit
     from .tour_screen import Screen
+    from .visits import Visit
 
 EPILOG = """\b
 At each stop a server and a connection to it exchange small messages (latency: the median of
 their round trips) and bulk data both ways at once (rate: both directions together), half-close
 and close. What comes back is compared with what was sent. Everything stays on this machine.
+Raw sockets have no other end of ours: the kernel answers. Those for packets and frames need
+CAP_NET_RAW; without it their rows say how to get it, and that is no failure.
 
 \b
 Examples:
@@ -47,10 +49,14 @@ async def _tour(*, shown: bool) -> list[Visit]:
     from contextlib import nullcontext
     from tempfile import TemporaryDirectory
 
-    from .stops import STOPS, Visit, see
+    from .stops import STOPS, see
+    from .visits import Visit
 
     with TemporaryDirectory(prefix="tour-") as folder:
-        visits = [Visit(stop.name, stop.address.format(folder=folder, process=os.getpid())) for stop in STOPS]
+        visits = [
+            Visit(stop.name, stop.address.format(folder=folder, process=os.getpid()), group=stop.group)
+            for stop in STOPS
+        ]
         with _screen(visits) if shown else nullcontext():
             for stop, visit in zip(STOPS, visits, strict=True):
                 await see(stop, visit)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from .stops import Visit
+    from .visits import Visit
 
 
 class Screen:
@@ -59,7 +59,13 @@ class Screen:
         table.add_column("encrypted")
         for name in ("bytes", "rate", "latency"):
             table.add_column(name, justify="right", no_wrap=True)
+        group = ""
         for visit in self._visits:
+            if visit.group != group:
+                group = visit.group
+                table.add_section()
+                name, _, meaning = group.partition(": ")
+                table.add_row("", Text(name, "bold"), meaning)
             table.add_row(*self._row(visit), style="dim" if visit.outcome in ("waiting", "absent") else "")
         return table
 
@@ -81,7 +87,7 @@ class Screen:
 
     def _conclusion(self) -> Text:
         outcomes = [visit.outcome for visit in self._visits]
-        text = Text(f"{plural(outcomes.count('works'), 'socket type')} opened, used both ways, half-closed and closed")
+        text = Text(f"{plural(outcomes.count('works'), 'socket type')} opened and used both ways")
         if absent := outcomes.count("absent"):
             text.append(f"; {absent} not on this machine")
         if failed := outcomes.count("failed"):
