@@ -3,7 +3,8 @@
 Frames of 60 bytes come over a veth pair between two network namespaces of the bench's own, at rates that go up until a
 peer loses some; the last rate `max` is what the load can send. Lost is what was sent and is neither in the file nor in
 the program's hands. Files are written to memory (/dev/shm). `tcpdump` has its own buffer of 2 MiB, `tcpdump -B` the 32
-MiB that socketkit has. CPU is the process's own, from the moment that it captures. scapy is given a fiftieth of the packets.
+MiB that socketkit has. CPU is the process's own, from the moment that it captures. scapy is given a fiftieth of the
+packets.
 """
 
 from __future__ import annotations
