@@ -15,6 +15,7 @@ pub mod listener;
 pub mod lobby;
 pub mod network;
 pub mod outbox;
+pub mod peers;
 pub mod reactor;
 pub mod relay;
 pub mod stream;

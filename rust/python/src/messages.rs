@@ -15,6 +15,7 @@ use pyo3::exceptions::{PyResourceWarning, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use rustix::event::PollFlags;
 use socketkit_engine::guard::Guard;
+use socketkit_engine::peers::Peers;
 use socketkit_engine::reactor::{Interest, Readiness, Token};
 use socketkit_system::messages::{self, Local, Name};
 
@@ -32,13 +33,11 @@ mod closing;
 mod datagram;
 mod guarding;
 mod kind;
-mod peers;
 mod receiving;
 mod sending;
 
 pub use datagram::Datagram;
 use kind::Kind;
-use peers::Peers;
 use receiving::{Item, Want};
 use sending::{Load, Queued};
 
@@ -58,7 +57,7 @@ pub struct MessagesShared {
     connected: bool,
     most_bytes: usize,
     own_port: Option<u16>,
-    peers: Mutex<Peers>,
+    peers: Mutex<Peers<Py<PyAny>>>,
     /// This side's endpoint, and those of the addresses at which it was called.
     own_endpoint: OnceLock<Py<PyAny>>,
     locals: Mutex<Vec<(Local, Py<PyAny>)>>,
@@ -634,7 +633,7 @@ impl MessagesShared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn peers(&self) -> MutexGuard<'_, Peers> {
+    fn peers(&self) -> MutexGuard<'_, Peers<Py<PyAny>>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

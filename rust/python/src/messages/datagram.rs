@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use socketkit_system::messages::Local;
 
-use super::peers::Known;
+use socketkit_engine::peers::Known;
 
 /// A message, who sent it, and what the kernel knew of it.
 ///

@@ -11,11 +11,11 @@ use rustix::io::Errno;
 use socketkit_system::messages::{faults, Batch, Fault, Message, Name, Origin};
 
 use super::datagram::Notes;
-use super::peers::Known;
 use super::{Datagram, Kind, MessageSocket, MessagesShared, State};
 use crate::action::{Attempt, Wait};
 use crate::failure::Failure;
 use crate::operation::OperationRef;
+use socketkit_engine::peers::Known;
 
 /// What a receive asks for.
 #[derive(Clone, Copy)]
@@ -332,11 +332,15 @@ impl MessagesShared {
         bytes: usize,
     ) -> PyResult<(Py<PyAny>, Option<Known>)> {
         let py = subject.py();
-        if let Some((endpoint, known)) = self.peers().heard(py, raw, bytes) {
-            return Ok((endpoint, Some(known)));
+        if let Some((endpoint, known)) = self.peers().heard(raw, bytes) {
+            return Ok((endpoint.clone_ref(py), Some(known)));
         }
         let made = subject.call_method1(intern!(py, "_named"), (PyBytes::new(py, raw),))?.unbind();
-        let known = if made.is_none(py) { None } else { self.peers().learn(raw, made.clone_ref(py), bytes) };
+        let known = if made.is_none(py) {
+            None
+        } else {
+            self.peers().learn(raw, made.clone_ref(py), made.as_ptr() as usize, bytes)
+        };
         Ok((made, known))
     }
 

@@ -11,13 +11,13 @@ use pyo3::types::PyBytes;
 use rustix::io::Errno;
 use socketkit_system::messages::{self, Local, Name, Outgoing, MOST_SEGMENTS};
 
-use super::peers::{Known, Permission};
 use super::receiving::is_passing;
 use super::{Datagram, MessageSocket, MessagesShared, State};
 use crate::action::{Attempt, Wait};
 use crate::failure::Failure;
 use crate::operation::OperationRef;
 use crate::stream::Data;
+use socketkit_engine::peers::{Known, Permission};
 
 /// A message that is to be sent.
 pub struct Queued {
@@ -87,7 +87,7 @@ impl Queued {
 
 /// `to` as the kernel has it: an endpoint that came with a datagram, or what Python makes of it.
 pub fn address(socket: &Bound<'_, MessageSocket>, to: &Bound<'_, PyAny>) -> PyResult<Known> {
-    if let Some(name) = socket.get().shared.peers().name_of(to) {
+    if let Some(name) = socket.get().shared.peers().name_of(to.as_ptr() as usize) {
         return Ok(name);
     }
     let raw = socket.call_method1(intern!(socket.py(), "_addressed"), (to,))?;

@@ -1,4 +1,4 @@
-//! Whom a datagram socket knows: the endpoint of each peer, made once, and what each may be answered.
+//! Whom a datagram socket knows: the endpoint of each peer (whatever the application calls one), made once, and what each may be answered.
 //!
 //! A source that has proved nothing gets no more bytes than it sent, nothing at all on ports where a forged question would be answered
 //! again for ever (CVE-2024-2169): ours, and those of services below 1,024. Who was called first has no such bound.
@@ -7,12 +7,10 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
-use pyo3::prelude::*;
 use socketkit_system::messages::Name;
 
-#[derive(Default)]
-pub struct Peers {
-    entries: Vec<Entry>,
+pub struct Peers<E> {
+    entries: Vec<Entry<E>>,
     by_name: HashMap<Box<[u8]>, usize, Folding>,
     /// By the identity of the endpoints that this table has given away; it holds them, so an identity is not used twice.
     by_endpoint: HashMap<usize, usize, Folding>,
@@ -20,9 +18,10 @@ pub struct Peers {
     hand: usize,
 }
 
-struct Entry {
+struct Entry<E> {
     name: Arc<Name>,
-    endpoint: Option<Py<PyAny>>,
+    /// What the application knows it by, and its identity.
+    endpoint: Option<(E, usize)>,
     /// This side has sent before anything came.
     called: bool,
     /// The application says that the peer is who it seems.
@@ -47,7 +46,13 @@ impl Known {
     }
 }
 
-impl Entry {
+impl<E> Default for Peers<E> {
+    fn default() -> Self {
+        Self { entries: Vec::new(), by_name: HashMap::default(), by_endpoint: HashMap::default(), last: 0, hand: 0 }
+    }
+}
+
+impl<E> Entry<E> {
     fn known(&self, place: usize) -> Known {
         Known { name: Arc::clone(&self.name), place }
     }
@@ -60,31 +65,31 @@ pub enum Permission {
     Withhold,
 }
 
-impl Peers {
+impl<E> Peers<E> {
     /// Notes that `bytes` came from `raw`; its endpoint, if it has one yet.
-    pub fn heard(&mut self, py: Python<'_>, raw: &[u8], bytes: usize) -> Option<(Py<PyAny>, Known)> {
+    pub fn heard(&mut self, raw: &[u8], bytes: usize) -> Option<(&E, Known)> {
         self.find(raw)?;
         let entry = &mut self.entries[self.last];
         entry.received_bytes += bytes as u64;
         entry.used = true;
-        entry.endpoint.as_ref().map(|endpoint| (endpoint.clone_ref(py), entry.known(self.last)))
+        entry.endpoint.as_ref().map(|(endpoint, _)| (endpoint, entry.known(self.last)))
     }
 
-    /// Remembers `raw` under its endpoint.
-    pub fn learn(&mut self, raw: &[u8], endpoint: Py<PyAny>, bytes: usize) -> Option<Known> {
+    /// Remembers `raw` under its endpoint, which nothing else is identical to as long as the table has it.
+    pub fn learn(&mut self, raw: &[u8], endpoint: E, identity: usize, bytes: usize) -> Option<Known> {
         let place = self.place(raw)?;
-        self.by_endpoint.insert(endpoint.as_ptr() as usize, place);
+        self.by_endpoint.insert(identity, place);
         let entry = &mut self.entries[place];
         entry.received_bytes += bytes as u64;
-        if let Some(before) = entry.endpoint.replace(endpoint) {
-            self.by_endpoint.remove(&(before.as_ptr() as usize));
+        if let Some((_, before)) = entry.endpoint.replace((endpoint, identity)) {
+            self.by_endpoint.remove(&before);
         }
         Some(self.entries[place].known(place))
     }
 
     /// The address of an endpoint that this table gave away.
-    pub fn name_of(&self, endpoint: &Bound<'_, PyAny>) -> Option<Known> {
-        let place = *self.by_endpoint.get(&(endpoint.as_ptr() as usize))?;
+    pub fn name_of(&self, identity: usize) -> Option<Known> {
+        let place = *self.by_endpoint.get(&identity)?;
         self.entries.get(place).map(|entry| entry.known(place))
     }
 
@@ -140,7 +145,7 @@ impl Peers {
         self.find(name.bytes()).is_some_and(|entry| entry.called)
     }
 
-    fn find(&mut self, raw: &[u8]) -> Option<&mut Entry> {
+    fn find(&mut self, raw: &[u8]) -> Option<&mut Entry<E>> {
         // Most often it is the same one again.
         let same = self.entries.get(self.last).is_some_and(|entry| entry.name.bytes() == raw);
         if !same {
@@ -170,8 +175,8 @@ impl Peers {
             let place = self.choose();
             let before = std::mem::replace(&mut self.entries[place], entry);
             self.by_name.remove(before.name.bytes());
-            if let Some(endpoint) = &before.endpoint {
-                self.by_endpoint.remove(&(endpoint.as_ptr() as usize));
+            if let Some((_, identity)) = &before.endpoint {
+                self.by_endpoint.remove(identity);
             }
             place
         };
@@ -182,10 +187,11 @@ impl Peers {
 
     /// Whose place a new one gets: one that was not used since the hand came by, rather one that called than one that was called.
     fn choose(&mut self) -> usize {
-        for looks in 0..2 * self.entries.len() {
+        // Once round forgets who was used, so in the second round somebody is found, unless all of them were called.
+        for looks in 0..3 * self.entries.len() {
             self.hand = (self.hand + 1) % self.entries.len();
             let entry = &mut self.entries[self.hand];
-            if !std::mem::replace(&mut entry.used, false) && (!entry.called || looks >= self.entries.len()) {
+            if !std::mem::replace(&mut entry.used, false) && (!entry.called || looks >= 2 * self.entries.len()) {
                 return self.hand;
             }
         }
@@ -261,14 +267,14 @@ mod tests {
         Known::new(*name)
     }
 
-    fn call(peers: &mut Peers, name: &Name, bytes: u64) {
+    fn call(peers: &mut Peers<()>, name: &Name, bytes: u64) {
         let place = peers.place(name.bytes()).unwrap();
         peers.entries[place].received_bytes += bytes;
     }
 
     #[test]
     fn who_called_gets_what_it_sent_and_no_byte_more() {
-        let (mut peers, caller) = (Peers::default(), name(5000, 1));
+        let (mut peers, caller) = (Peers::<()>::default(), name(5000, 1));
         call(&mut peers, &caller, 100);
         assert_eq!(peers.permit(&known(&caller), 60, None, 1.0, None), Permission::Send);
         assert_eq!(peers.permit(&known(&caller), 41, None, 1.0, None), Permission::Withhold);
@@ -281,7 +287,7 @@ mod tests {
 
     #[test]
     fn who_was_called_first_has_no_bound() {
-        let (mut peers, called) = (Peers::default(), name(53, 1));
+        let (mut peers, called) = (Peers::<()>::default(), name(53, 1));
         assert_eq!(peers.permit(&known(&called), 1000, None, 1.0, Some(53)), Permission::Send);
         call(&mut peers, &called, 1);
         assert_eq!(peers.permit(&known(&called), 1000, None, 1.0, Some(53)), Permission::Send);
@@ -290,7 +296,7 @@ mod tests {
 
     #[test]
     fn low_ports_and_our_own_are_not_answered() {
-        let mut peers = Peers::default();
+        let mut peers = Peers::<()>::default();
         for (port, answer) in [(1023, Permission::Withhold), (1024, Permission::Send), (7000, Permission::Withhold)] {
             call(&mut peers, &name(port, 1), 100);
             assert_eq!(peers.permit(&known(&name(port, 1)), 1, None, 1.0, Some(7000)), answer, "{port}");
@@ -299,7 +305,7 @@ mod tests {
 
     #[test]
     fn an_answer_to_who_was_forgotten_is_bounded() {
-        let (mut peers, asker) = (Peers::default(), name(5000, 1));
+        let (mut peers, asker) = (Peers::<()>::default(), name(5000, 1));
         assert_eq!(peers.permit(&known(&asker), 11, Some(10), 1.0, None), Permission::Withhold);
         assert_eq!(peers.permit(&known(&asker), 10, Some(10), 1.0, None), Permission::Send);
         assert_eq!(peers.permit(&known(&asker), 1, Some(10), 1.0, None), Permission::Withhold);
@@ -308,7 +314,7 @@ mod tests {
 
     #[test]
     fn the_table_is_bounded_and_keeps_who_was_called() {
-        let mut peers = Peers::default();
+        let mut peers = Peers::<()>::default();
         peers.permit(&known(&name(9000, 1)), 10, None, 1.0, None);
         for host in 0..3 * MOST_PEERS as u32 {
             call(&mut peers, &name(2000, host), 1);
