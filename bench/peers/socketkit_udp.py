@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 from startup import SINK, announce, answer, is_question, run, value_of, widen
 
@@ -59,7 +60,9 @@ async def main() -> None:
         async with socketkit.connect(f"udp://127.0.0.1:{PEER}", socketkit.Messages) as messages:
             widen(messages.fileno())
             announce(messages.local.port)
-            await (echo_connected_batches if BATCH else echo_connected)(messages)
+            while True:
+                with suppress(socketkit.UnreachablePeer):  # the load is gone, and something was still on its way
+                    await (echo_connected_batches if BATCH else echo_connected)(messages)
     else:
         async with socketkit.bind("udp://127.0.0.1:0") as datagrams:
             widen(datagrams.fileno())
