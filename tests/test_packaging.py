@@ -23,12 +23,13 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"_core"}),
     frozenset({"endpoint", "grammar", "schemes", "errors", "exposure", "fingerprint", "trust", "identity", "limits"})
     | {"home", "kept_file"}  # the files that values are read from
-    | {"sockaddr"},
+    | {"sockaddr", "cutting"},
     frozenset({"authorized_peers", "known_peers", "trusting"}),
     frozenset({"connection", "securing", "listener", "drivers", "race"}),
     # What keeps borders asks the types for the addresses that it is given.
     frozenset({"types", "messages", "datagrams", "records"}),
-    frozenset({"", "verbs", "opening", "serving", "relaying", "forwarding", "sync"}),  # "" is socketkit/__init__.py
+    frozenset({"", "verbs", "opening", "serving", "relaying", "forwarding", "sync"})  # "" is socketkit/__init__.py
+    | {"message_relaying", "message_forwarding", "relays"},
     frozenset({"inspect", "testing"}),
     frozenset({"threats"}),
     frozenset({"uses"}),

@@ -85,10 +85,55 @@ def test_target_is_missing(socketkit: Start, tmp_path: Path) -> None:
     assert json.loads(result.out)["failed"] == 1
 
 
+def test_stream_must_be_told_what_a_message_is(ran: Ran) -> None:
+    for addresses in (("tcp://localhost:0", "udp://localhost:1"), ("udp://localhost:0", "tcp://localhost:1")):
+        result = ran("relay", *addresses)
+        assert result.status == 2
+        assert "tcp:// has no borders between messages" in result.err
+        assert "--messages lines or --messages lengths" in result.err
+    result = ran("relay", "--messages", "lines", "tcp://localhost:0", "tcp://localhost:1")
+    assert (result.status, "both sides are streams" in result.err) == (2, True)
+    result = ran("relay", "--answer-ratio", "2", "tcp://localhost:0", "tcp://localhost:1")
+    assert (result.status, "--answer-ratio is for datagrams" in result.err) == (2, True)
+
+
 def test_target_that_cannot_be_is_told_at_once(ran: Ran) -> None:
-    result = ran("relay", "tcp://localhost:0", "udp://localhost:1")
+    result = ran("relay", "udp://localhost:0", "udp://192.0.2.1:1")
     assert result.status == 1
-    assert "datagrams" in result.err
+    assert "?plaintext=yes to allow it" in result.err
+
+
+def test_udp_of_socat_through_two_relays_to_records_under_tls(socketkit: Start, start: Start, program: Find) -> None:
+    server = socketkit("serve", "echo", "seqpacket+tls://localhost:0")
+    second = socketkit("relay", "--json", "seqpacket+tcp://localhost:0", server.endpoint)
+    first = socketkit("relay", "udp4://127.0.0.1:0", second.endpoint)
+    words = [program("socat"), "-t", "20", "-", f"UDP:127.0.0.1:{first.port}"]
+    callers = [start(words, stdin=subprocess.PIPE) for _ in range(5)]
+    for number, caller in enumerate(callers):
+        for size in (1, 8_000):
+            message = bytes([65 + number]) * size
+            caller.write(message)
+            assert caller.read(size) == message
+    first.interrupt()
+    result = first.finish()
+    assert result.status == 130
+    assert "relayed 5 peers: 10 messages (40.0 kB) to the target, 10 messages (40.0 kB) back in " in result.err
+    second.interrupt()
+    summary = json.loads(second.finish().out)
+    assert (summary["connections"], summary["failed"]) == (5, 0)
+    assert summary["a_to_b_messages"] == summary["b_to_a_messages"] == 10
+    assert summary["a_to_b_bytes"] == 5 * 8_001
+
+
+def test_lines_of_netcat_become_packets_of_socat(socketkit: Start, start: Start, program: Find, tmp_path: Path) -> None:
+    inbox = start([program("socat"), "-d", "-d", "-u", f"UNIX-LISTEN:{tmp_path}/inbox,type=5", "SYSTEM:cat -A"])
+    inbox.said("listening on")
+    relay = socketkit("relay", "--messages", "lines", "tcp4://localhost:0", f"seqpacket+unix://{tmp_path}/inbox")
+    caller = start([program("nc"), "-N", "127.0.0.1", str(relay.port)], stdin=subprocess.PIPE)
+    caller.finish(b"one\ntwo\n")
+    assert inbox.finish().out == b"onetwo"  # without their line ends
+    relay.interrupt()
+    assert "relayed 1 connection: 2 messages (6 B) to the target, 0 messages (0 B) back in " in relay.finish().err
 
 
 def test_port_is_taken(ran: Ran, target: str) -> None:

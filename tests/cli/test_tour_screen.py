@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from socketkit.cli.visits import Visit
 from socketkit.cli.tour_screen import Screen
+from socketkit.cli.visits import Visit
 from tests.keys import A
 
 WORKS = Visit(
@@ -51,9 +51,7 @@ def test_rows(capsys: pytest.CaptureFixture[str]) -> None:
     assert row(lines, "IPv6") == ["-", "TCP over IPv6", "no IPv6 on this machine"]
     assert row(lines, "mem://") == ["✗", "mem://tour", "a message came back changed"]
     assert row(lines, "abstract") == ["Unix, abstract name"]
-    assert lines[-1] == (
-        "2 socket types opened and used both ways; 1 not on this machine; 1 FAILED"
-    )
+    assert lines[-1] == ("2 socket types opened and used both ways; 1 not on this machine; 1 FAILED")
 
 
 def test_encrypted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,3 +79,10 @@ def test_alive_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     text = capsys.readouterr().out
     before, after = text.index("1.00 kB"), text.index("✓")
     assert before < after
+
+
+def test_groups_have_their_heading(capsys: pytest.CaptureFixture[str]) -> None:
+    frames = Visit("frames", "raw", group="raw sockets: low")
+    lines = printed([Visit("UDP", "udp", group="datagrams: may get lost"), frames, frames], capsys)
+    assert row(lines, "may get lost") == ["datagrams", "may get lost"]
+    assert sum("raw sockets" in line for line in lines) == 1
