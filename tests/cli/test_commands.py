@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import shlex
+
 import click
 import pytest
 
@@ -9,6 +13,21 @@ from socketkit.cli import main
 from socketkit.cli.commands import SUMMARIES, socketkit
 
 context = click.Context(socketkit, info_name="socketkit")
+
+
+@pytest.mark.parametrize("name", SUMMARIES)
+def test_examples_are_command_lines(name: str) -> None:
+    """Each is taken apart as it would be typed: the options exist, and the addresses are addresses."""
+    command = socketkit.get_command(context, name)
+    assert command is not None
+    shown = command.epilog or ""
+    for line in re.findall(r"socketkit [^\n]*", shown):
+        lexer = shlex.shlex(line.partition("`")[0].replace("\\n", ""), posix=True, punctuation_chars="|<>;()")
+        lexer.whitespace_split = True
+        words = list(itertools.takewhile(lambda word: not set(word) & set("|<>;()"), lexer))
+        if "..." in line or words[1:2] != [name] or isinstance(command, click.Group):
+            continue  # a key that is left out, another command, or a command of its own
+        command.make_context(name, words[2:])
 
 
 @pytest.mark.parametrize("name", SUMMARIES)
@@ -39,7 +58,7 @@ def test_unknown_command_is_none() -> None:
 
 
 def test_verbose_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["-v", "connect", "udp://localhost:1"]) == 1
+    assert main(["-v", "connect", "quic://localhost:1"]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
     assert lines[-1].startswith("socketkit: connect udp://localhost:1: ")

@@ -32,6 +32,7 @@ def command(tmp_path: Path) -> Path:
         ("socketkit re", "relay"),
         ("socketkit serve d", "discard"),
         ("socketkit connect --c", "--crlf"),
+        ("socketkit connect --messages le", "lengths"),
     ],
 )
 def test_bash(start: Start, program: Find, ran: Ran, command: Path, typed: str, completed: str) -> None:

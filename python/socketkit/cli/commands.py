@@ -80,10 +80,11 @@ Examples:
   socketkit listen unix:///tmp/inbox.sock > received
   socketkit serve echo tcp://localhost:7000
   socketkit relay tcp://localhost:7001 unix:///run/app.sock
+  socketkit listen udp://localhost:7000
   socketkit tour
 
 \b
-An address is tcp://HOST:PORT, unix:///PATH or unix://@NAME.
+An address is tcp://HOST:PORT, tls://HOST:PORT, udp://HOST:PORT, unix:///PATH or unix://@NAME, and more.
 No host is loopback, * every interface, port 0 a free port.
 
 \b
