@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -104,3 +105,28 @@ def test_raw_sockets_have_no_other_side(ran: Ran) -> None:
 def test_piped_and_nobody_reads(socketkit: Start, closed_pipe: int) -> None:
     bench = socketkit("bench", "--self", "-t", "1", "-b", "1M", "mem://x", stdout=closed_pipe, stdin=subprocess.DEVNULL)
     assert bench.process.wait(20) == 141
+
+
+def test_it_says_what_iperf3_says(socketkit: Start, ran: Ran, program: Callable[[str], str]) -> None:
+    """At a rate that any machine can send, both find that rate, and that nothing was lost."""
+    iperf3 = program("iperf3")
+    rate, seconds = 4_000_000, 2
+    server = socketkit("serve", "bench", "udp://localhost:0")
+    ours = json.loads(ran("bench", "-t", str(seconds), "-b", str(rate), "--json", server.endpoint).out)["up"]
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = str(held.getsockname()[1])
+    listening = subprocess.Popen([iperf3, "-s", "-1", "-B", "127.0.0.1", "-p", port, "--forceflush"], stdout=-1)
+    try:
+        assert listening.stdout is not None
+        while b"listening" not in listening.stdout.readline():
+            pass
+        words = [iperf3, "-c", "127.0.0.1", "-p", port, "-u", "-b", str(rate), "-t", str(seconds), "-J"]
+        done = subprocess.run(words, capture_output=True, timeout=30, check=True)
+    finally:
+        listening.kill()
+        listening.communicate()
+    theirs = json.loads(done.stdout)["end"]["sum"]
+    assert theirs["bits_per_second"] == pytest.approx(rate, rel=0.1)
+    assert ours["bits_per_second"] == pytest.approx(theirs["bits_per_second"], rel=0.1)
+    assert (ours["lost"], theirs["lost_packets"]) == (0, 0)

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use pyo3::prelude::*;
 
-use super::MessagesShared;
+use super::{MessagesShared, State};
 use crate::action::{Attempt, Wait};
 use crate::failure::Failure;
 use crate::listener::Listener;
@@ -26,7 +26,7 @@ impl MessagesShared {
                     state.closes_until = Instant::now().checked_add(self.rules.close_patience);
                 }
                 let sent = self.flush(py, state);
-                self.wake_pollers(state.socket.as_deref());
+                self.wake_pollers(state);
                 if !state.outbox.is_empty() {
                     self.watch(state).map_err(Failure::Os)?;
                     if let (Some(reactor), Some((token, _))) = (&self.reactor, state.registration) {
@@ -72,8 +72,8 @@ impl MessagesShared {
     pub fn abort(&self, py: Python<'_>) {
         let waiting: Vec<_> = {
             let mut state = self.state();
+            self.wake_pollers(&state);
             let writers = std::mem::take(&mut state.writers);
-            self.wake_pollers(state.socket.as_deref());
             state.reader.iter().map(|reader| reader.clone_ref(py)).chain(writers).collect()
         };
         drop(self.close_now(py));
@@ -110,10 +110,11 @@ impl MessagesShared {
         Some(socket)
     }
 
-    /// A thread may be in `poll` for it, which closing does not end. Only without a loop, and only the receiving half: others may have
-    /// the same socket.
-    fn wake_pollers(&self, socket: Option<&OwnedFd>) {
-        if let (None, Some(socket)) = (&self.reactor, socket) {
+    /// A thread may be in `poll` for it, which closing does not end. Only if one is, and only the receiving half: other processes may
+    /// have the same socket.
+    fn wake_pollers(&self, state: &State) {
+        let waited_for = state.reader.is_some() || !state.writers.is_empty() || !state.flushers.is_empty();
+        if let (None, Some(socket), true) = (&self.reactor, &state.socket, waited_for) {
             let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Read);
         }
     }
