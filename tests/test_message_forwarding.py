@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def echo(messages: Messages) -> None:
     async for message in messages:
         await messages.send(message)
+
+
+def is_answered(forward: MessageForward) -> bool:
+    return forward.b_to_a_messages == 1
 
 
 async def awaited(forward: MessageForward) -> None:
@@ -163,7 +168,7 @@ def test_strangers_get_no_more_than_they_have_sent(run: Run) -> None:
                 callers(datagrams, 1) as (caller,),
             ):
                 caller.send(b"name?")
-                await until(lambda forward=forward: forward.b_to_a_messages == 1)
+                await until(partial(is_answered, forward))
                 assert datagrams.withheld == 1 - back
                 if back:
                     assert await answer(caller) == b"name?" * 10
@@ -348,7 +353,7 @@ def test_truncated_datagram_is_refused(run: Run) -> None:
     async def main() -> None:
         async with bind("udp4://127.0.0.1:0", limits=QUICK) as datagrams:
             async with forwarding(datagrams, "udp4://127.0.0.1:1") as (forward, _):
-                visitors = forward._work._visitors  # type: ignore[union-attr, attr-defined]
+                visitors = forward._work._visitors  # type: ignore[attr-defined]
                 visitors._sort(Datagram(b"cut", None, truncated=True))
                 assert (forward.refused, forward.accepted) == (1, 0)
 

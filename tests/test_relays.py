@@ -61,7 +61,7 @@ def test_kinds_of_forward(run: Run) -> None:
             assert {type(each) for each in made} == {MessageForward}
             for a, b in ((streams, "udp://localhost:1"), (messages, "tcp://localhost:1"), (datagrams, "unix:///x")):
                 with pytest.raises(TypeError, match="a stream has no borders"):
-                    relay(a, b)  # type: ignore[call-overload]
+                    relay(a, b)
 
     run(main())
 
@@ -86,7 +86,7 @@ def test_blocking_ones_are_refused(run: Run) -> None:
         async with bind("udp4://127.0.0.1:0") as datagrams, connect(datagrams.local, Messages) as ours:
             with socketkit.sync.connect(datagrams.local, Messages) as blocking:
                 with pytest.raises(TypeError, match="blocking"):
-                    relay(ours, blocking)
+                    relay(ours, blocking)  # type: ignore[call-overload]
                 with pytest.raises(TypeError, match=r"in asyncio\.run"):
                     socketkit.sync.relay(blocking, blocking)  # type: ignore[call-overload]
 

@@ -61,7 +61,7 @@ def test_verbose_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None
     assert main(["-v", "connect", "quic://localhost:1"]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
-    assert lines[-1].startswith("socketkit: connect udp://localhost:1: ")
+    assert lines[-1].startswith("socketkit: connect quic://localhost:1: ")
 
 
 def test_shell_asks_for_completions(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

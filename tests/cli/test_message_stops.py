@@ -12,7 +12,7 @@ import pytest
 from socketkit import Endpoint
 from socketkit.cli import message_stops
 from socketkit.cli.stops import STOPS, Stop, see
-from socketkit.cli.visits import Visit
+from socketkit.cli.visits import Visit, require
 from socketkit.messages import Messages
 
 WITH_MESSAGES = [stop for stop in STOPS if stop.meet is not None]
@@ -72,7 +72,7 @@ def test_without_the_capability_it_says_how_to_get_it(tmp_path: Path, monkeypatc
 def test_changed_message_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def changed(messages: Messages, visit: Visit, size: int) -> None:
         await messages.send(b"x")
-        message_stops.require(await messages.receive() == b"y", "a message came back changed")
+        require(await messages.receive() == b"y", "a message came back changed")
 
     monkeypatch.setattr(message_stops, "_use", changed)
     visit = visited(WITH_MESSAGES[0], tmp_path)
