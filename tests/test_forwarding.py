@@ -307,8 +307,10 @@ def test_what_cannot_be_a_target_is_said_at_once(run: Run, tmp_path: Path) -> No
         async with listen(url("tcp4", tmp_path)) as listener:
             with pytest.raises(EndpointError):
                 relay(listener, "tcp://")
-            with pytest.raises(Unsupported, match="datagrams"):
-                await relay(listener, "udp://localhost:1")
+            with pytest.raises(TypeError, match="a stream has no borders"):
+                relay(listener, "udp://localhost:1")
+            with pytest.raises(Unsupported, match="QUIC"):
+                await relay(listener, "quic://localhost:1")
             with pytest.raises(ConnectError, match=r"no-such-name\.invalid"):
                 await relay(listener, "tcp://no-such-name.invalid:1")
             # None of it has taken the listener.
