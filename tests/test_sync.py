@@ -109,12 +109,12 @@ def test_errors_of_opening() -> None:
         sync.connect("tcp://nonsense")
     with pytest.raises(EndpointError):
         sync.serve("tcp://nonsense", echo)
-    with pytest.raises(Unsupported, match="records over streams"):
+    with pytest.raises(Unsupported, match=r'write connect\("seqpacket\+tls://localhost:1", Messages\)'):
         sync.connect("seqpacket+tls://localhost:1")
-    with pytest.raises(Unsupported, match="datagrams"):
+    with pytest.raises(Unsupported, match=r'bind\("udp://:0"\)'):
         sync.listen("udp://:0")
-    with pytest.raises(Unsupported):
-        sync.bind("udp://:0")
+    with pytest.raises(Unsupported, match=r'listen\("tcp://:0"\)'):
+        sync.bind("tcp://:0")
     with pytest.raises(ConnectError, match="no such path"):
         sync.connect("unix:///nowhere/socket")
     with pytest.raises(ConnectError, match="refused"):

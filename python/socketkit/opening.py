@@ -54,6 +54,11 @@ async def open_stream(
     `first_use`: see `types.tls.connect`.
     """
     endpoint = Endpoint.parse(address)
+    if is_over_stream(endpoint):
+        from .records import Records
+
+        if not issubclass(kind, Records):
+            _require_shape("connect", endpoint, "Stream")
     connect = connector(endpoint, trust, identity, first_use=first_use)
     try:
         stream = await driver.within(limits.connect_seconds, connect(kind, endpoint, driver, limits))

@@ -110,9 +110,9 @@ def command(
     lines: bool,
     as_json: bool,
 ) -> None:
-    """Show what goes over an interface; `any` is all of them.
+    """Show what goes over an interface, or write it to files.
 
-    Prints a line for each packet, or writes a file that Wireshark reads.
+    The interface `any` is all of them. Prints a line for each packet; the files are for Wireshark and its like.
     """
     from ..inspect.capture import LARGEST_BUFFER_BYTES
     from .running import run
