@@ -161,10 +161,10 @@ pub struct Outgoing<'a> {
 /// Sends without waiting; how many of `messages` the kernel took. An error is that of the first.
 pub fn send(socket: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> Result<usize, Errno> {
     let mut vectors: Vec<libc::iovec> = Vec::with_capacity(messages.iter().map(|message| message.parts.len()).sum());
-    let mut controls = [const { Writer::new() }; AT_ONCE];
-    // SAFETY: all-zero is a value of this C structure.
-    let mut headers: [libc::mmsghdr; AT_ONCE] = unsafe { std::mem::zeroed() };
     let count = messages.len().min(AT_ONCE);
+    // Neither moves after its first element: there is room for all.
+    let mut controls: Vec<Writer> = Vec::with_capacity(count);
+    let mut headers: Vec<libc::mmsghdr> = Vec::with_capacity(count);
     for message in &messages[..count] {
         vectors.extend(
             message
@@ -174,8 +174,10 @@ pub fn send(socket: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> Result<usize, 
         );
     }
     let mut vector = vectors.as_mut_ptr();
-    for ((message, header), control) in messages.iter().zip(&mut headers).zip(&mut controls) {
-        let header = &mut header.msg_hdr;
+    for message in &messages[..count] {
+        // SAFETY: all-zero is a value of this C structure.
+        let mut whole: libc::mmsghdr = unsafe { std::mem::zeroed() };
+        let header = &mut whole.msg_hdr;
         if let Some(name) = message.to {
             header.msg_name = name.bytes().as_ptr().cast_mut().cast();
             header.msg_namelen = name.bytes().len() as libc::socklen_t;
@@ -184,20 +186,25 @@ pub fn send(socket: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> Result<usize, 
         header.msg_iovlen = message.parts.len() as _;
         // SAFETY: the vectors of all messages lie one behind the other, and these are as many as this one has parts.
         vector = unsafe { vector.add(message.parts.len()) };
-        if let Some(bytes) = message.segment_bytes {
-            control.segment(bytes);
+        if message.segment_bytes.is_some() || message.from.is_some() {
+            controls.push(Writer::new());
+            let Some(control) = controls.last_mut() else { break };
+            if let Some(bytes) = message.segment_bytes {
+                control.segment(bytes);
+            }
+            if let Some(local) = message.from {
+                control.leave_from(local);
+            }
+            (header.msg_control, header.msg_controllen) = control.finish();
         }
-        if let Some(local) = message.from {
-            control.leave_from(local);
-        }
-        (header.msg_control, header.msg_controllen) = control.finish();
+        headers.push(whole);
     }
     // SAFETY: the headers describe memory that lives until the end of this function, and the kernel only reads it.
     let sent = unsafe {
         libc::sendmmsg(
             socket.as_raw_fd(),
             headers.as_mut_ptr(),
-            count as libc::c_uint,
+            headers.len() as libc::c_uint,
             (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _,
         )
     };
