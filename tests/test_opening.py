@@ -53,8 +53,8 @@ def test_every_scheme_opens_or_says_what_is_missing(scheme: str) -> None:
             assert "its socket type" not in str(error), "no word for what is missing"
 
 
-# Datagrams inside a process come with sessions; one frame's peer is no connection.
-UNSHAPED = {("mem", "Datagrams"), ("raw+ethernet", "Messages")}
+# Those inside a process come with sessions.
+UNSHAPED = {("mem", "Datagrams")}
 
 EXAMPLES = {
     "bt-l2cap": "bt-l2cap://00-11-22-33-44-55:25",

@@ -390,7 +390,6 @@ OPENED = ("tcp", "tcp4", "tcp6", "tls", "unix", "tls+unix", "vsock", "mem", "fd"
 
 _MISSING = {
     "quic": "QUIC",
-    "ethernet": "connections to one station of an Ethernet; bind() hears all,",
     "mem": "datagrams inside a process",
     "bt-rfcomm": "Bluetooth",
     "bt-l2cap": "Bluetooth",

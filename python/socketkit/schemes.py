@@ -299,7 +299,7 @@ VALUES: dict[str, Callable[[str], str]] = {
     "descriptor": _descriptor,
 }
 
-_STREAM, _MESSAGES = ("Stream",), ("Messages",)
+_STREAM, _MESSAGES, _DATAGRAMS = ("Stream",), ("Messages",), ("Datagrams",)
 _ADDRESSED = ("Messages", "Datagrams")
 
 _VSOCK_PORT = ("port", _LAST_UNSIGNED)
@@ -318,7 +318,7 @@ SCHEMES: dict[str, Scheme] = {
         Scheme("sctp", _MESSAGES, parameters=_PLAIN_TEXT),
         Scheme("icmp", _ADDRESSED, port=None, parameters=_ICMP),
         Scheme("raw+ip", _ADDRESSED, port=None, parameters=_RAW_IP, required="proto"),
-        Scheme("raw+ethernet", _ADDRESSED, "interface", port=None, parameters=_ETHERNET),
+        Scheme("raw+ethernet", _DATAGRAMS, "interface", port=None, parameters=_ETHERNET),
         Scheme("unix", _STREAM, "path", port=None, parameters=_UNIX, local=True),
         Scheme("tls+unix", _STREAM, "path", port=None, parameters=_UNIX | _TLS_ALPN, local=True),
         Scheme("seqpacket+unix", _MESSAGES, "path", port=None, parameters=_UNIX, local=True),
