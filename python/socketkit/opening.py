@@ -247,7 +247,8 @@ async def open_listener(
 
 def unsupported(operation: str, endpoint: Endpoint) -> Unsupported:
     """The error for a scheme that parses and cannot be opened yet."""
-    reason = f"this version of socketkit lacks {_missing(endpoint)}; it opens {', '.join(OPENED)} as streams"
+    opened = [name for name in SCHEMES if name == "mem" or name.rpartition("+")[2] not in _MISSING]
+    reason = f"this version of socketkit lacks {_missing(endpoint)}; it opens {', '.join(opened)}"
     return raisable(Unsupported)(operation, endpoint, reason)
 
 
@@ -385,8 +386,6 @@ def binder(endpoint: Endpoint) -> OpenSocket:
 def is_tls(endpoint: Endpoint) -> bool:
     return endpoint.carrier == "tls" or "tls" in endpoint.modifiers
 
-
-OPENED = ("tcp", "tcp4", "tcp6", "tls", "unix", "tls+unix", "vsock", "mem", "fd")
 
 _MISSING = {
     "quic": "QUIC",
