@@ -15,7 +15,8 @@ import pytest
 from socketkit import SocketError
 from socketkit.inspect import probe_sockets
 from socketkit.inspect.icmp import Refusal, echo_request, parse_echo
-from socketkit.inspect.probe_sockets import Arrival, Complaint, EchoSocket, ProbeSocket, explained, how_to_be_permitted
+from socketkit.inspect.probe_sockets import Arrival, Complaint, EchoSocket, ProbeSocket, explained
+from socketkit.types.raw import how_to_be_permitted
 
 LOOPBACK = {AF_INET: ("127.0.0.1", 0), AF_INET6: ("::1", 0, 0, 0)}
 families = pytest.mark.parametrize("family", [AF_INET, AF_INET6], ids=["IPv4", "IPv6"])
@@ -112,7 +113,7 @@ def test_who_may_not_ping_is_told_how(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_remedy_names_this_interpreter() -> None:
-    assert "setcap cap_net_raw+ep /" in how_to_be_permitted()
+    assert "setcap cap_net_raw+ep /" in how_to_be_permitted(ping=True)
 
 
 def test_other_failures_are_not_taken_for_missing_permission(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from socket import AF_INET, AF_INET6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IP, 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import SocketError, explain, raisable
+from ..types.raw import how_to_be_permitted
 from .icmp import ECHO_REPLY, Refusal, without_ip_header
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class EchoSocket(ProbeSocket):
             try:
                 super().__init__(family, socket.SOCK_RAW, protocol)
             except PermissionError as refused:
-                raise raisable(SocketError)(operation, None, how_to_be_permitted(), refused.errno) from refused
+                raise raisable(SocketError)(operation, None, how_to_be_permitted(ping=True), refused.errno) from refused
         if self.raw:
             self.identifier = int.from_bytes(os.urandom(2), "big")
             self._admit_replies_only()
@@ -171,14 +172,6 @@ class EchoSocket(ProbeSocket):
             words = [0xFFFFFFFF] * 8
             words[ECHO_REPLY[AF_INET6] // 32] &= ~(1 << ECHO_REPLY[AF_INET6] % 32)
             self.sock.setsockopt(IPPROTO_ICMPV6, ICMP6_FILTER, struct.pack("8I", *words))
-
-
-def how_to_be_permitted() -> str:
-    return (
-        "not permitted: let this user's groups have ping sockets with "
-        '`sudo sysctl -w net.ipv4.ping_group_range="0 2147483647"`, '
-        f"or give CAP_NET_RAW with `sudo setcap cap_net_raw+ep {os.path.realpath(sys.executable)}`, or run it as root"
-    )
 
 
 def explained(number: int, mtu_bytes: int = 0) -> str:

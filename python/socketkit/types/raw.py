@@ -89,7 +89,9 @@ def _made(endpoint: Endpoint, family: int, operation: str, where: Endpoint) -> t
     except OSError as failure:
         error = ConnectError if operation == "connect" else ListenError
         if failure.errno in (errno.EPERM, errno.EACCES):
-            raise raisable(error)(operation, where, _remedy(endpoint), errno.EPERM) from failure
+            raise raisable(error)(
+                operation, where, how_to_be_permitted(ping=endpoint.carrier == "icmp"), errno.EPERM
+            ) from failure
         raise from_errno(error, operation, where, failure.errno or errno.EIO) from failure
     try:
         if name := endpoint.query.get("interface"):
@@ -141,11 +143,12 @@ def _passing(kind: int) -> bytes:
     return b"".join(map(_WORD.pack, words))
 
 
-def _remedy(endpoint: Endpoint) -> str:
+def how_to_be_permitted(*, ping: bool) -> str:
+    """What opens raw sockets, or ping sockets, to a user who may have none."""
     import sys
 
     capability = f"use sudo, or `sudo setcap cap_net_raw+ep {os.path.realpath(sys.executable)}`"
-    if endpoint.carrier != "icmp":
+    if not ping:
         return f"raw sockets need CAP_NET_RAW: {capability} (then every program that this Python runs can listen in)"
     return (
         "your group may not ping: allow all with `sudo sysctl -w net.ipv4.ping_group_range='0 2147483647'`, "
