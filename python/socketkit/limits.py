@@ -70,7 +70,7 @@ class Limits:
     - `receive_buffer_bytes` (65,536): that the kernel keeps for a connection (SO_RCVBUF) until its peer is
       authenticated.
     - `message_bytes` (1,048,576): of one message; refused on its length, before anything is allocated.
-    - `answer_ratio` (1.0): how much of what it sent a datagram's source gets back before it has proved that it
+    - `answer_ratio` (1): how much of what it sent a datagram's source gets back before it has proved that it
       receives there (RFC 9000 §8.1): whoever forges a sender's address gains nothing.
     - `memory_bytes` (536,870,912): that all connections of a loop keep, queued in the process and in the kernel's
       buffers; from `memory_shed_fraction` (0.8) of it on nobody is accepted, and those that keep most go.
