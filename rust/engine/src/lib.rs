@@ -19,6 +19,7 @@ pub mod peers;
 pub mod reactor;
 pub mod relay;
 pub mod stream;
+pub mod table;
 pub mod timers;
 pub mod tls;
 

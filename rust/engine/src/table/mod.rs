@@ -1,0 +1,3 @@
+//! The socket table: every socket of the machine, and whose descriptors lead to it.
+
+pub mod row;

@@ -1,0 +1,111 @@
+//! A socket as the kernel tells of it, whoever asked: netlink or a BPF iterator.
+
+use std::ops::Range;
+
+/// An address as the kernel has it: the bytes of a `struct sockaddr`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// There is none: an unnamed Unix socket, the peer of a listener.
+    #[default]
+    None,
+    /// IPv4, IPv6, vsock, packet, Bluetooth: the first `length` bytes are the address.
+    Short { bytes: [u8; 28], length: u8 },
+    /// A Unix socket's name: its family and its path, or a NUL and its abstract name.
+    Unix(Box<[u8]>),
+}
+
+impl Address {
+    /// Raw bytes; what is longer than any `struct sockaddr` of its family is cut to nothing.
+    pub fn from_bytes(raw: &[u8]) -> Address {
+        let mut bytes = [0; 28];
+        match bytes.get_mut(..raw.len()) {
+            Some(_) if raw.is_empty() => Address::None,
+            Some(room) => {
+                room.copy_from_slice(raw);
+                Address::Short { bytes, length: raw.len() as u8 }
+            }
+            None if raw.len() <= 110 => Address::Unix(raw.into()),
+            None => Address::None,
+        }
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Address::None => &[],
+            Address::Short { bytes, length } => bytes.get(..usize::from(*length)).unwrap_or_default(),
+            Address::Unix(bytes) => bytes,
+        }
+    }
+}
+
+/// What TCP counts of a connection since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    pub received_bytes: u64,
+    /// Acknowledged by the peer.
+    pub sent_bytes: u64,
+    pub received_segments: u32,
+    pub sent_segments: u32,
+    /// Smoothed; 0 = not measured yet.
+    pub round_trip_us: u32,
+    pub retransmits: u32,
+    /// Since data came or went last; u32::MAX = never, or not known.
+    pub quiet_ms: u32,
+}
+
+/// One socket. `None` = this source could not know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    /// AF_*
+    pub family: u16,
+    /// SOCK_*
+    pub kind: u16,
+    /// IPPROTO_*; of a packet socket the Ethernet type.
+    pub protocol: u16,
+    /// TCP_*, which Unix and UDP sockets use, too (7 = not connected, 1 = connected, 10 = listening).
+    pub state: u8,
+    pub local: Address,
+    pub peer: Address,
+    /// What /proc/PID/fd calls it; 0 = no descriptor is left: TIME_WAIT, orphans, what nobody accepted yet.
+    pub inode: u64,
+    /// The kernel's number for it, never used twice since the start of the machine; 0 = not known.
+    pub cookie: u64,
+    /// The inode of its network namespace.
+    pub namespace: u64,
+    /// The index of the interface that it is bound to; 0 = none.
+    pub interface: u32,
+    pub uid: Option<u32>,
+    /// Bytes; of a listener the connections that wait to be accepted.
+    pub receive_queue: u32,
+    /// Bytes; of a listener how many may wait.
+    pub send_queue: u32,
+    pub flow: Option<Flow>,
+    pub reuse_address: Option<bool>,
+    pub reuse_port: Option<bool>,
+    pub only_ipv6: Option<bool>,
+    /// The inode of a Unix socket's peer; 0 = none.
+    pub unix_peer: u64,
+    /// Datagrams that were lost for want of room.
+    pub dropped: Option<u32>,
+    /// Where in `Snapshot::owners`.
+    pub owners: Range<u32>,
+}
+
+/// A descriptor that leads to a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner {
+    pub pid: u32,
+    pub descriptor: u32,
+}
+
+/// All sockets at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    pub rows: Vec<Row>,
+    /// Those of a row stand together (`Row::owners`).
+    pub owners: Vec<Owner>,
+    /// Whether every process could be looked into: if not, a row without owners may have some.
+    pub all_owners: bool,
+    /// Whether every network namespace could be looked into.
+    pub all_namespaces: bool,
+}
