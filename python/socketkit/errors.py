@@ -133,8 +133,8 @@ class MessageTooLarge(ValueError):
         return type(self), (*self.args, self.most_bytes), self.__dict__
 
 
-class EndpointError(ValueError):
-    """The text is no endpoint: `reason (hint)`, and the text with a caret under the fault.
+class FaultyText(ValueError):
+    """What the caller wrote cannot be read: `reason (hint)`, and the text with a caret under the fault.
 
     `text` is what was given, with *** for what may be a secret; `at` is the index of the fault in it.
     """
@@ -149,6 +149,14 @@ class EndpointError(ValueError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.reason, self.text, self.at, self.hint), self.__dict__
+
+
+class EndpointError(FaultyText):
+    """The text is no endpoint."""
+
+
+class SelectionError(FaultyText):
+    """The text does not say which sockets are wanted."""
 
 
 def _pointed(text: str, at: int) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ..errors import (
     BusyConnection,
     ClosedConnection,
-    EndpointError,
+    FaultyText,
     IdentityError,
     MessageTooLarge,
     PeerViolation,
@@ -75,7 +75,7 @@ def _status(ending: BaseException) -> int:
             return INTERRUPTED
         case BrokenPipeError():  # a SocketError is none, whatever its number
             return NOBODY_READS
-        case EndpointError():
+        case FaultyText():
             return _complain(str(ending), WRONG_COMMAND_LINE)
         case OSError() if type(ending).__module__ == "builtins":
             where = f"{ending.filename}: " if ending.filename else ""
