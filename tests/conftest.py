@@ -36,6 +36,7 @@ T = TypeVar("T")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 IN_CI = bool(os.environ.get("CI"))
+FAILED = pytest.StashKey[bool]()
 
 
 class Run(Protocol):
@@ -138,8 +139,11 @@ def python() -> Callable[..., str]:
 
 
 @pytest.fixture
-def no_leaks() -> Iterator[None]:
-    """Fails the test if a descriptor that it opened is still open a second after its end."""
+def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails the test if a descriptor that it opened is still open a second after its end.
+
+    One that has failed already is not asked: its traceback holds its frames, and with them what they had open.
+    """
     with suppress(ImportError):
         import uvloop
 
@@ -148,6 +152,8 @@ def no_leaks() -> Iterator[None]:
     gc.collect()
     before = open_descriptors()
     yield
+    if request.node.stash.get(FAILED, False):
+        return
     deadline = time.monotonic() + 1
     while leaked := open_descriptors().items() - before.items():
         # A dropped object closes with its last reference, a relay in the engine a moment after its streams.
@@ -192,6 +198,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    if report.failed:
+        item.stash[FAILED] = True
     if report.skipped and not hasattr(report, "wasxfail"):
         allowance = item.get_closest_marker("may_skip")
         if allowance is not None:

@@ -34,6 +34,10 @@ def test_tidy(no_leaks):
 
 def test_leaky(no_leaks):
     os.open("/dev/null", os.O_RDONLY)
+
+def test_broken(no_leaks):
+    kept_by_the_traceback = socket.socket()
+    assert False
 """
 
 LOOPS = """
@@ -71,7 +75,8 @@ def test_skipped_module_fails_in_ci(tmp_path: Path) -> None:
 def test_open_descriptor_is_a_leak(tmp_path: Path) -> None:
     report = run_pytest(tmp_path, LEAKS)
     assert "left open: " in report
-    assert "2 passed, 1 error" in report
+    assert "1 failed, 2 passed, 1 error" in report
+    assert "ERROR test_it.py::test_leaky" in report
 
 
 def test_run_is_bounded_on_both_loops(tmp_path: Path) -> None:
