@@ -108,6 +108,7 @@ DEBIAN_PACKAGES = {
     "ps": "procps",
     "setpriv": "util-linux",
     "ss": "iproute2",
+    "tc": "iproute2",
     "unshare": "util-linux",
 }
 

@@ -49,6 +49,7 @@ def test_it_counts_what_it_does(run: Run) -> None:
                 "sent_bytes": 15,
                 "dropped": 0,
                 "withheld": 0,
+                "unsent": 0,
                 "unreachable": 0,
             }
             assert theirs.stats["withheld"] == 1

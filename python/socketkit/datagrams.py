@@ -36,7 +36,8 @@ class DatagramSocket(MessageSocket):
 
         `received_messages`, `received_bytes`, `sent_messages`, `sent_bytes`; `dropped`: lost by the kernel because
         nobody received them in time; `withheld`: answers that were not sent because their receiver may not have asked
-        (docs/limits.md); `unreachable`: sent, and somebody on the way said that they did not arrive.
+        (docs/limits.md); `unsent`: lost on this machine, the queue of an interface was full (ENOBUFS); `unreachable`:
+        sent, and somebody on the way said that they did not arrive.
         """
         return {name: getattr(self, name) for name in _COUNTERS}
 
@@ -85,7 +86,7 @@ class Datagrams(DatagramSocket):
     - `await receive_many(max_count=64)`: at least one, as many as are there.
     - `await answer(datagram, data)`: to its peer, from the address that it came to.
     - `async for datagram in datagrams`, `async with datagrams`.
-    - `dropped`, `withheld`, `unreachable`, `stats`: what was lost, and why.
+    - `dropped`, `withheld`, `unsent`, `unreachable`, `stats`: what was lost, and why.
 
     A source that has called first is answered with no more bytes than it sent (`Limits.answer_ratio`), and not at all
     on ports below 1,024 or our own number, until `validate(peer)` says that it receives where it says it is: whoever
@@ -145,6 +146,7 @@ _COUNTERS = (
     "sent_bytes",
     "dropped",
     "withheld",
+    "unsent",
     "unreachable",
 )
 LOG_SECONDS = 10.0

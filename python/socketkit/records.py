@@ -37,7 +37,7 @@ class Records(Connection):
 
     __slots__ = ()
 
-    dropped = 0
+    dropped = unsent = 0
     """A stream loses nothing."""
     path_mtu_bytes = None
     """A stream cuts its segments by itself."""

@@ -11,7 +11,7 @@ import pytest
 
 from socketkit import MessageTooLarge, SocketError, UnreachablePeer
 from tests.conftest import Run
-from tests.datagrams_in_namespaces.hosts import at, bound, connected, ip, next_of, plain, raised
+from tests.datagrams_in_namespaces.hosts import at, bound, connected, heard, ip, next_of, plain, raised
 from tests.threats.namespaces import Host, Network
 
 pytestmark = [pytest.mark.privileged, pytest.mark.slow]
@@ -200,6 +200,42 @@ def test_what_a_full_buffer_loses_is_counted(run: Run, network: MakeNetwork, fam
             port = f":{receiver.local.port:04X}"
             (line,) = [line for line in counted if line.split()[1:2] and line.split()[1].endswith(port)]
             assert int(line.split()[-1]) == receiver.dropped
+
+    run(main())
+
+
+def test_what_a_full_interface_loses_is_counted(
+    run: Run, network: MakeNetwork, family: str, program: Callable[[str], str]
+) -> None:
+    """Its queue takes 600 bytes: what is larger is lost at once, and nobody waits for room that the socket has."""
+    hosts = network("sender", "receiver")
+    hosts["sender"].run(program("tc"), "qdisc", "add", "dev", "eth0", "root", "bfifo", "limit", "600")
+    mixed = [bytes(700), bytes(701), b"", b"small"]  # each larger or nothing: they are no run
+    run_of_large = [bytes(700)] * 10  # which the kernel takes or loses as one
+
+    async def main() -> None:
+        address = ip(hosts["receiver"], family)
+        async with (
+            await bound(hosts["receiver"], address) as receiver,
+            await bound(hosts["sender"], ip(hosts["sender"], family)) as sender,
+            await connected(hosts["sender"], address, receiver.local.port) as peer,
+        ):
+            where = at(address, receiver.local.port)
+            async with asyncio.timeout(5):
+                await sender.send(b"marker", where)  # what waits for its neighbour's address meets no queue yet
+                assert await heard(receiver, b"marker") == []
+                await sender.send_many(mixed, where)
+                await sender.send_many(run_of_large, where)
+                await sender.send(bytes(700), where)
+                await sender.send(b"marker", where)
+                assert await heard(receiver, b"marker") == [b"", b"small"]
+                assert (sender.stats["unsent"], sender.stats["sent_messages"]) == (13, 4)
+                await peer.send_many(mixed)
+                await peer.send_many(run_of_large)
+                await peer.send(bytes(700))
+                await peer.send(b"marker")
+                assert await heard(receiver, b"marker") == [b"", b"small"]
+                assert (peer.unsent, peer.sent_messages) == (13, 3)
 
     run(main())
 

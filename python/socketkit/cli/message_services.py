@@ -99,8 +99,11 @@ async def _answer(service: str, datagrams: Datagrams) -> None:
 
 
 def _words(stats: dict[str, int]) -> str:
-    lost = "".join(f", {stats[name]:,} {name}" for name in ("dropped", "withheld", "unreachable") if stats[name])
+    lost = "".join(f", {stats[name]:,} {name}" for name in LOSSES if stats[name])
     return (
         f"served {plural(stats['received_messages'], 'message')} ({amount(stats['received_bytes'])}), "
         f"sent {stats['sent_messages']:,} ({amount(stats['sent_bytes'])}){lost}"
     )
+
+
+LOSSES = ("dropped", "withheld", "unsent", "unreachable")

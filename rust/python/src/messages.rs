@@ -108,6 +108,7 @@ struct Counters {
     sent_bytes: u64,
     dropped: u64,
     withheld: u64,
+    unsent: u64,
     unreachable: u64,
 }
 
@@ -361,6 +362,12 @@ impl MessageSocket {
     #[getter]
     fn withheld(&self) -> u64 {
         self.shared.state().counters.withheld
+    }
+
+    /// Messages that were lost before they left this machine: the queue of an interface was full.
+    #[getter]
+    fn unsent(&self) -> u64 {
+        self.shared.state().counters.unsent
     }
 
     /// Messages to peers that had called first of which somebody on the way said that they did not arrive.

@@ -89,7 +89,7 @@ async def all_counters_are_in_stats(ours: Datagrams, theirs: Datagrams) -> None:
     await ours.send(b"x", theirs.local)
     await theirs.receive()
     for socket in (ours, theirs):
-        for name in ("dropped", "withheld", "unreachable"):
+        for name in ("dropped", "withheld", "unsent", "unreachable"):
             same(socket.stats[name], getattr(socket, name), f"stats[{name!r}]")
 
 

@@ -48,6 +48,11 @@ impl Kind {
         matches!(self, Kind::UnixRecord | Kind::Record)
     }
 
+    /// Whether a message may get lost after it was taken: nothing says so to its sender, who must not count on it.
+    pub fn may_lose(self) -> bool {
+        !self.is_unix() && !self.ends()
+    }
+
     /// Whether anybody can write a false sender on it, so that answers may go to somebody who asked for nothing.
     pub fn is_forgeable(self) -> bool {
         self.is_udp()

@@ -283,21 +283,31 @@ impl MessagesShared {
         let mut taken = 0;
         let mut patience = RETRIES;
         while taken < queued.len() {
-            let (sent, bytes, outcome) = self.hand_over_some(py, socket, state.segments, &queued[taken..]);
-            taken += sent;
-            state.counters.sent_messages += sent as u64;
-            state.counters.sent_bytes += bytes as u64;
-            state.budget.spend_message(bytes);
-            match outcome {
-                Ok(()) => {}
-                Err(Errno::AGAIN) => return (taken, Ok(())),
-                Err(Errno::INTR) => {}
+            let (number, run) = match self.hand_over_some(py, socket, state.segments, &queued[taken..]) {
+                Ok((sent, bytes)) => {
+                    taken += sent;
+                    state.counters.sent_messages += sent as u64;
+                    state.counters.sent_bytes += bytes as u64;
+                    state.budget.spend_message(bytes);
+                    continue;
+                }
+                Err(refused) => refused,
+            };
+            state.budget.spend_message(0);
+            match number {
+                Errno::AGAIN => return (taken, Ok(())),
+                Errno::INTR => {}
                 // This path, or this kernel, knows no runs: one by one from now on.
-                Err(Errno::IO | Errno::INVAL | Errno::MSGSIZE) if state.segments => state.segments = false,
-                Err(Errno::NOBUFS) if self.kind.is_udp() => return (taken, Ok(())),
+                Errno::IO | Errno::INVAL | Errno::MSGSIZE if state.segments => state.segments = false,
+                // The queue of an interface was full, and it is lost there (IP_RECVERR makes the kernel say so). No wait
+                // would end: the socket has room, and the queue may be full of what others send.
+                Errno::NOBUFS if self.kind.may_lose() => {
+                    state.counters.unsent += run as u64;
+                    taken += run;
+                }
                 // What others told of an earlier message: it was not about this one (man 7 ip, IP_RECVERR).
-                Err(number) if is_passing(number) && patience > 0 && !self.connected => patience -= 1,
-                Err(number) => {
+                number if is_passing(number) && patience > 0 && !self.connected => patience -= 1,
+                number => {
                     // Told once: the next receive would take it for an end.
                     state.reset |= self.kind.ends() && number == Errno::CONNRESET;
                     return (taken, Err(number));
@@ -307,14 +317,14 @@ impl MessagesShared {
         (taken, Ok(()))
     }
 
-    /// One system call: how many messages and bytes the kernel took.
+    /// One system call: how many messages and bytes the kernel took; else why not, and how many the first was made of.
     fn hand_over_some(
         &self,
         py: Python<'_>,
         socket: &OwnedFd,
         segments: bool,
         queued: &[Queued],
-    ) -> (usize, usize, Result<(), Errno>) {
+    ) -> Result<(usize, usize), (Errno, usize)> {
         if let [only] = queued {
             let bytes = only.data.bytes(py);
             let outcome = messages::send_one(
@@ -324,7 +334,7 @@ impl MessagesShared {
                 only.from.as_ref(),
                 &[],
             );
-            return if outcome.is_ok() { (1, bytes.len(), Ok(())) } else { (0, 0, outcome) };
+            return outcome.map(|()| (1, bytes.len())).map_err(|number| (number, 1));
         }
         let parts: Vec<&[u8]> = queued.iter().map(|queued| queued.data.bytes(py)).take(MOST_AT_ONCE).collect();
         let mut outgoing = Vec::with_capacity(messages::AT_ONCE.min(parts.len()));
@@ -345,9 +355,9 @@ impl MessagesShared {
         match messages::send(socket.as_fd(), &outgoing) {
             Ok(sent) => {
                 let count = runs[..sent].iter().sum();
-                (count, parts[..count].iter().map(|part| part.len()).sum(), Ok(()))
+                Ok((count, parts[..count].iter().map(|part| part.len()).sum()))
             }
-            Err(number) => (0, 0, Err(number)),
+            Err(number) => Err((number, runs.first().copied().unwrap_or(1))),
         }
     }
 
