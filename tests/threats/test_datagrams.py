@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import struct
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -210,6 +213,82 @@ def test_two_echoes_do_not_answer_each_other_for_ever(run: Run, hosts: Network, 
     run(main())
 
 
+# --- the same, of a bench
+
+
+@pytest.mark.privileged
+@pytest.mark.slow
+def test_junk_gets_no_reply_from_a_bench(hosts: Network, figures: Callable[[str], None]) -> None:
+    """1,000 datagrams that are no requests; a request is answered all the same."""
+    server, attacker = hosts["server"], hosts["attacker"]
+    with bench(server), plain(attacker) as sender:
+        for number in range(1000):
+            junk = os.urandom(number % 1400) if number % 4 else BENCH_JUNK[number // 4 % len(BENCH_JUNK)]
+            sender.sendto(junk, (server.ip4, PORT))
+        sender.settimeout(5)
+        sender.sendto(bench_request(), (server.ip4, PORT))
+        assert json.loads(sender.recv(2000)).keys() == {"cookie", "id"}
+        sender.setblocking(False)
+        assert waiting(sender) == []
+    figures("1,000 junk datagrams to `serve bench`: 0 replies; the request behind them was answered")
+
+
+@pytest.mark.privileged
+@pytest.mark.slow
+def test_a_bench_sends_a_forged_sender_no_more_than_was_sent(hosts: Network, figures: Callable[[str], None]) -> None:
+    """Whoever asks for a gigabit in the victim's name; the attacker's own cookie is of no use for that."""
+    server, victim, attacker = hosts["server"], hosts["victim"], hosts["attacker"]
+    with bench(server), plain(attacker) as asker, plain(victim, 5353) as hit, forging(attacker) as forger:
+        asker.settimeout(5)
+        asker.sendto(bench_request(), (server.ip4, PORT))
+        cookie = json.loads(asker.recv(2000))["cookie"]
+        session = bench_session(asker, server, cookie)
+        requests = [
+            bench_request(),
+            bench_request(cookie=cookie),
+            bench_request(cookie="0" * 32),
+            bench_request(do="join", session=session, direction="down", flow=0, cookie=cookie),
+            bench_request(do="probe", session=session, cookie=cookie),
+            b"\x02" + bytes(7) + bytes.fromhex(session) + bytes(1000),  # a probe
+        ]
+        sent = 0
+        for number in range(200):
+            question = requests[number % len(requests)]
+            forger.sendto(forged(victim.ip4, 5353, server.ip4, PORT, question), (server.ip4, 0))
+            sent += len(question)
+        asker.sendto(bench_request(cookie=cookie, do="start", session=session), (server.ip4, PORT))
+        assert "before all of its flows have come" in json.loads(asker.recv(2000))["error"]  # the victim has not joined
+        received = sum(map(len, waiting(hit)))
+        assert 0 < received <= sent
+    figures(
+        f"forged sender, `serve bench`: {sent:,} bytes sent, {received:,} reached the victim ({received / sent:.2f} x)"
+    )
+
+
+@contextmanager
+def bench(host: Host) -> Iterator[None]:
+    """`socketkit serve bench` there, as users start it."""
+    words = (sys.executable, "-m", "socketkit", "serve", "bench", f"udp4://{host.ip4}:{PORT}?plaintext=yes")
+    server = host.start(*words, stderr=subprocess.PIPE, text=True)
+    assert server.stderr is not None
+    assert "listening on" in server.stderr.readline()
+    yield
+    assert server.poll() is None
+
+
+def bench_request(do: str = "open", **words: object) -> bytes:
+    """With room for the answer: nobody is sent more than he has sent."""
+    plan = {"seconds": 60.0, "warm_up_seconds": 0.0, "up": False, "down": True, "flows": 1, "message_bytes": 1400}
+    request = {"bench": 1, "do": do, "id": 1, "nonce": "n", **words, "pad": "." * 40}
+    return json.dumps(request | {"plan": {**plan, "bits_per_second": 1_000_000_000}}).encode()
+
+
+def bench_session(asker: socket.socket, server: Host, cookie: str) -> str:
+    """The test of who has shown his cookie."""
+    asker.sendto(bench_request(cookie=cookie), (server.ip4, PORT))
+    return str(json.loads(asker.recv(2000))["session"])
+
+
 async def bound(host: Host, address: str) -> Datagrams:
     with host.entered():
         return await bind(address)
@@ -280,4 +359,14 @@ JUNK = (
     b"\xc0\0\0\0\x01\x08" + bytes(1194),
     b"\x16\x03\x01\x02\0\x01",
     b"",
+)
+# What begins as a request of a bench does, or as its messages and probes, and is none.
+BENCH_JUNK = (
+    *JUNK,
+    b"{" * 1400,
+    b'{"a":' * 280,
+    b'{"jsonrpc": "2.0", "method": "list", "id": 1}' + b" " * 100,
+    b'{"bench": 1, "do": "open"',
+    b"\x01" + bytes(1000),
+    b"\x02\x01" + bytes(62),
 )

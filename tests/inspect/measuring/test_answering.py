@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 
     from socketkit.inspect.measuring.session import Session
 
+# Begins as a request does, and is long enough to be answered with a cookie.
+NONSENSE = [
+    b'{"jsonrpc": "2.0", "method": "subtract", "params": [42, 23], "id": 1, "pad": "%s"}' % bytes(60),
+    b'{"jsonrpc": "2.0", "method": "subtract", "params": [42, 23], "id": 1, "pad": "............................"}',
+    b'{"a":' * 1_600,
+    b'{"bench":1,"a":' + b"[" * 8_000,
+    b'{"bench":1,"id":' + b"9" * 8_000 + b"}",
+    b'{"bench":1,"pad":"\xff\xfe' + bytes(100) + b'"}',
+    b'{"bench":1,"pad":"' + b"." * 100,
+]
 PLAN = Plan(up=False, down=True, message_bytes=1_000, bits_per_second=8_000_000, seconds=60).to_json()
 
 
@@ -95,6 +105,47 @@ def test_an_unknown_address_gets_a_cookie_and_no_more_than_it_sent(run: Run) -> 
             stranger.send(HEADER.pack(PROBE, MEASURED, 0, 1, 0, 0))
             assert await stranger.is_silent(0.2)
             stranger.close()
+
+    run(main())
+
+
+def test_nonsense_is_no_request_and_ends_nothing(run: Run) -> None:
+    async def main() -> None:
+        async with met() as (where, _):
+            stranger = Stranger(where)
+            for nonsense in NONSENSE:
+                stranger.send(nonsense)
+            assert await stranger.is_silent(0.2)
+            assert (await stranger.ask("open", plan=PLAN, nonce="n"))["session"]
+            stranger.close()
+
+    run(main())
+
+
+def test_a_cookie_of_nonsense_is_answered_with_a_true_one(run: Run) -> None:
+    async def main() -> None:
+        async with met() as (where, _):
+            stranger = Stranger(where)
+            cookies: tuple[object, ...] = ("\ud800", "é", 7, None, [], {"a": 1}, "0" * 32)
+            for cookie in cookies:
+                stranger.send(json.dumps({"bench": 1, "do": "open", "cookie": cookie, "pad": "." * 60}).encode())
+                assert set(json.loads(await stranger.receive())) == {"cookie"}
+            stranger.close()
+
+    run(main())
+
+
+def test_few_may_probe_a_test(run: Run) -> None:
+    async def main() -> None:
+        async with met() as (where, _):
+            control = Stranger(where)
+            session = (await control.ask("open", plan=PLAN, nonce="n"))["session"]
+            probers = [Stranger(where) for _ in range(answering.MOST_PROBING + 1)]
+            answers = [await prober.ask("probe", session=session) for prober in probers]
+            assert [("error" in answer) for answer in answers] == [False] * answering.MOST_PROBING + [True]
+            assert "error" not in await probers[0].ask("probe", session=session)  # was sent again
+            for stranger in (control, *probers):
+                stranger.close()
 
     run(main())
 

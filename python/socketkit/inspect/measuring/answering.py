@@ -80,6 +80,8 @@ class DatagramBench:
             request = decode(datagram.data)
         except PeerViolation:
             return
+        if "bench" not in request:
+            return  # others speak JSON, too
         peer, now = str(datagram.peer), time.monotonic()
         if not self._cookies.fits(request.get("cookie"), peer, now):
             answer: dict[str, Any] = {"cookie": self._cookies.made(peer, now)}
@@ -104,7 +106,7 @@ class DatagramBench:
                 self._join(request, peer)
                 return {}
             case "probe":
-                self._probed.add((self._bench.find(request).session.number, str(peer)))
+                self._probe(self._bench.find(request), str(peer))
                 return {}
         driven = self._bench.find(request)
         if self._opened.get(str(request.get("nonce")), (None, ""))[1] != str(peer):
@@ -127,6 +129,12 @@ class DatagramBench:
             self._incoming[session.number, flow] = session.side.incoming[flow]
         elif (session.number, flow) not in self._sending:
             self._sending[session.number, flow] = asyncio.create_task(self._send(driven, flow, peer))
+
+    def _probe(self, driven: Driven, peer: str) -> None:
+        place = driven.session.number, peer
+        if place not in self._probed and sum(number == place[0] for number, _ in self._probed) >= MOST_PROBING:
+            raise raisable(PeerViolation)(f"{MOST_PROBING} addresses probe this test already")
+        self._probed.add(place)
 
     async def _send(self, driven: Driven, flow: int, peer: Any) -> None:
         session = driven.session
@@ -172,9 +180,10 @@ class Cookies:
 
     def fits(self, cookie: object, peer: str, now_seconds: float) -> bool:
         turn = int(now_seconds // COOKIE_SECONDS)
-        return isinstance(cookie, str) and any(
-            hmac.compare_digest(cookie.encode(), self._of(peer, each).encode()) for each in (turn, turn - 1)
-        )
+        if not isinstance(cookie, str):
+            return False
+        shown = cookie.encode(errors="replace")  # JSON may say what no UTF-8 can
+        return any(hmac.compare_digest(shown, self._of(peer, each).encode()) for each in (turn, turn - 1))
 
     def _of(self, peer: str, turn: int) -> str:
         return hmac.digest(self._secret, f"{turn} {peer}".encode(), "sha256").hex()[:COOKIE_DIGITS]
@@ -182,4 +191,6 @@ class Cookies:
 
 COOKIE_DIGITS = 32
 COOKIE_SECONDS = 30
+MOST_PROBING = 8
+"""Addresses of a test: each is remembered, and who has an IPv6 network has no end of them. The client needs one."""
 LOST_SECONDS = 3.0

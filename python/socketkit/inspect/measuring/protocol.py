@@ -36,7 +36,7 @@ def decode(data: bytes) -> dict[str, Any]:
     """What `encode` made; PeerViolation if the other side speaks something else."""
     try:
         words = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):  # 8,192 bytes are enough to nest it deeper than the parser goes
         words = None
     if not isinstance(words, dict):
         raise raisable(PeerViolation)(
