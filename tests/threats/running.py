@@ -44,7 +44,7 @@ class Running:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{word}\n".encode())
 
-    def hear(self, seconds: float = 10) -> Any:
+    def hear(self, seconds: float = 30) -> Any:
         """Its next line. AssertionError if it says nothing in that time, or has ended."""
         assert self._process.stdout is not None
         pipe, end = self._process.stdout.fileno(), time.monotonic() + seconds
@@ -58,7 +58,7 @@ class Running:
         line, _, self._heard = self._heard.partition(b"\n")
         return json.loads(line)
 
-    def ask(self, word: str, seconds: float = 10) -> Any:
+    def ask(self, word: str, seconds: float = 30) -> Any:
         self.tell(word)
         return self.hear(seconds)
 

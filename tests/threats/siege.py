@@ -3,6 +3,10 @@
 The rule: during the attack the honest client is served 99 times of 100, and always after it; its p99 grows to five
 times what it was (or 20 ms, if that is more) at most; the server's memory by 16 MB at most; and 11 s after the attacker
 has stopped to open connections, none of his is left.
+
+A machine that did something else for a moment looks like a server that is late. So a siege that breaks a rule of time
+only is laid again, twice at most, and its figures say so: what the server causes is there each time. Every other rule
+holds in every siege.
 """
 
 from __future__ import annotations
@@ -19,12 +23,13 @@ from tests.threats.namespaces import Host, Network
 from tests.threats.running import Running
 
 SERVED_SHARE = 0.99
-LATE = "p99"
 SLOWER = 5
 FLOOR_MS = 20.0
 MEMORY_BYTES = 16 * watching.MEGABYTE
 GONE_AFTER_SECONDS = 11.0
-CALM_SECONDS = 2.0
+SIEGES = 3
+BEFORE_SECONDS = 4.0  # two hundred requests: two of them may be slow by chance
+AFTER_SECONDS = 2.0
 CALM_TRIES = 6
 CALM_MS = 50.0
 PORT = 7000
@@ -34,7 +39,11 @@ ECHO = {"request": b"honest\n".hex(), "answer": b"honest\n".hex()}
 
 @dataclass
 class Target:
-    """A server of its own, its honest client, and the attack on it. `name` stands in the report."""
+    """A server of its own, its honest client, and the attack on it. `name` stands in the report.
+
+    `memory_bytes`, `cut_seconds` (how long one of the attacker's connections lives), `cpu_share` and `log_bytes` bound
+    what the attack may cost.
+    """
 
     name: str
     attack: dict[str, Any] | list[str]  # settings of the attacker, or the words of a tool
@@ -43,13 +52,17 @@ class Target:
     honest: dict[str, Any] = field(default_factory=lambda: dict(ECHO))
     limits: dict[str, Any] = field(default_factory=dict)
     descriptors: int | None = None
+    memory_bytes: int = MEMORY_BYTES
+    cut_seconds: float | None = None
+    cpu_share: float | None = None
+    log_bytes: int | None = None
 
 
 @dataclass
 class Outcome:
     """What was measured at one target."""
 
-    name: str
+    target: Target
     before: dict[str, Any]
     during: dict[str, Any]
     after: dict[str, Any]
@@ -60,45 +73,58 @@ class Outcome:
     log_bytes: int
     attacker: Any
     stats: dict[str, Any] | None  # None: it does not answer
+    missed: list[str] = field(default_factory=list)  # what the sieges before this one were laid again for
 
     @property
     def figures(self) -> str:
         served = self.during["served"], self.during["served"] + self.during["failed"]
+        again = f", siege {len(self.missed) + 1} (before: {'; '.join(self.missed)})" if self.missed else ""
         return (
-            f"{self.name}: served {served[0]} of {served[1]}, after {self.after['served']} of "
+            f"{self.target.name}: served {served[0]} of {served[1]}, after {self.after['served']} of "
             f"{self.after['served'] + self.after['failed']}, p99 {self.before['p99_ms']} / {self.during['p99_ms']} / "
             f"{self.after['p99_ms']} ms, memory {self.grown_bytes / 1e6:+.1f} MB, attackers at most {self.most_held}, "
-            f"left {self.left}, CPU {100 * self.cpu_share:.0f} %, log {self.log_bytes} B"
+            f"left {self.left}, CPU {100 * self.cpu_share:.0f} %, log {self.log_bytes} B{again}"
         )
 
-    def faults(self, *, memory_bytes: int = MEMORY_BYTES) -> list[str]:
+    def faults(self) -> list[str]:
         """What of the rule is broken; empty if nothing is."""
+        return self.broken() + self.late()
+
+    def broken(self) -> list[str]:
+        """What no busy machine excuses."""
         found = []
-        if self.before["failed"]:
-            found.append(f"served badly before the attack: {self.before}")
         asked = self.during["served"] + self.during["failed"]
         if not asked or self.during["served"] < SERVED_SHARE * asked:
             found.append(f"served {self.during['served']} of {asked} during the attack: {self.during['failures']}")
         if self.after["failed"] or not self.after["served"]:
             found.append(f"{self.after['failed']} failed after the attack: {self.after['failures']}")
-        allowed = SLOWER * max(FLOOR_MS, self.before["p99_ms"])
-        if self.during["p99_ms"] > allowed:
-            found.append(f"{LATE} {self.during['p99_ms']} ms, allowed {allowed} ms")
-        if self.grown_bytes > memory_bytes:
-            found.append(f"memory grew by {self.grown_bytes} bytes, allowed {memory_bytes}")
-        if self.left:
-            found.append(f"{self.left} connections of the attacker are left")
+        if self.grown_bytes > self.target.memory_bytes:
+            found.append(f"memory grew by {self.grown_bytes} bytes, allowed {self.target.memory_bytes}")
+        if self.target.cpu_share is not None and self.cpu_share > self.target.cpu_share:
+            found.append(f"{100 * self.cpu_share:.0f} % of a CPU, allowed {100 * self.target.cpu_share:.0f}")
+        if self.target.log_bytes is not None and self.log_bytes > self.target.log_bytes:
+            found.append(f"a log of {self.log_bytes} bytes, allowed {self.target.log_bytes}")
         if self.stats is None:
             found.append("the server answers no more")
         return found
 
-    @property
-    def only_late(self) -> bool:
-        found = self.faults()
-        return bool(found) and all(fault.startswith(LATE) for fault in found)
+    def late(self) -> list[str]:
+        """What took too long."""
+        found = []
+        if self.before["failed"]:
+            found.append(f"served badly before the attack: {self.before}")
+        allowed = SLOWER * max(FLOOR_MS, self.before["p99_ms"])
+        if self.during["p99_ms"] > allowed:
+            found.append(f"p99 {self.during['p99_ms']} ms, allowed {allowed:.0f} ms")
+        if self.left:
+            found.append(f"{self.left} connections of the attacker are left")
+        longest = self.attacker.get("longest_seconds", 0.0)
+        if self.target.cut_seconds is not None and longest > self.target.cut_seconds:
+            found.append(f"cut after {longest} s, allowed {self.target.cut_seconds} s")
+        return found
 
-    def check(self, *, memory_bytes: int = MEMORY_BYTES) -> None:
-        found = self.faults(memory_bytes=memory_bytes)
+    def check(self) -> None:
+        found = self.faults()
         told = "\n  ".join([self.figures, *found, f"attacker: {self.attacker}", f"stats: {self.stats}"])
         assert not found, told
 
@@ -173,19 +199,28 @@ def besiege(
     folder: Path,
     *,
     seconds: float = GONE_AFTER_SECONDS,
-    opening_seconds: float = 20.0,
+    opening_seconds: float = 40.0,
 ) -> list[Outcome]:
     """Attack all targets at once; `seconds` count from the moment when the last attacker opens no more.
 
-    A tool does not tell when that is: for it they count from its start. If nothing was wrong but that answers came
-    late, the attack is repeated once: a second in which the machine did something else looks the same.
+    A tool does not tell when that is: for it they count from its start. Where only time was wrong, the siege is laid
+    again.
     """
-    outcomes = _besiege(network, targets, folder, seconds, opening_seconds)
-    if any(outcome.only_late for outcome in outcomes):
-        again = folder / "again"
-        again.mkdir()
-        outcomes = _besiege(network, targets, again, seconds, opening_seconds)
-    return outcomes
+    outcomes: dict[int, Outcome] = {}
+    missed: dict[int, list[str]] = {n: [] for n in range(len(targets))}
+    late = list(missed)
+    for siege in range(SIEGES):
+        own = folder / f"siege-{siege + 1}"
+        own.mkdir()
+        laid = _besiege(network, [targets[n] for n in late], own, seconds, opening_seconds)
+        outcomes |= zip(late, laid, strict=True)
+        for n in late:
+            outcomes[n].missed = list(missed[n])
+            missed[n] += outcomes[n].late()
+        late = [n for n in late if outcomes[n].late() and not outcomes[n].broken()]
+        if not late:
+            break
+    return [outcomes[n] for n in range(len(targets))]
 
 
 def _besiege(
@@ -212,12 +247,12 @@ def _besiege(
         for each in besieged:
             each.cease_fire()
         during = _windows(besieged)
-        time.sleep(CALM_SECONDS)
+        time.sleep(AFTER_SECONDS)
         after = _windows(besieged)
         stats = [each.stats() for each in besieged]
         return [
             Outcome(
-                each.target.name,
+                each.target,
                 before[n],
                 during[n],
                 after[n],
@@ -236,7 +271,7 @@ def _besiege(
 def _calm(besieged: Sequence[_Besieged]) -> list[dict[str, Any]]:
     """The window before the attack; a better one, if there is one soon, while the machine is busy with other things."""
     for _ in range(CALM_TRIES):
-        time.sleep(CALM_SECONDS)
+        time.sleep(BEFORE_SECONDS)
         before = _windows(besieged)
         if all(window["p99_ms"] <= CALM_MS and not window["failed"] for window in before):
             break

@@ -18,8 +18,9 @@ from tests.threats.programs.honest import context
 from tests.threats.siege import Outcome, Target, besiege
 from tests.threats.watching import MEGABYTE
 
-# The longest attack lasts 31 s by its nature, and a busy machine may take twice as long over the rest.
-pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.timeout(100)]
+# The longest attack lasts 31 s by its nature, a busy machine may take twice as long over the rest, and a siege may be
+# laid three times.
+pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.timeout(300)]
 
 Figures = Callable[[str], None]
 
@@ -53,11 +54,11 @@ def many(sources: list[str], deeds: dict[str, Any], number: int = CLIENTS) -> di
     return {"sources": sources, "connections": number, "most": 2 * number, "reopen_seconds": 3.0, **deeds}
 
 
-def all_pass(outcomes: list[Outcome], figures: Figures, **options: Any) -> None:
+def all_pass(outcomes: list[Outcome], figures: Figures) -> None:
     for outcome in outcomes:
         figures(outcome.figures)
     for outcome in outcomes:
-        outcome.check(**options)
+        outcome.check()
 
 
 # --- connections that get nowhere
@@ -121,9 +122,11 @@ def test_clients_that_never_read(arena: Network, crowd: list[str], figures: Figu
         Target("never reading, tcp", attack),
         Target("never reading, tls", attack | {"tls": True}, "tls"),
     ]
+    for target in targets:
+        target.memory_bytes = FEW * NEVER_READING_BYTES
     outcomes = besiege(arena, targets, tmp_path, seconds=NEVER_READING_SECONDS)
     assert [outcome.most_held for outcome in outcomes] == [FEW, FEW], "not all attackers came through"
-    all_pass(outcomes, figures, memory_bytes=FEW * NEVER_READING_BYTES)
+    all_pass(outcomes, figures)
 
 
 def test_what_is_too_long_is_refused_on_its_length(
@@ -140,12 +143,12 @@ def test_what_is_too_long_is_refused_on_its_length(
         # A ClientHello that says it has 16 MB, in a record that is allowed.
         Target("a ClientHello of 16 MB", attack | {"first": b"\x16\x03\x01\x40\x00\x01\xff\xff\xff".hex()}, "tls"),
     ]
+    for target in targets:
+        target.cut_seconds, target.log_bytes = 1.0, LOG_BYTES
     outcomes = besiege(arena, targets, tmp_path, seconds=2.0)
     all_pass(outcomes, figures)
     for outcome in outcomes:
         assert outcome.attacker["ended"] == CROWD, outcome.attacker
-        assert outcome.attacker["longest_seconds"] <= 1.0, outcome.attacker
-        assert outcome.log_bytes <= LOG_BYTES, outcome.figures
 
 
 # --- too many of them
@@ -154,14 +157,17 @@ def test_what_is_too_long_is_refused_on_its_length(
 def test_out_of_descriptors(arena: Network, crowd: list[str], figures: Figures, tmp_path: Path) -> None:
     """256 descriptors, 400 clients: the server neither spins nor fills the disk, and honest clients are served."""
     targets = [
-        Target(f"256 descriptors, 400 clients, {scheme}", many(crowd, {}, 400), scheme, descriptors=256)
+        Target(
+            f"256 descriptors, 400 clients, {scheme}",
+            many(crowd, {}, 400),
+            scheme,
+            descriptors=256,
+            cpu_share=EXHAUSTED_CPU_SHARE,
+            log_bytes=LOG_BYTES,
+        )
         for scheme in ("tcp", "tls")
     ]
-    outcomes = besiege(arena, targets, tmp_path)
-    all_pass(outcomes, figures)
-    for outcome in outcomes:
-        assert outcome.cpu_share <= EXHAUSTED_CPU_SHARE, outcome.figures
-        assert outcome.log_bytes <= LOG_BYTES, outcome.figures
+    all_pass(besiege(arena, targets, tmp_path), figures)
 
 
 def test_one_source_that_connects_all_the_time(
