@@ -8,6 +8,7 @@
 
 pub mod admission;
 pub mod capture;
+pub mod first_bytes;
 pub mod guard;
 pub mod inbox;
 pub mod linger;

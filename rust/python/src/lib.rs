@@ -11,6 +11,7 @@ mod capture;
 mod direct;
 mod entering;
 mod failure;
+mod first_bytes;
 mod forward;
 mod identity;
 mod large;
@@ -44,6 +45,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<tls::ServerTls>()?;
     module.add_class::<relay::Relay>()?;
     module.add_class::<forward::Forward>()?;
+    module.add_class::<first_bytes::FirstBytes>()?;
+    module.add_class::<first_bytes::FlowEvidence>()?;
     module.add_class::<capture::PacketRing>()?;
     module.add_class::<capture::Packet>()?;
     module.add_class::<capture::CaptureJob>()?;

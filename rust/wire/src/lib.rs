@@ -7,3 +7,4 @@ pub mod dissect;
 pub mod fingerprint;
 pub mod hello;
 pub mod records;
+pub mod uses;
