@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from socketkit import SocketError
+from socketkit import Datagram, Endpoint, SocketError
 from tests.conftest import Run
 from tests.datagrams_in_namespaces.hosts import at, bound, heard, ip, join_by_wire, next_of
 from tests.threats.namespaces import Network
@@ -43,8 +43,7 @@ def test_who_has_joined_hears(run: Run, network: MakeNetwork, family: str) -> No
             assert datagram.peer is not None
             assert (datagram.peer.host, datagram.peer.port) == (ip(hosts["talker"], family), talker.local.port)
             assert datagram.local is not None
-            # The address to answer from, which IPv6 does not tell of a group.
-            assert datagram.local.host == (hosts["member"].ip4 if family == "4" else GROUPS["6"])
+            assert datagram.local.host == GROUPS[family]
             with hosts["member"].entered():
                 member.leave(GROUPS[family], interface="eth0")
             await talker.send(b"after the member has left", group)
@@ -55,23 +54,29 @@ def test_who_has_joined_hears(run: Run, network: MakeNetwork, family: str) -> No
     run(main())
 
 
-def test_a_member_answers_from_its_own_address(run: Run, network: MakeNetwork, family: str) -> None:
+@pytest.mark.parametrize("both", [False, True], ids=["one version", "both versions"])
+def test_a_member_answers_from_its_own_address(run: Run, network: MakeNetwork, family: str, both: bool) -> None:
     """The group that it was asked by is no address to send from."""
     hosts = network("asker", "member")
 
     async def main() -> None:
         async with (
             await bound(hosts["asker"], ip(hosts["asker"], family), 0, "interface=eth0") as asker,
-            await bound(hosts["member"], ANY[family]) as member,
+            await bound(hosts["member"], "*" if both else ANY[family]) as member,
         ):
             with hosts["member"].entered():
                 member.join(GROUPS[family], interface="eth0")
-            for _ in range(2):
+            for _ in range(4):
                 await asker.send(b"who is there?", at(GROUPS[family], member.local.port))
                 question = await next_of(member)
+                assert question.local is not None
+                assert (question.local.host, question.local.port) == (GROUPS[family], member.local.port)
             await member.answer(question, b"I am")
             await member.send_many([question])
-            for wanted in (b"I am", b"who is there?"):
+            await member.send_many([Datagram(b"am I?", question.peer, question.local)])
+            written = Endpoint.parse(str(question.local))  # by the application itself
+            await member.send_many([Datagram(b"am not", question.peer, written)])
+            for wanted in (b"I am", b"who is there?", b"am I?", b"am not"):
                 answer = await next_of(asker)
                 assert answer.peer is not None
                 assert (answer.data, answer.peer.host) == (wanted, ip(hosts["member"], family))
@@ -168,12 +173,13 @@ def test_a_group_that_is_none_is_refused(run: Run, network: MakeNetwork, family:
     run(main())
 
 
-def test_broadcast_must_be_written(run: Run, network: MakeNetwork) -> None:
+@pytest.mark.parametrize("address", ["0.0.0.0", "*"])
+def test_broadcast_must_be_written(run: Run, network: MakeNetwork, address: str) -> None:
     hosts = network("talker", "listener")
 
     async def main() -> None:
         async with (
-            await bound(hosts["listener"], "0.0.0.0") as listener,
+            await bound(hosts["listener"], address) as listener,
             await bound(hosts["talker"], hosts["talker"].ip4, 0, "broadcast=yes") as loud,
             await bound(hosts["talker"], hosts["talker"].ip4) as plain,
         ):
@@ -183,11 +189,15 @@ def test_broadcast_must_be_written(run: Run, network: MakeNetwork) -> None:
             await loud.send(b"to everybody", everybody)
             datagram = await next_of(listener)
             assert datagram.data == b"to everybody"
+            assert datagram.local is not None
+            assert datagram.local.host == "10.77.255.255"
             # An answer to a broadcast leaves from the host's own address.
             await listener.answer(datagram, b"heard")
-            answer = await next_of(loud)
-            assert answer.peer is not None
-            assert (answer.data, answer.peer.host) == (b"heard", hosts["listener"].ip4)
+            await listener.send_many([Datagram(b"yes", datagram.peer, datagram.local)])
+            for wanted in (b"heard", b"yes"):
+                answer = await next_of(loud)
+                assert answer.peer is not None
+                assert (answer.data, answer.peer.host) == (wanted, hosts["listener"].ip4)
 
     run(main())
 

@@ -83,7 +83,7 @@ def report_arrivals(sock: socket.socket, *, destination: bool) -> None:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     if speaks_ipv4(sock):
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
-        if destination and sock.family == socket.AF_INET:
+        if destination:  # with the address to answer from, which IPv6's does not have of a mapped one
             sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
 
 

@@ -114,6 +114,11 @@ pub fn origin(socket: &Bound<'_, MessageSocket>, datagram: &Bound<'_, Datagram>)
     if own.is_some_and(|own| own.is(local)) {
         return Ok(None);
     }
+    // Taken by the application from another datagram: what was sent to a group, or to all, is not answered from there.
+    let heard = socket.get().shared.locals().iter().find(|(_, known)| known.is(local)).map(|(heard, _)| *heard);
+    if heard.is_some() {
+        return Ok(heard);
+    }
     // Written by the application itself.
     let name = address(socket, local)?;
     Ok(place_of(&name.name))
@@ -127,7 +132,7 @@ fn place_of(name: &Name) -> Option<Local> {
         _ => return None,
     };
     let interface = raw.get(24..28).and_then(|bytes| Some(u32::from_ne_bytes(bytes.try_into().ok()?))).unwrap_or(0);
-    (!address.is_unspecified()).then_some(Local { address, interface })
+    (!address.is_unspecified()).then(|| Local::new(address, interface))
 }
 
 impl MessagesShared {

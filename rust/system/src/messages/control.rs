@@ -18,11 +18,28 @@ pub struct Marks {
     pub descriptors_lost: bool,
 }
 
-/// Which address of this machine a message came to, and by which interface.
+/// Which address a message was sent to, and by which interface it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Local {
+    /// It may be a group's, or the one of all machines on a network.
     pub address: IpAddr,
+    /// From where an answer leaves; unspecified: from the one that the kernel chooses.
+    pub own: IpAddr,
     pub interface: u32,
+}
+
+impl Local {
+    /// Where a message was sent to that one address of this machine, or a group, stands for.
+    pub fn new(address: IpAddr, interface: u32) -> Self {
+        let own = match (address.to_canonical().is_multicast(), address) {
+            (false, _) => address,
+            // A group sends nothing.
+            (true, IpAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
+            (true, IpAddr::V6(address)) if address.is_multicast() => Ipv6Addr::UNSPECIFIED.into(),
+            (true, IpAddr::V6(_)) => Ipv4Addr::UNSPECIFIED.to_ipv6_mapped().into(),
+        };
+        Self { address, own, interface }
+    }
 }
 
 #[derive(Clone)]
@@ -79,14 +96,18 @@ impl Marks {
         let value = piece.value;
         match (piece.level, piece.kind) {
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                // struct in_pktinfo: interface, address to answer from, address in the header. The latter may be a group's.
-                let (Some(interface), Some(address)) = (number(value), quad(value, 4)) else { return };
-                self.local = Some(Local { address: IpAddr::V4(Ipv4Addr::from(address)), interface });
+                // struct in_pktinfo: interface, address to answer from, address in the header. The former is none on ping
+                // sockets. On a socket of both versions it stands behind IPV6_PKTINFO, which has the latter only.
+                let (Some(interface), Some(own), Some(address)) = (number(value), quad(value, 4), quad(value, 8))
+                else {
+                    return;
+                };
+                self.local = Some(Local { address: address.into(), own: own.into(), interface });
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                 let Some(address) = value.get(..16).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()) else { return };
                 let Some(interface) = value.get(16..).and_then(number) else { return };
-                self.local = Some(Local { address: IpAddr::V6(Ipv6Addr::from(address)), interface });
+                self.local = Some(Local::new(Ipv6Addr::from(address).into(), interface));
             }
             // A byte from IPv4, an int from IPv6.
             (libc::IPPROTO_IP, libc::IP_TOS) => self.ecn = value.first().map_or(0, |byte| byte & 3),
@@ -133,7 +154,7 @@ impl Writer {
 
     /// It leaves from that address.
     pub fn leave_from(&mut self, local: &Local) {
-        match local.address {
+        match local.own {
             IpAddr::V4(address) => {
                 // No interface: the routing table chooses it, as for any packet from that address.
                 let mut value = [0; 12];
@@ -141,13 +162,11 @@ impl Writer {
                 self.put(libc::IPPROTO_IP, libc::IP_PKTINFO, &value);
             }
             IpAddr::V6(address) => {
-                // A link-local address means something on its link only.
-                let link = address.is_unicast_link_local() || address.is_multicast();
+                // A link-local address means something on its link only, and where the kernel chooses one it is of that link.
+                let link = address.is_unicast_link_local() || address.is_unspecified();
                 let interface = if link { local.interface } else { 0 };
-                // What came to a group leaves from whichever address the kernel takes on that link: a group sends nothing.
-                let from = if address.is_multicast() { Ipv6Addr::UNSPECIFIED } else { address };
                 let mut value = [0; 20];
-                value[..16].copy_from_slice(&from.octets());
+                value[..16].copy_from_slice(&address.octets());
                 value[16..].copy_from_slice(&interface.to_ne_bytes());
                 self.put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &value);
             }

@@ -86,6 +86,21 @@ fn what_the_kernel_knows_comes_with_it() {
 }
 
 #[test]
+fn what_was_sent_to_a_group_is_answered_from_ones_own_address() {
+    for (sent_to, own) in [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("fe80::1", "fe80::1"),
+        ("239.1.2.3", "0.0.0.0"),
+        ("ff15::1", "::"),
+        ("::ffff:239.1.2.3", "::ffff:0.0.0.0"),
+    ] {
+        let local = Local::new(sent_to.parse().unwrap(), 3);
+        assert_eq!((local.address.to_string().as_str(), local.own.to_string().as_str()), (sent_to, own));
+    }
+}
+
+#[test]
 fn descriptors_travel_with_a_unix_message() {
     let (a, b) = UnixDatagram::pair().unwrap();
     send_one(a.as_fd(), b"look", None, None, &[a.as_fd(), b.as_fd()]).unwrap();
