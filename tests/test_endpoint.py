@@ -92,7 +92,7 @@ def endpoints(draw: st.DrawFn) -> Endpoint:
         chosen -= {"ca", "pin"}
     query = {name: draw(VALUES[name]) for name in chosen}
     if kind.name == "raw+ip":
-        query["proto"] = str(draw(st.integers(0, 255)))
+        query["proto"] = str(draw(st.integers(1, 255)))
     elif "proto" in kind.parameters and draw(st.booleans()):
         query["proto"] = f"0x{draw(st.integers(0, 65535)):04x}"
     return Endpoint(
@@ -494,7 +494,7 @@ def fault(written: str) -> EndpointError:
         ("tls://h:1?sni=a..b", "                ^", "a label of the host name is empty", None),
         ("tls://h:1?ca=/a&trust=system", "                ^", "trust contradicts", "keep one"),
         ("raw+ip://h", "          ^", "raw+ip needs proto", "?proto=89"),
-        ("raw+ip://h?proto=256", "                 ^", "not an IP protocol", "0 to 255"),
+        ("raw+ip://h?proto=256", "                 ^", "not an IP protocol", "1 to 255"),
         ("raw+ip://h?proto=ospff", "                 ^", "not an IP protocol", "did you mean ospf?"),
         ("raw+ethernet://?proto=12", " " * 22 + "^", "not an EtherType", "0x88cc"),
         ("raw+ethernet://?proto=0x10000", " " * 22 + "^", "not an EtherType", "0x88cc"),
@@ -565,6 +565,7 @@ def test_fields_of_another_kind_of_address_are_refused() -> None:
         ("mem://" + "a" * 255, "mem://" + "a" * 256),
         ("fd://2147483647", "fd://2147483648"),
         ("raw+ip://h?proto=255", "raw+ip://h?proto=256"),
+        ("raw+ip://h?proto=1", "raw+ip://h?proto=0"),
         ("raw+ethernet://?proto=0xffff", "raw+ethernet://?proto=0x10000"),
         ("unix:///x?mode=0777", "unix:///x?mode=1000"),
         ("udp://h:1?hops=255", "udp://h:1?hops=256"),

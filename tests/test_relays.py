@@ -9,6 +9,7 @@ import pytest
 import socketkit.sync
 from socketkit import Endpoint, bind, connect, listen, relay
 from socketkit.connection import Stream
+from socketkit.errors import Unsupported
 from socketkit.forwarding import Forward
 from socketkit.message_forwarding import MessageForward
 from socketkit.message_relaying import MessageRelay
@@ -79,6 +80,15 @@ def test_kinds_of_forward(run: Run) -> None:
 )
 def test_shape_of_a_target(target: str, keeps: bool, cut: str | None, shape: type) -> None:
     assert shape_of(Endpoint.parse(target), keeps, cut) is shape
+
+
+def test_nobody_connects_to_frames(run: Run) -> None:
+    async def main() -> None:
+        async with bind("udp://localhost:0") as datagrams:
+            with pytest.raises(Unsupported, match=r"relay raw\+ethernet://lo: it has no connections.*not to"):
+                relay(datagrams, "raw+ethernet://lo")
+
+    run(main())
 
 
 def test_blocking_ones_are_refused(run: Run) -> None:

@@ -129,7 +129,7 @@ class MessageSocket(_core.MessageSocket):
         return addressed(self._endpoint, Endpoint.parse(to), self._family())
 
     def _located(self, address: str, interface: int, port: int | None) -> Endpoint:
-        """The endpoint of one of this machine's addresses at which a datagram came."""
+        """The endpoint that a datagram was sent to: one of this machine's, a group, all machines of a network."""
         from ipaddress import ip_address
 
         parsed = ip_address(address)
@@ -139,7 +139,8 @@ class MessageSocket(_core.MessageSocket):
             import socket
 
             host = f"{host}%{socket.if_indextoname(interface)}"
-        return self._endpoint.replace(host=host, port=port, query={})
+        query = {name: value for name, value in self._endpoint.query.items() if name == "proto"}
+        return self._endpoint.replace(host=host, port=port, query=query)
 
     def _family(self) -> int:
         import socket

@@ -184,13 +184,16 @@ def keeps_borders(shape: type) -> bool:
 
 
 async def require_openable(endpoint: Endpoint, shape: type, driver: Driver, limits: Limits) -> None:
-    """Raise now what `connect` would raise each time: for a scheme that nothing opens, and for plain text to afar."""
+    """Raise now what `connect` would raise each time.
+
+    For a scheme that nothing opens, for plain text to afar, and for a socket that takes a privilege.
+    """
     if not keeps_borders(shape) or is_over_stream(endpoint):
         connector(endpoint)
     else:
         _require_shape("connect", endpoint, "Messages")
         connect = socket_connector(endpoint)
-        if endpoint.carrier in ("udp", "udp4", "udp6"):
+        if endpoint.scheme in ("udp", "udp4", "udp6", "icmp", "raw+ip"):
             (await connect(endpoint, driver, limits)).sock.close()  # nothing is sent by it
     if endpoint.carrier in ("tcp", "tcp4", "tcp6"):
         from .types import stream

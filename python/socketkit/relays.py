@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .connection import Stream
 from .cutting import RELAYED_CUTS
+from .errors import Unsupported, raisable
 from .listener import Listener
 from .messages import Messages
 from .opening import keeps_borders
@@ -36,7 +37,10 @@ def join(a: Any, b: Any, cut: str | None) -> Relay | MessageRelay:
 
 
 def forward(a: Any, target: Endpoint, cut: str | None) -> Forward:
-    """The relay of who comes in at `a` to an address; TypeError if they cannot be joined, or not so."""
+    """The relay of who comes in at `a` to an address; TypeError if they cannot be joined, or not so.
+
+    Unsupported if nobody can connect to the address.
+    """
     from .datagrams import Datagrams
 
     if isinstance(a, Datagrams):
@@ -45,6 +49,7 @@ def forward(a: Any, target: Endpoint, cut: str | None) -> Forward:
         keeps = keeps_borders(a._kind)
     else:
         raise TypeError(MEANT)
+    _require_connections(target)
     shape = shape_of(target, keeps, cut)
     _require_cut(keeps, shape is Messages, cut)
     if not keeps and shape is Stream:
@@ -63,6 +68,13 @@ def shape_of(target: Endpoint, keeps: bool, cut: str | None) -> type[Stream | Me
         # mem and fd are whatever they are opened as: the same as the callers', unless these are to be cut.
         return Messages if keeps == (cut is None) else Stream
     return Messages if "Messages" in shapes else Stream
+
+
+def _require_connections(target: Endpoint) -> None:
+    shapes = SCHEMES[target.scheme].shapes
+    if "Stream" not in shapes and "Messages" not in shapes:
+        reason = "it has no connections, of which each caller could have one: it can be relayed from, but not to"
+        raise raisable(Unsupported)("relay", target, reason)
 
 
 def _keeps(side: Any) -> bool:

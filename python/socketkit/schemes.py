@@ -208,9 +208,9 @@ def _user(text: str) -> str:
 
 def _ip_protocol(text: str) -> str:
     number = _IP_PROTOCOLS.get(text.lower(), text)
-    if not (number.isascii() and number.isdigit() and len(number) <= 3 and int(number) <= 255):
+    if not (number.isascii() and number.isdigit() and len(number) <= 3 and 1 <= int(number) <= 255):
         known = did_you_mean(text, _IP_PROTOCOLS) or f"or one of {', '.join(_IP_PROTOCOLS)}"
-        raise Misfit("not an IP protocol", f"write a number from 0 to 255, {known}")
+        raise Misfit("not an IP protocol", f"write a number from 1 to 255, {known}")
     return str(int(number))
 
 

@@ -26,3 +26,22 @@ def test_peer_by_its_endpoint() -> None:
 def test_peer_by_its_credentials() -> None:
     peer = Peer(Endpoint.parse("unix:///run/x"), credentials=Credentials(os.getpid(), 0, 0))
     assert described(peer) == f"unix:///run/x (pid {os.getpid()}, uid 0)"
+
+
+@pytest.mark.parametrize(
+    "words", [["connect", "raw+ethernet://lo"], ["relay", "udp://localhost:0", "raw+ethernet://lo?proto=0x88b5"]]
+)
+def test_nobody_connects_to_frames(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert "raw+ethernet:// has no connections: `socketkit listen` shows what comes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["icmp://", "raw+ip://localhost?proto=253", "raw+ethernet://lo"])
+@pytest.mark.parametrize("words", [["serve", "echo"], ["serve", "time"], ["listen", "--echo"]])
+def test_what_has_no_ports_has_no_echo(words: list[str], url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would answer its own answers."""
+    assert main([*words, url]) == 2
+    scheme = url.partition("://")[0]
+    assert (
+        f"{words[1]}: {scheme}:// has no ports, so that answers would be taken for questions" in capsys.readouterr().err
+    )

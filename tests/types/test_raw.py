@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from socketkit import ConnectError, Endpoint, Limits, ListenError, SocketError
+from socketkit import ConnectError, Endpoint, EndpointError, Limits, ListenError, SocketError
 from socketkit.drivers import ThreadDriver
 from socketkit.types import options, raw
 from socketkit.types.options import Opened
@@ -110,6 +110,17 @@ def test_an_echo_and_nothing_else(
             assert made.sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS) == 9
             assert made.sock.getsockopt(socket.IPPROTO_IPV6, options.IPV6_RECVERR) == 1
         assert made.sock.getsockopt(socket.SOL_SOCKET, options.SO_BINDTOIFINDEX) == options.LOOPBACK_INDEX
+
+
+@pytest.mark.privileged
+def test_no_type_but_replies_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what has no meaning, either."""
+    monkeypatch.setattr(socket, "socket", NoPing)
+    with opened("icmp://127.0.0.1", raw.connect_socket) as made:
+        for kind in (3, 8, 13, 32, 104, 255):
+            made.sock.send(bytes((kind,)) + b"\0\0\0nonsense")
+        made.sock.send(echo_request(socket.AF_INET, data=b"the only"))
+        assert made.sock.recv(1000).endswith(b"the only")
 
 
 @pytest.mark.privileged
@@ -234,7 +245,11 @@ def test_any_protocol(host: str, header: bool, kind: str) -> None:
 
 
 @pytest.mark.privileged
-def test_a_protocol_that_nobody_can_have() -> None:
-    with pytest.raises(ListenError) as raised:
-        at_once(raw.open_bound(Endpoint.parse("raw+ip://127.0.0.1?proto=0"), ThreadDriver(), Limits()))
-    assert raised.value.errno == errno.EPROTONOSUPPORT
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_a_first_and_a_last_protocol(host: str) -> None:
+    """0 is none: the kernel has no socket for it."""
+    for proto in (1, 255):
+        with opened(f"raw+ip://{host}?proto={proto}", raw.open_bound) as made:
+            assert made.sock.proto == proto
+    with pytest.raises(EndpointError, match="a number from 1 to 255"):
+        Endpoint.parse(f"raw+ip://{host}?proto=0")

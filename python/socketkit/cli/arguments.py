@@ -115,6 +115,22 @@ def require_no_crlf(cut: str | None, crlf: bool) -> None:
         raise click.UsageError(f"--crlf changes the ends of lines, and --messages {cut} has none: use whole")
 
 
+def require_connectable(url: Endpoint) -> None:
+    """UsageError for a type that can only be listened to."""
+    if SCHEMES[url.scheme].shapes == ("Datagrams",):
+        raise click.UsageError(
+            f"{url.scheme}:// has no connections: `socketkit listen` shows what comes, and sends what it reads"
+        )
+
+
+def require_echo_ends(url: Endpoint, what: str) -> None:
+    """UsageError where an answer cannot be told from a question: whoever echoes there may answer himself for ever."""
+    if url.scheme in ("icmp", "raw+ip", "raw+ethernet"):
+        raise click.UsageError(
+            f"{what}: {url.scheme}:// has no ports, so that answers would be taken for questions and answered, too"
+        )
+
+
 def is_bound(url: Endpoint) -> bool:
     """Whether nobody connects to such an address: whoever binds it hears from everybody."""
     shapes = SCHEMES[url.scheme].shapes

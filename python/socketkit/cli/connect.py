@@ -9,7 +9,7 @@ import click
 from ..errors import UntrustedPeer
 from ..opening import is_over_stream, is_tls, open_stream
 from ..verbs import connect
-from .arguments import address, cut_for, joining_options, require_no_crlf
+from .arguments import address, cut_for, joining_options, require_connectable, require_no_crlf
 
 if TYPE_CHECKING:
     from typing import Any
@@ -57,6 +57,7 @@ def command(url: Endpoint, crlf: bool, linger_seconds: float, cut: str | None, w
     """
     from .running import run
 
+    require_connectable(url)
     cut = cut_for(url, cut)
     require_no_crlf(cut, crlf)
     run(_connect(url, cut, crlf=crlf, linger_seconds=linger_seconds, wait_seconds=wait_seconds))

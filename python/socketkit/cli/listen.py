@@ -17,6 +17,7 @@ from .arguments import (
     is_bound,
     joining_options,
     limits_of,
+    require_echo_ends,
     require_no_crlf,
 )
 
@@ -80,6 +81,8 @@ def command(
     cut = cut_for(url, cut)
     require_no_crlf(cut, crlf)
     if is_bound(url):
+        if echo:
+            require_echo_ends(url, "--echo")
         assert cut is not None
         run(_hear(url, cut, echo=echo, wait_seconds=wait_seconds, answer_ratio=answer_ratio, crlf=crlf))
         return
@@ -126,7 +129,8 @@ async def _hear(
 
     def trusted(peer: Endpoint) -> bool:
         """Nobody else sends from an address of this machine; and who types sees whom he answers."""
-        return source.terminal or peer.carrier == "unix" or is_loopback((peer.host or "",))
+        from_here = peer.carrier.startswith("udp") and is_loopback((peer.host or "",))
+        return source.terminal or peer.carrier == "unix" or from_here
 
     async with bind(url, limits=limits_of(answer_ratio)) as datagrams:
         click.echo(f"listening on {datagrams.local}", err=True)

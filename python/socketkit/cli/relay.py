@@ -15,6 +15,7 @@ from .arguments import (
     is_bound,
     limits_of,
     relayed_messages_option,
+    require_connectable,
     require_joinable,
     shape_of,
 )
@@ -65,6 +66,7 @@ def command(
     """
     from .running import run
 
+    require_connectable(target_url)
     require_joinable(listen_url, target_url, cut)
     if answer_ratio is not None and not is_bound(listen_url):
         raise click.UsageError(f"--answer-ratio is for datagrams: {listen_url.scheme}:// has connections")

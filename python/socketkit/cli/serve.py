@@ -11,7 +11,7 @@ import click
 from ..connection import Stream
 from ..listener import acts
 from ..verbs import serve
-from .arguments import address, answer_ratio_option, is_bound, limits_of, shape_of
+from .arguments import address, answer_ratio_option, is_bound, limits_of, require_echo_ends, shape_of
 from .units import amount, plural
 
 if TYPE_CHECKING:
@@ -90,6 +90,8 @@ def command(service: str, url: Endpoint, answer_ratio: float | None, as_json: bo
 
     if answer_ratio is not None and (service == "bench" or not is_bound(url)):
         raise click.UsageError("--answer-ratio is for echo and time over datagrams")
+    if service in ("echo", "time"):
+        require_echo_ends(url, service)
     if service == "bench":
         from .bench_service import serve_bench
 

@@ -22,6 +22,7 @@ import socket
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
+from .. import _core
 from ..endpoint import Endpoint
 from ..errors import ConnectError, ListenError, SocketError, from_errno, raisable
 from . import options
@@ -117,7 +118,8 @@ def _icmp_socket(endpoint: Endpoint, family: int) -> tuple[socket.socket, str]:
     if family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_ICMPV6, ICMP6_FILTER, _passing(ECHO_REPLY_6))
         return sock, "icmp6-raw"
-    sock.setsockopt(SOL_RAW, ICMP_FILTER, _WORD.pack(~(1 << ECHO_REPLY) & 0xFFFFFFFF))
+    # Not by ICMP_FILTER, which lets through every type above 31 (net/ipv4/raw.c, icmp_filter).
+    _core.attach_filter(sock.fileno(), ECHO_REPLIES_ONLY, drain=True)
     return sock, "icmp4-raw"
 
 
@@ -156,7 +158,9 @@ def how_to_be_permitted(*, ping: bool) -> str:
     )
 
 
-ECHO_REPLY, ECHO_REPLY_6 = 0, 129
-SOL_RAW, ICMP_FILTER, ICMP6_FILTER, IPV6_HDRINCL = 255, 1, 1, 36
+ECHO_REPLY_6 = 129
+ICMP6_FILTER, IPV6_HDRINCL = 1, 36
+# Behind the IP header the first byte is 0: keep the packet, else nothing of it (linux/filter.h).
+ECHO_REPLIES_ONLY = [(0xB1, 0, 0, 0), (0x50, 0, 0, 0), (0x15, 0, 1, 0), (0x06, 0, 0, 0xFFFF), (0x06, 0, 0, 0)]
 
 _WORD = Struct("=I")
