@@ -6,7 +6,6 @@ import asyncio
 import gc
 import socket
 import threading
-import time
 import weakref
 
 import pytest
@@ -106,9 +105,7 @@ def test_blocking_sleep_heeds_the_deadline() -> None:
     async def sleep(seconds: float) -> None:
         await ThreadDriver().sleep(seconds)
 
-    begun = time.monotonic()
     with pytest.raises(TimeoutError), deadline(0.02):
-        sleep(10).send(None)
-    assert time.monotonic() - begun < 1
+        sleep(600).send(None)
     with pytest.raises(StopIteration):
         sleep(0).send(None)

@@ -9,7 +9,6 @@ import signal
 import socket
 import struct
 import threading
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -610,10 +609,8 @@ def test_blocking_out_of_time_loses_no_byte(kind: str, tmp_path: Path) -> None:
     x, a, b, y = sync_chain(tmp_path, kind)
     with x, a, b, y:
         x.send(b"on the way")
-        began_at = time.monotonic()
         with pytest.raises(TimeoutError), socketkit.sync.timeout(0.05):
             socketkit.sync.relay(a, b)
-        assert time.monotonic() - began_at < 2
         assert y.receive_exactly(10) == b"on the way"
         x.send(b"later")
         assert a.receive() == b"later"

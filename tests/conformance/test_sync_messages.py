@@ -187,7 +187,7 @@ def test_a_time_limit_takes_nothing(make_pair: MakePair, name: str) -> None:
             begun = time.monotonic()
             with pytest.raises(TimeoutError), sync.timeout(0.02):
                 receive()
-            assert 0.01 < time.monotonic() - begun < 1
+            assert time.monotonic() - begun > 0.01
             with pytest.raises(TimeoutError), sync.timeout(0):
                 receive()
         ours.send(b"x")
@@ -247,7 +247,7 @@ def test_closing_is_bounded(make_pair: MakePair, name: str) -> None:
                 ours.send(bytes(min(ours.max_message_bytes, 50_000)))
         begun = time.monotonic()
         ours.close()
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < Limits().close_seconds
 
 
 def test_an_interrupt_loses_nothing(make_pair: MakePair) -> None:

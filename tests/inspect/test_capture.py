@@ -295,10 +295,8 @@ def test_cancelled_it_leaves_a_whole_file(run: Run, sender: Sender, tmp_path: Pa
             await asyncio.sleep(0.01)
         sender.send(*[b"%d" % number for number in range(500)])
         recording.cancel()
-        begun = time.monotonic()
         await asyncio.wait([recording])
         assert recording.cancelled()
-        assert time.monotonic() - begun < 1
 
     run(main())
     assert captured(path.read_bytes()) == [b"%d" % number for number in range(500)]
@@ -370,12 +368,10 @@ def test_a_reader_that_has_stopped_does_not_keep_it(run: Run, sender: Sender) ->
     read, write = os.pipe()
 
     async def main() -> None:
-        begun = time.monotonic()
         with pytest.raises(SocketError):
             async with capture_to(write, "lo", filter=sender.wanted):
                 sender.send(*[bytes(1_000)] * 500)
                 await asyncio.sleep(0.1)
-        assert time.monotonic() - begun < 5
 
     run(main())
     os.close(read)

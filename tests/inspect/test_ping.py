@@ -25,9 +25,9 @@ def test_loopback(run: Run, no_leaks: None) -> None:
         async with pinging:
             events = [event async for event in pinging]
         assert len(events) == 6
-        assert all(isinstance(event, Reply) and 0 < event.rtt_seconds < 1 and not event.corrupted for event in events)
+        assert all(isinstance(event, Reply) and 0 < event.rtt_seconds < 10 and not event.corrupted for event in events)
         assert [host.received for host in pinging.hosts] == [2, 2, 2]
-        assert 0.2 <= pinging.seconds < 5
+        assert 0.2 <= pinging.seconds < 10
 
     run(main())
 
@@ -144,7 +144,7 @@ def test_same_as_iputils(chain: Chain, ours: Ours, program: Callable[[str], str]
         assert "3 received, 0% packet loss" in theirs
         (host,) = summary["hosts"]
         assert (host["transmitted"], host["received"], host["loss"]) == (3, 3, 0)
-        assert 0 < host["rtt_seconds"]["min"] <= host["rtt_seconds"]["average"] <= host["rtt_seconds"]["max"] < 0.5
+        assert 0 < host["rtt_seconds"]["min"] <= host["rtt_seconds"]["average"] <= host["rtt_seconds"]["max"] < 10
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from socketkit import ConnectError, Endpoint, Limits, ListenError, SocketError, Stream, connect, listen
+from socketkit import ConnectError, Endpoint, Limits, ListenError, SocketError, Stream, connect, listen, race
 from socketkit.drivers import LoopDriver
 from socketkit.errors import EndpointError
 from socketkit.opening import open_listener, open_stream
@@ -73,7 +73,7 @@ def test_the_next_address_is_tried_while_the_first_one_hangs(run: Run, blackhole
             driver = Resolver([v4(host), v4("127.0.0.1")])
             begun = loop.time()
             stream = await open_stream(Stream, f"tcp://example.test:{port}", driver, Limits())
-            assert 0.2 < loop.time() - begun < 2
+            assert loop.time() - begun > 0.2
             assert str(stream.peer.endpoint) == f"tcp://127.0.0.1:{port}"
             assert driver.asked == [("example.test", port, socket.AF_UNSPEC)]
             await _accept_one(listener)
@@ -82,14 +82,13 @@ def test_the_next_address_is_tried_while_the_first_one_hangs(run: Run, blackhole
     run(main())
 
 
-def test_a_refusal_is_not_waited_for(run: Run) -> None:
+def test_a_refusal_is_not_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(race, "ATTEMPT_DELAY_SECONDS", 60.0)
+
     async def main() -> None:
-        loop = asyncio.get_running_loop()
         async with listen("tcp://127.0.0.1:0") as listener:
             driver = Resolver([v4("127.0.0.2"), v4("127.0.0.3"), v4("127.0.0.1")])
-            begun = loop.time()
             stream = await open_stream(Stream, f"tcp://example.test:{listener.local.port}", driver, Limits())
-            assert loop.time() - begun < 0.2
             await _accept_one(listener)
             stream.abort()
 

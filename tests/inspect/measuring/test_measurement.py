@@ -69,7 +69,7 @@ def test_every_type_both_ways(run: Run, tmp_path: Path, address: str) -> None:
                 == direction.received_bytes
                 == (direction.messages or 0) * report.plan.message_bytes
             )
-    assert 0.29 <= report.seconds < 2
+    assert 0.29 <= report.seconds < 10
     assert report.idle.count >= 10
     assert report.loaded.count > 0
     assert sum(interval.up.received_bytes for interval in intervals if interval.up) == report.up.received_bytes
