@@ -188,6 +188,20 @@ def open_descriptors() -> dict[int, str]:
     return found
 
 
+# --- memory
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector leave alone what lives until the end: thousands of tests make every `gc.collect()` slow."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # what is loaded for the report (hypothesis) asks the collector who holds an object
+
+
 # --- skips
 
 
