@@ -11,6 +11,8 @@ export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 # pyo3 would ask whichever python3 stands first on PATH.
 CARGO := PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo
 LOCKED := $(if $(CI),--locked)
+# Most tests wait for most of their time.
+WORKERS := $(shell n=$$((2 * $$(nproc))); echo $$((n < 8 ? n : 8)))
 BENCHES := $(if $(NAME),$(NAME:%=bench/%.py),$(filter-out bench/harness.py,$(wildcard bench/*.py)))
 
 help: ## list the targets
@@ -49,7 +51,7 @@ test-rust: setup-dev
 	$(CARGO) test --workspace $(LOCKED) --quiet
 
 test-python: setup-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --maxschedchunk 4 $(ARGS)
 
 check-python: setup-dev
 	$(BIN)/ruff check

@@ -8,21 +8,27 @@
 - `home`: socketkit's folder for this test, without an identity yet. Every test has one: none touches the user's own.
 - `no_leaks`: fails the test if it leaves a descriptor open.
 
-Markers: `slow`, `privileged` (needs root), `may_skip(reason)`. A skip is printed by name with its reason; with CI set
-it is a failure, unless `may_skip` names what a kernel may lack.
+`make test` runs several tests at once, in processes of their own (pytest-xdist): a name that a machine has once carries
+the process's number, or is in the test's folder.
+
+Markers: `slow`, `privileged` (needs root), `siege` (runs beside its like only), `may_skip(reason)`. A skip is printed
+by name with its reason; with CI set it is a failure, unless `may_skip` names what a kernel may lack.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gc
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+import uuid
 from collections.abc import Callable, Coroutine, Generator, Iterator
-from contextlib import suppress
+from contextlib import closing, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -200,6 +206,76 @@ def pytest_collection_finish() -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish() -> None:
     gc.unfreeze()  # what is loaded for the report (hypothesis) asks the collector who holds an object
+
+
+# --- turns
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: kind_of(item) == "siege")  # at the end: one that waits keeps a process from other tests
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before the time limits of the test begin
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    with closing(turn(kind_of(item), worker)) if worker else nullcontext():
+        return (yield)
+
+
+def kind_of(item: pytest.Item) -> str:
+    return "siege" if item.get_closest_marker("siege") else "test"
+
+
+class Held:
+    """A file that a process holds locked; it is free again with the end of the process, however that comes."""
+
+    def __init__(self, path: Path, *, wait: bool = True) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def turn(kind: str, worker: str) -> Held:
+    """Wait until a test of this kind may run: no test beside a siege, and few sieges at once."""
+    folder = turns_folder(os.environ["PYTEST_XDIST_TESTRUNUID"])
+    folder.mkdir(exist_ok=True)
+    while True:
+        with closing(Held(folder / "door")):
+            running = [path.name.partition("-")[0] for path in folder.glob("*-*") if is_held(path)]
+            if set(running) <= {kind} and (kind != "siege" or len(running) < SIEGES_AT_ONCE):
+                return Held(folder / f"{kind}-{worker}")
+        time.sleep(0.02)
+
+
+def is_held(path: Path) -> bool:
+    try:
+        Held(path, wait=False).close()
+    except BlockingIOError:
+        return True
+    return False
+
+
+def turns_folder(run: str) -> Path:
+    return Path(tempfile.gettempdir()) / f"socketkit-tests-{run}"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        config.option.testrunuid = uuid.uuid4().hex  # else only the processes that run tests know it
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(turns_folder(config.option.testrunuid), ignore_errors=True)
+
+
+SIEGES_AT_ONCE = 3
 
 
 # --- skips

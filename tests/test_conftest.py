@@ -53,6 +53,24 @@ def test_loop(run, loop_factory):
     assert run(kind()) == loop_factory.__module__.split(".")[0]
 """
 
+TURNS = """
+import pathlib, pytest, time
+
+RUNNING = pathlib.Path("running")
+
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("kind", [pytest.param("siege", marks=pytest.mark.siege), "test"])
+def test_running(kind, number):
+    mine = RUNNING / f"{kind}-{number}"
+    mine.touch()
+    for _ in range(20):
+        seen = {path.name.partition("-")[0] for path in RUNNING.iterdir()}
+        assert seen == {kind}
+        assert kind == "test" or len(list(RUNNING.iterdir())) <= 3
+        time.sleep(0.01)
+    mine.unlink()
+"""
+
 
 @pytest.mark.parametrize(
     ("ci", "outcome"),
@@ -83,11 +101,20 @@ def test_run_is_bounded_on_both_loops(tmp_path: Path) -> None:
     assert "4 passed" in run_pytest(tmp_path, LOOPS)
 
 
-def run_pytest(folder: Path, code: str, ci: str = "") -> str:
+def test_no_test_runs_beside_a_siege(tmp_path: Path) -> None:
+    (tmp_path / "running").mkdir()
+    (tmp_path / "temporary").mkdir()
+    report = run_pytest(tmp_path, TURNS, "", "-n4", TMPDIR=f"{tmp_path}/temporary")
+    assert "8 passed" in report
+    assert not list((tmp_path / "temporary").glob("socketkit-*"))
+
+
+def run_pytest(folder: Path, code: str, ci: str = "", *options: str, **environment: str) -> str:
     root = Path(__file__).parents[1]
     shutil.copy(root / "tests" / "conftest.py", folder)
     shutil.copy(root / "pyproject.toml", folder)
     (folder / "test_it.py").write_text(code)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_it.py"]
-    done = subprocess.run(command, cwd=folder, env={"CI": ci, "PATH": ""}, capture_output=True, text=True, timeout=50)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, "test_it.py"]
+    environment = {"CI": ci, "PATH": "", **environment}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=50)
     return done.stdout + done.stderr

@@ -20,7 +20,7 @@ from tests.threats.watching import MEGABYTE
 
 # The longest attack lasts 31 s by its nature, a busy machine may take twice as long over the rest, and a siege may be
 # laid three times.
-pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.privileged, pytest.mark.slow, pytest.mark.siege, pytest.mark.timeout(300)]
 
 Figures = Callable[[str], None]
 
