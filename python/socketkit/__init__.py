@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._core import Datagram, __version__
+from ._core import Datagram, SocketEntry, __version__
 from .connection import Credentials, Peer, Stream
 from .endpoint import Endpoint
 from .errors import (
@@ -32,6 +32,8 @@ from .verbs import bind, connect, listen, relay, serve
 if TYPE_CHECKING:
     from .datagrams import Datagrams
     from .identity import Identity
+    from .inspect.processes import Process
+    from .inspect.table import sockets
     from .trust import Trust
 else:
 
@@ -46,6 +48,10 @@ else:
             from . import identity, trust
 
             globals().update(Identity=identity.Identity, Trust=trust.Trust)
+        elif name in ("Process", "sockets"):
+            from .inspect import table
+
+            globals().update(Process=table.Process, sockets=table.sockets)
         else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return globals()[name]
@@ -71,7 +77,9 @@ __all__ = [
     "Messages",
     "Peer",
     "PeerViolation",
+    "Process",
     "RelayReport",
+    "SocketEntry",
     "SocketError",
     "Stream",
     "Trust",
@@ -84,4 +92,5 @@ __all__ = [
     "listen",
     "relay",
     "serve",
+    "sockets",
 ]

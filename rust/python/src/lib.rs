@@ -23,6 +23,7 @@ mod registry;
 mod relay;
 mod slots;
 mod stream;
+mod table;
 mod tls;
 
 use pyo3::prelude::*;
@@ -50,6 +51,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<capture::PacketRing>()?;
     module.add_class::<capture::Packet>()?;
     module.add_class::<capture::CaptureJob>()?;
+    module.add_class::<table::SocketTable>()?;
+    module.add_class::<table::SocketEntry>()?;
     module.add_function(wrap_pyfunction!(capture::attach_filter, module)?)?;
     module.add_function(wrap_pyfunction!(blocking::block, module)?)?;
     module.add_function(wrap_pyfunction!(blocking::wait, module)?)?;

@@ -4,3 +4,4 @@ pub mod buffers;
 pub mod filter;
 pub mod messages;
 pub mod ring;
+pub mod sockets;

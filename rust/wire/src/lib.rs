@@ -3,8 +3,10 @@
 #![forbid(unsafe_code)]
 
 pub mod authorized;
+pub mod diag;
 pub mod dissect;
 pub mod fingerprint;
 pub mod hello;
+pub mod proc_net;
 pub mod records;
 pub mod uses;

@@ -51,6 +51,8 @@ pub struct Flow {
     pub retransmits: u32,
     /// Since data came or went last; u32::MAX = never, or not known.
     pub quiet_ms: u32,
+    /// It is at least so old: the earliest that the kernel remembers of it.
+    pub seen_ms: u32,
 }
 
 /// One socket. `None` = this source could not know.
@@ -102,6 +104,10 @@ pub struct Owner {
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     pub rows: Vec<Row>,
+    /// The namespaces of the rows by their inodes: "" for our own, else the name in /run/netns, or "pid 123".
+    pub namespaces: Vec<(u64, String)>,
+    /// (namespace, index) and name of each interface that a row names.
+    pub interfaces: Vec<((u64, u32), String)>,
     /// Those of a row stand together (`Row::owners`).
     pub owners: Vec<Owner>,
     /// Whether every process could be looked into: if not, a row without owners may have some.

@@ -1,0 +1,225 @@
+//! Rows out of what sock_diag and /proc say: one function for each shape.
+
+use socketkit_wire::diag::{Inet, Packet, SocketId, TcpInfo, Unix, Vsock};
+use socketkit_wire::proc_net::Line;
+
+use super::row::{Address, Flow, Row};
+
+/// `protocol`: the one that was asked for.
+pub fn inet_row(told: &Inet<'_>, protocol: u8, namespace: u64) -> Row {
+    let protocol = told.protocol.unwrap_or(protocol);
+    let tcp = protocol == IPPROTO_TCP;
+    let raw = !tcp && protocol != IPPROTO_UDP && protocol != IPPROTO_SCTP;
+    let information =
+        told.information.filter(|_| tcp && !matches!(told.state, LISTENING | SYN_RECEIVED | NEW_SYN_RECEIVED));
+    Row {
+        family: u16::from(told.id.family),
+        kind: if tcp {
+            SOCK_STREAM
+        } else if protocol == IPPROTO_UDP {
+            SOCK_DGRAM
+        } else if raw {
+            SOCK_RAW
+        } else {
+            SOCK_SEQPACKET
+        },
+        protocol: u16::from(protocol),
+        state: told.state,
+        local: local_address(&told.id, raw.then_some(protocol)),
+        peer: peer_address(&told.id, raw),
+        inode: u64::from(told.inode),
+        cookie: told.id.cookie,
+        namespace,
+        interface: told.id.interface,
+        // Without a descriptor the kernel has forgotten whose it was, and says 0.
+        uid: (told.inode != 0 || told.uid != 0).then_some(told.uid),
+        receive_queue: told.receive_queue,
+        send_queue: told.send_queue,
+        flow: information.map(|bytes| flow(TcpInfo(bytes), told.state)),
+        only_ipv6: told.only_ipv6,
+        dropped: told.dropped,
+        ..Row::default()
+    }
+}
+
+/// A raw socket, or a ping socket (`kind`: SOCK_RAW or SOCK_DGRAM).
+pub fn line_row(line: &Line, kind: u16, namespace: u64) -> Row {
+    let raw = kind == SOCK_RAW;
+    let protocol = match (raw, line.id.family) {
+        (true, _) => line.id.local_port,
+        (false, AF_INET) => IPPROTO_ICMP,
+        (false, _) => IPPROTO_ICMPV6,
+    };
+    Row {
+        family: u16::from(line.id.family),
+        kind,
+        protocol,
+        state: line.state,
+        local: if raw { local_address(&line.id, Some(protocol as u8)) } else { socket_address(&line.id, true) },
+        peer: peer_address(&line.id, true),
+        inode: line.inode,
+        namespace,
+        uid: Some(line.uid),
+        receive_queue: line.receive_queue,
+        send_queue: line.send_queue,
+        dropped: Some(line.dropped),
+        ..Row::default()
+    }
+}
+
+/// Its name is all that is told of a peer here: who that is, is found by its inode when all are there.
+pub fn unix_row(told: &Unix<'_>, namespace: u64) -> Row {
+    Row {
+        family: AF_UNIX,
+        kind: u16::from(told.kind),
+        state: told.state,
+        local: unix_address(told.name),
+        inode: u64::from(told.inode),
+        cookie: told.cookie,
+        namespace,
+        uid: told.uid,
+        receive_queue: told.receive_queue,
+        send_queue: told.send_queue,
+        unix_peer: u64::from(told.peer),
+        dropped: told.dropped,
+        ..Row::default()
+    }
+}
+
+pub fn packet_row(told: &Packet, namespace: u64) -> Row {
+    let mut address = [0; 20];
+    let fields = [&AF_PACKET.to_ne_bytes()[..], &told.protocol.to_be_bytes(), &told.interface.to_ne_bytes()];
+    fill(&mut address, &fields);
+    Row {
+        family: AF_PACKET,
+        kind: u16::from(told.kind),
+        protocol: told.protocol,
+        state: CLOSED,
+        local: Address::from_bytes(&address),
+        inode: u64::from(told.inode),
+        cookie: told.cookie,
+        namespace,
+        interface: told.interface,
+        uid: told.uid,
+        receive_queue: told.receive_queue,
+        dropped: told.dropped,
+        ..Row::default()
+    }
+}
+
+pub fn vsock_row(told: &Vsock, namespace: u64) -> Row {
+    Row {
+        family: AF_VSOCK,
+        kind: u16::from(told.kind),
+        state: told.state,
+        local: vsock_address(told.local),
+        peer: vsock_address(told.peer),
+        inode: u64::from(told.inode),
+        cookie: told.cookie,
+        namespace,
+        ..Row::default()
+    }
+}
+
+/// What TCP counts, without the SYN and the FIN, which it counts as bytes.
+pub fn flow(information: TcpInfo<'_>, state: u8) -> Flow {
+    let acknowledged = information.acknowledged_bytes();
+    // What was sent as data is the most that can have been acknowledged of it.
+    let data = information.sent_bytes().map(|sent| sent.saturating_sub(information.sent_again_bytes()));
+    let ended = matches!(state, CLOSE_WAIT | LAST_ACK | CLOSING);
+    let sent_bytes = data.map_or(acknowledged, |data| acknowledged.min(data));
+    let received_bytes = information.received_bytes().saturating_sub(u64::from(ended));
+    let (sent_ms, received_ms) = (information.last_data_sent_ms(), information.last_data_received_ms());
+    let moved = [(data.unwrap_or(sent_bytes) > 0, sent_ms), (received_bytes > 0, received_ms)];
+    Flow {
+        received_bytes,
+        sent_bytes,
+        received_segments: information.received_segments(),
+        sent_segments: information.sent_segments(),
+        round_trip_us: information.round_trip_us(),
+        retransmits: information.retransmits(),
+        quiet_ms: moved.iter().filter(|(any, _)| *any).map(|&(_, ms)| ms).min().unwrap_or(u32::MAX),
+        // The clock of data sent begins when the connection stands; that of data received before there were any.
+        seen_ms: if state == SYN_SENT { 0 } else { sent_ms.max(if received_bytes > 0 { received_ms } else { 0 }) },
+    }
+}
+
+/// None for a socket that is bound to nothing. A raw socket has its protocol where others have the port, as its own name has.
+fn local_address(id: &SocketId, raw: Option<u8>) -> Address {
+    match raw {
+        Some(protocol) => socket_address(&SocketId { local_port: u16::from(protocol), ..*id }, true),
+        None => socket_address(id, id.local_port != 0 || id.local != [0; 16]),
+    }
+}
+
+fn peer_address(id: &SocketId, portless: bool) -> Address {
+    let port = if portless { 0 } else { id.peer_port };
+    let peer = SocketId { local: id.peer, local_port: port, ..*id };
+    socket_address(&peer, port != 0 || id.peer != [0; 16])
+}
+
+/// `struct sockaddr_in` or `sockaddr_in6` of the local half.
+fn socket_address(id: &SocketId, there: bool) -> Address {
+    let mut bytes = [0; 28];
+    let (family, port) = (u16::from(id.family).to_ne_bytes(), id.local_port.to_be_bytes());
+    let length = match id.family {
+        _ if !there => 0,
+        AF_INET => {
+            fill(&mut bytes, &[&family, &port, id.local.first_chunk::<4>().unwrap_or(&[0; 4])]);
+            16
+        }
+        _ => {
+            // A link-local address means nothing without its interface, to which such a socket is bound.
+            let scope = if id.local.starts_with(&[0xfe, 0x80]) { id.interface } else { 0 };
+            fill(&mut bytes, &[&family, &port, &[0; 4], &id.local, &scope.to_ne_bytes()]);
+            28
+        }
+    };
+    Address::from_bytes(bytes.get(..length).unwrap_or_default())
+}
+
+fn unix_address(name: &[u8]) -> Address {
+    if name.is_empty() {
+        return Address::None;
+    }
+    Address::from_bytes(&[&AF_UNIX.to_ne_bytes()[..], name].concat())
+}
+
+/// `struct sockaddr_vm`; None for no peer.
+fn vsock_address((cid, port): (u32, u32)) -> Address {
+    if (cid, port) == (u32::MAX, u32::MAX) {
+        return Address::None;
+    }
+    let mut bytes = [0; 16];
+    fill(&mut bytes, &[&AF_VSOCK.to_ne_bytes(), &[0; 2], &port.to_ne_bytes(), &cid.to_ne_bytes()]);
+    Address::from_bytes(&bytes)
+}
+
+fn fill(room: &mut [u8], parts: &[&[u8]]) {
+    for (room, byte) in room.iter_mut().zip(parts.iter().copied().flatten()) {
+        *room = *byte;
+    }
+}
+
+const AF_UNIX: u16 = 1;
+const AF_INET: u8 = 2;
+const AF_PACKET: u16 = 17;
+const AF_VSOCK: u16 = 40;
+const SOCK_STREAM: u16 = 1;
+const SOCK_DGRAM: u16 = 2;
+const SOCK_RAW: u16 = 3;
+const SOCK_SEQPACKET: u16 = 5;
+const IPPROTO_ICMP: u16 = 1;
+const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u8 = 17;
+const IPPROTO_ICMPV6: u16 = 58;
+const IPPROTO_SCTP: u8 = 132;
+
+const SYN_SENT: u8 = 2;
+const SYN_RECEIVED: u8 = 3;
+const CLOSED: u8 = 7;
+const CLOSE_WAIT: u8 = 8;
+const LAST_ACK: u8 = 9;
+const LISTENING: u8 = 10;
+const CLOSING: u8 = 11;
+const NEW_SYN_RECEIVED: u8 = 12;
