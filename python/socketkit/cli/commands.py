@@ -121,6 +121,7 @@ SUMMARIES = {
     "listen": "Accept a connection and join it to standard input and output.",
     "serve": "Run a small service: echo, discard, time or bench.",
     "relay": "Pass every connection on to another address.",
+    "ls": "List the sockets of this machine, whose they are, what they are for.",
     "capture": "Show what goes over an interface, or write it to files.",
     "ping": "Ask many hosts for an echo, and measure the round trips.",
     "trace": "Show the way to hosts, hop by hop, with loss and round trips.",

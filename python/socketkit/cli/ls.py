@@ -1,0 +1,375 @@
+"""`socketkit ls`: the sockets of this machine, as a table, as a tree of processes, or as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from .units import amount, duration, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .._core import SocketEntry
+    from ..inspect.processes import Process
+    from ..inspect.selection import Selection
+    from ..inspect.uses import Use
+
+EPILOG = """\b
+Examples:
+  socketkit ls
+  socketkit ls --listen exposed
+  socketkit ls state=established port=443 !loopback
+  socketkit ls 'use=database or name=postgres*' --tree
+  socketkit ls --columns state,local,peer,received,sent,rtt 'received>10M'
+  socketkit ls --json name=nginx | jq -r .local
+  sudo socketkit ls --kill peer=192.0.2.7
+
+\b
+A term is a word (loopback, exposed, listening, udp, orphan, encrypted ...), ~text for what has it
+anywhere, or NAME=VALUE, also with != < <= > >= and ~; ! turns a term round, `or` stands between
+alternatives, a comma between values. What stands under local and peer can be given to
+`socketkit connect`. ? is what this user may not know: sudo.
+
+\b
+Names: NAMES
+
+\b
+Columns: COLUMNS
+"""
+
+
+@click.command("ls")
+@click.argument("terms", nargs=-1, metavar="[TERM]...")
+@click.option("-l", "--listen", is_flag=True, help="Only what waits for others: listeners, and open datagram sockets.")
+@click.option("-a", "--all", "everything", is_flag=True, help="Without a TERM: Unix sockets, too.")
+@click.option("--own", is_flag=True, help="Only the network namespace of this program.")
+@click.option("--columns", "names", metavar="NAMES", help="Which columns, parted by commas.")
+@click.option("--sort", metavar="NAME", help="By this column, the largest first if it is a number.")
+@click.option("--tree", is_flag=True, help="By process.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: a line for each socket.")
+@click.option("--kill", is_flag=True, help="Close those connections, after a question; needs CAP_NET_ADMIN.")
+@click.option("--yes", is_flag=True, help="With --kill: do not ask.")
+@click.option("--source", type=click.Choice(["auto", "bpf", "netlink"]), default="auto", help="Whom to ask.")
+def command(
+    terms: tuple[str, ...],
+    listen: bool,
+    everything: bool,
+    own: bool,
+    names: str | None,
+    sort: str | None,
+    tree: bool,
+    as_json: bool,
+    kill: bool,
+    yes: bool,
+    source: str,
+) -> None:
+    """List the sockets of this machine: whose they are, and what they are for."""
+    from .._core import SocketTable
+    from ..inspect.selection import Selection
+
+    if sum((tree, as_json, kill)) > 1:
+        raise click.UsageError("--tree, --json and --kill exclude each other")
+    if kill and not terms:
+        raise click.UsageError("--kill closes what the TERMs select, and there is none: name what is to go")
+    shown = [COLUMNS[name] for name in _column_names(names)]
+    selection = Selection(" ".join(terms))
+    whole = SocketTable(namespaces="own" if own else "all", source=source)
+    found = [entry for entry in whole.refresh() if _is_wanted(entry, selection, listen=listen)]
+    hidden = 0
+    if not (terms or everything):
+        found, before = [entry for entry in found if "unix" not in entry.scheme], len(found)
+        hidden = before - len(found)
+    rows = _sorted([Row(entry) for entry in found], sort)
+    if as_json:
+        _print_json(rows)
+    elif kill:
+        _kill(rows, shown, asked=yes)
+    elif tree:
+        _print_tree(rows)
+    else:
+        _print_table(rows, shown)
+    _tell_what_is_missing(hidden, complete=whole.complete)
+
+
+class Row:
+    """A socket with what `ls` says of it beside what the kernel does."""
+
+    __slots__ = ("_use", "entry")
+
+    def __init__(self, entry: SocketEntry) -> None:
+        self.entry = entry
+        self._use: Use | None = None
+
+    @property
+    def use(self) -> Use:
+        if self._use is None:
+            from ..inspect.uses import use_of
+
+            self._use = use_of(self.entry)
+        return self._use
+
+
+class Column(NamedTuple):
+    """One column: its cell in a row, what it is sorted by, and whether it stands to the left."""
+
+    cell: Callable[[Row], str]
+    key: Callable[[Row], float | str | None]
+    left: bool = True
+
+
+def _is_wanted(entry: SocketEntry, selection: Selection, *, listen: bool) -> bool:
+    if listen and not (entry.state == "listening" or (entry.state == "unconnected" and entry.local is not None)):
+        return False
+    return selection.matches(entry)
+
+
+def _column_names(names: str | None) -> list[str]:
+    if names is None:
+        return DEFAULT_COLUMNS
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    for name in wanted:
+        _require_column(name)
+    if not wanted:
+        raise click.UsageError("--columns names none")
+    return wanted
+
+
+def _require_column(name: str) -> None:
+    if name not in COLUMNS:
+        from ..schemes import did_you_mean
+
+        hint = did_you_mean(name, tuple(COLUMNS)) or f"there are {', '.join(COLUMNS)}"
+        raise click.UsageError(f"there is no column {name} ({hint})")
+
+
+def _sorted(rows: list[Row], name: str | None) -> list[Row]:
+    """By what they are, listeners first; or by one column, and what is not known last."""
+    if name is None:
+        return sorted(rows, key=lambda row: (row.entry.state not in FIRST_STATES, row.entry.scheme, _place(row)))
+    _require_column(name)
+    key = COLUMNS[name].key
+    keyed = [(key(row), row) for row in rows]
+    known = [pair for pair in keyed if pair[0] is not None]
+    numbers = bool(known) and not isinstance(known[0][0], str)
+    known.sort(key=lambda pair: pair[0], reverse=numbers)  # type: ignore[arg-type, return-value]
+    return [row for _, row in known] + [row for value, row in keyed if value is None]
+
+
+def _place(row: Row) -> tuple[str, int]:
+    local = row.entry.local
+    return ("", 0) if local is None else (local.host or local.path or "", local.port or 0)
+
+
+# --- what is printed
+
+
+def _print_table(rows: Sequence[Row], shown: Sequence[Column]) -> None:
+    for line in _lines(rows, shown):
+        click.echo(line)
+
+
+def _lines(rows: Sequence[Row], shown: Sequence[Column]) -> list[str]:
+    from .columns import columns
+
+    header = [next(name for name, column in COLUMNS.items() if column is one) for one in shown]
+    left = [index for index, column in enumerate(shown) if column.left]
+    lines = columns(header, [[column.cell(row) for column in shown] for row in rows], left=left)
+    return [_fitted(line) for line in lines]
+
+
+def _fitted(line: str) -> str:
+    """On a terminal a socket is one line; a pipe gets all of it."""
+    if not sys.stdout.isatty():
+        return line
+    from shutil import get_terminal_size
+
+    width = get_terminal_size().columns
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def _print_tree(rows: Sequence[Row]) -> None:
+    """A process, and its sockets below it; one that several processes hold stands under each."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        processes = row.entry.processes
+        if not processes:
+            groups.setdefault("not known whose: sudo" if processes is None else "nobody's", []).append(row)
+        for process in processes or ():
+            groups.setdefault(_described(process), []).append(row)
+    shown = [COLUMNS[name] for name in ("state", "local", "peer", "use")]
+    for title, members in groups.items():
+        click.echo(title)
+        for line in _lines(members, shown)[1:]:
+            click.echo(f"  {line}")
+
+
+def _described(process: Process) -> str:
+    words = [f"pid {process.pid}", process.user or "?"]
+    words += [process.unit] if process.unit else []
+    words += [f"container {process.container}"] if process.container else []
+    words += [process.executable] if process.executable else []
+    return f"{process.name} ({', '.join(words)})"
+
+
+def _print_json(rows: Sequence[Row]) -> None:
+    from ..inspect.table import as_json
+
+    for row in rows:
+        use = row.use
+        said = {"name": use.name, "protocol": use.protocol, "confidence": use.confidence, "reason": use.reason}
+        click.echo(json.dumps({**as_json(row.entry), "use": said, "encrypted": use.encrypted}))
+
+
+def _tell_what_is_missing(hidden: int, *, complete: bool) -> None:
+    """On stderr, so that a pipe gets sockets and nothing else."""
+    if hidden:
+        click.echo(f"and {plural(hidden, 'Unix socket')}: --all", err=True)
+    if not complete:
+        click.echo("? is what this user may not know: run it with sudo", err=True)
+
+
+# --- --kill
+
+
+def _kill(rows: Sequence[Row], shown: Sequence[Column], *, asked: bool) -> None:
+    from ..inspect.table import destroy
+
+    if not rows:
+        click.echo("no socket is selected", err=True)
+        return
+    _print_table(rows, shown)
+    if not asked:
+        from .prompt import confirm
+
+        answer = confirm(f"Close {plural(len(rows), 'socket')}?")
+        if answer is None:
+            raise click.UsageError("--kill asks before it closes, and there is no terminal: add --yes")
+        if not answer:
+            return
+    for row in rows:
+        destroy(row.entry)
+    click.echo(f"closed {plural(len(rows), 'socket')}", err=True)
+
+
+# --- columns
+
+
+def _peer(row: Row) -> str:
+    """The other side; of what waits for one, from where it can be reached."""
+    entry = row.entry
+    if entry.peer is not None:
+        return str(entry.peer)
+    return f"({entry.exposure})" if entry.state in FIRST_STATES and entry.local is not None else "-"
+
+
+def _process(row: Row) -> str:
+    processes = row.entry.processes
+    if processes is None:
+        return "?"
+    if not processes:
+        return "-"
+    first = f"{processes[0].name}[{processes[0].pid}]"
+    return first if len(processes) == 1 else f"{first} +{len(processes) - 1}"
+
+
+def _first_process(name: str) -> Column:
+    def cell(row: Row) -> str:
+        processes = row.entry.processes
+        if processes is None:
+            return "?"
+        return str(getattr(processes[0], name) or "-") if processes else "-"
+
+    return Column(cell, cell)
+
+
+def _text(name: str) -> Column:
+    def cell(row: Row) -> str:
+        value = getattr(row.entry, name)
+        return "?" if value is None else str(value) or "-"
+
+    return Column(cell, cell)
+
+
+def _number(name: str, shown: Callable[[float], str] = "{:,}".format) -> Column:
+    def cell(row: Row) -> str:
+        value = getattr(row.entry, name)
+        return "-" if value is None else shown(value)
+
+    def key(row: Row) -> float | None:
+        value: float | None = getattr(row.entry, name)
+        return value
+
+    return Column(cell, key, left=False)
+
+
+def _use(row: Row) -> str:
+    return row.use.name if row.use.confidence >= SURE else f"{row.use.name}?"
+
+
+def _age(row: Row) -> str:
+    """Between what has been seen to move and when its owner began."""
+    at_least, at_most = row.entry.youngest_seconds, row.entry.oldest_seconds
+    if at_most is None:
+        return "?" if at_least is None else f"> {duration(at_least)}"
+    return f"< {duration(at_most)}"
+
+
+def _of_use(name: str) -> Column:
+    def cell(row: Row) -> str:
+        return str(getattr(row.use, name)) or "-"
+
+    return Column(cell, cell)
+
+
+FIRST_STATES = ("listening", "unconnected")
+SURE = 0.5
+DEFAULT_COLUMNS = ["state", "local", "peer", "process", "user", "use"]
+
+COLUMNS: dict[str, Column] = {
+    "state": _text("state"),
+    "local": Column(lambda row: str(row.entry.local or "-"), _place),  # type: ignore[arg-type]
+    "peer": Column(_peer, _peer),
+    "process": Column(_process, _process),
+    "user": Column(lambda row: row.entry.user or "?", lambda row: row.entry.user),
+    "use": Column(_use, lambda row: row.use.name),
+    "protocol": _of_use("protocol"),
+    "confidence": Column(lambda row: f"{row.use.confidence:.0%}", lambda row: row.use.confidence, left=False),
+    "reason": _of_use("reason"),
+    "encrypted": _of_use("encrypted"),
+    "scheme": _text("scheme"),
+    "exposure": _text("exposure"),
+    "namespace": _text("namespace_name"),
+    "interface": Column(lambda row: row.entry.interface or "-", lambda row: row.entry.interface),
+    "exe": _first_process("executable"),
+    "unit": _first_process("unit"),
+    "container": _first_process("container"),
+    "cgroup": _first_process("cgroup"),
+    "receive-queue": _number("receive_queue"),
+    "send-queue": _number("send_queue"),
+    "received": _number("received_bytes", amount),
+    "sent": _number("sent_bytes", amount),
+    "rtt": _number("round_trip_ms", lambda value: duration(value / 1e3)),
+    "retransmits": _number("retransmits"),
+    "dropped": _number("dropped"),
+    "quiet": _number("quiet_seconds", duration),
+    "age": Column(_age, lambda row: row.entry.oldest_seconds, left=False),
+    "inode": _number("inode", str),
+}
+
+
+def _epilog() -> str:
+    from textwrap import fill
+
+    from ..inspect.selection import FIELDS
+
+    names = fill(", ".join(FIELDS), 96, initial_indent="Names: ")
+    return EPILOG.replace("Names: NAMES", names).replace(
+        "Columns: COLUMNS", fill(", ".join(COLUMNS), 96, initial_indent="Columns: ")
+    )
+
+
+command.epilog = _epilog()
