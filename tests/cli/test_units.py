@@ -45,6 +45,14 @@ def test_plural(count: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.25, "250 ms"), (119, "119 s"), (120, "2.00 min"), (5_400, "90.0 min"), (9_000, "2.50 h"), (259_200, "3.00 d")],
+)
+def test_span(seconds: float, text: str) -> None:
+    assert units.span(seconds) == text
+
+
+@pytest.mark.parametrize(
     ("text", "rate"), [("0", 0), ("10M", 10_000_000), ("2.5g", 2_500_000_000), ("100k", 100_000), ("7", 7)]
 )
 def test_parsed_bit_rate(text: str, rate: int) -> None:

@@ -14,7 +14,6 @@ from socketkit import Endpoint
 from socketkit.errors import SelectionError
 from socketkit.inspect.selection import FIELDS, FLAGS, STATES, Selection
 
-
 HERE, THERE = "tcp://192.0.2.1:443", "tcp://198.51.100.7:51000"
 
 

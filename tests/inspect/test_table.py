@@ -10,7 +10,8 @@ from contextlib import ExitStack
 import pytest
 
 import socketkit
-from socketkit.inspect.table import STATES, SocketEntry, SocketTable, as_json
+from socketkit.errors import SelectionError
+from socketkit.inspect.table import STATES, SocketEntry, SocketTable, as_json, sockets
 
 
 @pytest.fixture
@@ -61,3 +62,13 @@ def test_json_has_stable_names(opened: ExitStack) -> None:
     fields = as_json(entry_of(sock))
     assert (fields["scheme"], fields["local"], fields["unknown"]) == ("tcp", str(entry_of(sock).local), [])
     assert isinstance(fields["processes"], list)
+
+
+def test_selected_sockets_only() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        (entry,) = sockets(f"port={port} listening")
+        assert str(entry.local) == f"tcp://127.0.0.1:{port}"
+        assert sockets(f"port={port} established") == []
+    with pytest.raises(SelectionError, match="there is no prot"):
+        sockets("prot=80")

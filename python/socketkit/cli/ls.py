@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from .units import amount, duration, plural
+from .units import amount, duration, plural, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -314,8 +314,8 @@ def _age(row: Row) -> str:
     """Between what has been seen to move and when its owner began."""
     at_least, at_most = row.entry.youngest_seconds, row.entry.oldest_seconds
     if at_most is None:
-        return "?" if at_least is None else f"> {duration(at_least)}"
-    return f"< {duration(at_most)}"
+        return "?" if at_least is None else f"> {span(at_least)}"
+    return f"< {span(at_most)}"
 
 
 def _of_use(name: str) -> Column:
@@ -355,7 +355,7 @@ COLUMNS: dict[str, Column] = {
     "rtt": _number("round_trip_ms", lambda value: duration(value / 1e3)),
     "retransmits": _number("retransmits"),
     "dropped": _number("dropped"),
-    "quiet": _number("quiet_seconds", duration),
+    "quiet": _number("quiet_seconds", span),
     "age": Column(_age, lambda row: row.entry.oldest_seconds, left=False),
     "inode": _number("inode", str),
 }

@@ -39,6 +39,14 @@ def duration(seconds: float) -> str:
     return f"{_three_digits(seconds)} s"
 
 
+def span(seconds: float) -> str:
+    """`12.3 s`, `45 min`, `2.5 h`, `3.1 d`: how old something is."""
+    for factor, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * factor:
+            return f"{_three_digits(seconds / factor)} {unit}"
+    return duration(seconds)
+
+
 def plural(count: int, thing: str) -> str:
     """`1 connection`, `2 connections`."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"

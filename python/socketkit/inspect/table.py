@@ -16,6 +16,7 @@ from .._core import SocketEntry, SocketTable
 from ..endpoint import Endpoint
 from ..sockaddr import AF_PACKET, unpacked
 from .processes import Process
+from .selection import Selection
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -41,13 +42,19 @@ STATES = (
 
 
 def sockets(
-    *, namespaces: Literal["all", "own"] = "all", source: Literal["auto", "netlink"] = "auto"
+    select: str = "",
+    *,
+    namespaces: Literal["all", "own"] = "all",
+    source: Literal["auto", "netlink"] = "auto",
 ) -> list[SocketEntry]:
-    """Every socket now: of every network namespace, or of our own only.
+    """Every socket now that is selected (`state=established port=443 !loopback`, see `Selection`).
 
-    Raises OSError where the kernel refuses to tell at all. What this user may not know is None in its entry.
+    Of every network namespace, or of our own only. What this user may not know is None in its entry. Raises
+    SelectionError for what selects nothing that is known, OSError where the kernel refuses to tell at all.
     """
-    return SocketTable(namespaces=namespaces, source=source).refresh()
+    selection = Selection(select)
+    found = SocketTable(namespaces=namespaces, source=source).refresh()
+    return [entry for entry in found if selection.matches(entry)] if selection else found
 
 
 def as_json(entry: SocketEntry) -> dict[str, object]:
