@@ -14,6 +14,7 @@ import pytest
 
 from tests.cli.programs import Result, Start
 from tests.cli.terminals import Terminal
+from tests.measured import measured_again
 
 Ran = Callable[..., Result]
 
@@ -27,6 +28,7 @@ ADDRESSES = [
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
+@measured_again
 def test_every_type(socketkit: Start, ran: Ran, tmp_path: Path, address: str) -> None:
     server = socketkit("serve", "--json", "bench", address.format(folder=tmp_path))
     said = server.said("on the other side: socketkit bench ")
@@ -107,6 +109,7 @@ def test_piped_and_nobody_reads(socketkit: Start, closed_pipe: int) -> None:
     assert bench.process.wait(20) == 141
 
 
+@measured_again
 def test_it_says_what_iperf3_says(socketkit: Start, ran: Ran, program: Callable[[str], str]) -> None:
     """At a rate that any machine can send, both find that rate, and that nothing was lost."""
     iperf3 = program("iperf3")

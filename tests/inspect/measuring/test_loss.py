@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.measured import measured_again
 from tests.threats.namespaces import Network
 
 pytestmark = [pytest.mark.privileged, pytest.mark.slow]
@@ -25,6 +26,7 @@ RULES = """table inet loss {
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["up", "down"])
+@measured_again
 def test_reported_loss_is_what_the_firewall_has_dropped(program: Callable[[str], str], reverse: bool) -> None:
     nft, ip = program("nft"), program("ip")
     with Network("server", "client") as network:

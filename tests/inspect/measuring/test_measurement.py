@@ -14,14 +14,13 @@ from socketkit.inspect.measuring.measurement import Measurement
 from socketkit.inspect.measuring.plan import Plan
 from socketkit.inspect.measuring.serving import serve_bench
 from tests.conftest import Run
+from tests.measured import measured_again
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from socketkit.inspect.measuring.reporting import Interval, Report
-
-    Check = Callable[[Report, list[Interval], list[Any]], None]
 
 pytestmark = pytest.mark.slow
 
@@ -54,62 +53,50 @@ async def measured(address: str, fit: bool = True, **plan: Any) -> tuple[Report,
     return report, intervals, told
 
 
-def measured_well(run: Run, check: Check, address: str, **plan: Any) -> None:
-    """`check` passes in one of three measurements: what we do wrong is wrong in each, a machine's pause is not."""
-    for left in reversed(range(3)):
-        report, intervals, told = run(measured(address, **plan))
-        try:
-            check(report, intervals, told)
-            break
-        except AssertionError:
-            if not left:
-                raise
-
-
 @pytest.mark.parametrize("address", ADDRESSES)
+@measured_again
 def test_every_type_both_ways(run: Run, tmp_path: Path, address: str) -> None:
-    def check(report: Report, intervals: list[Interval], told: list[Any]) -> None:
-        assert report.complete
-        assert report.up is not None
-        assert report.down is not None
-        for direction in (report.up, report.down):
-            assert direction.received_bytes > 0
-            if report.shape != "stream":
-                assert direction.lost == 0
-                assert (
-                    direction.sent_bytes
-                    == direction.received_bytes
-                    == (direction.messages or 0) * report.plan.message_bytes
-                )
-        assert 0.29 <= report.seconds < 10
-        assert report.idle.count >= 10
-        assert report.loaded.count > 0
-        assert sum(interval.up.received_bytes for interval in intervals if interval.up) == report.up.received_bytes
-        (session,) = told
-        assert session.stopped
-
-    plan = {"down": True, "flows": 2, "bits_per_second": 4_000_000}
-    measured_well(run, check, address.format(folder=tmp_path), **plan)
-
-
-def test_the_rate_is_kept(run: Run) -> None:
-    def check(report: Report, *_: object) -> None:
-        assert report.up is not None
-        assert report.up.messages == pytest.approx(1_000, rel=0.1)
-
-    plan = {"bits_per_second": 8_000_000, "seconds": 1.0, "message_bytes": 1_000}
-    measured_well(run, check, "udp://localhost:0", **plan, fit=False)
-
-
-def test_warm_up_is_not_counted(run: Run) -> None:
-    def check(report: Report, *_: object) -> None:
-        for direction in (report.up, report.down):
-            assert direction is not None
-            assert direction.received_bytes == pytest.approx(500_000, rel=0.25)
+    report, intervals, told = run(
+        measured(address.format(folder=tmp_path), down=True, flows=2, bits_per_second=4_000_000)
+    )
+    assert report.complete
+    assert report.up is not None
+    assert report.down is not None
+    for direction in (report.up, report.down):
+        assert direction.received_bytes > 0
+        if report.shape != "stream":
             assert direction.lost == 0
+            assert (
+                direction.sent_bytes
+                == direction.received_bytes
+                == (direction.messages or 0) * report.plan.message_bytes
+            )
+    assert 0.29 <= report.seconds < 10
+    assert report.idle.count >= 10
+    assert report.loaded.count > 0
+    assert sum(interval.up.received_bytes for interval in intervals if interval.up) == report.up.received_bytes
+    (session,) = told
+    assert session.stopped
 
-    plan = {"bits_per_second": 8_000_000, "warm_up_seconds": 0.5, "down": True, "seconds": 0.5}
-    measured_well(run, check, "udp://localhost:0", **plan)
+
+@measured_again
+def test_the_rate_is_kept(run: Run) -> None:
+    report, _, _ = run(
+        measured("udp://localhost:0", bits_per_second=8_000_000, seconds=1.0, message_bytes=1_000, fit=False)
+    )
+    assert report.up is not None
+    assert report.up.messages == pytest.approx(1_000, rel=0.1)
+
+
+@measured_again
+def test_warm_up_is_not_counted(run: Run) -> None:
+    report, _, _ = run(
+        measured("udp://localhost:0", bits_per_second=8_000_000, warm_up_seconds=0.5, down=True, seconds=0.5)
+    )
+    for direction in (report.up, report.down):
+        assert direction is not None
+        assert direction.received_bytes == pytest.approx(500_000, rel=0.25)
+        assert direction.lost == 0
 
 
 def test_nobody_is_there(run: Run) -> None:
