@@ -11,7 +11,7 @@ export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 # pyo3 would ask whichever python3 stands first on PATH.
 CARGO := PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo
 LOCKED := $(if $(CI),--locked)
-# Most tests wait for most of their time.
+# Most tests wait for most of their time. `make test ARGS="-n0 --pdb tests/test_sync.py"` runs them in one process.
 WORKERS := $(shell n=$$((2 * $$(nproc))); echo $$((n < 8 ? n : 8)))
 BENCHES := $(if $(NAME),$(NAME:%=bench/%.py),$(filter-out bench/harness.py,$(wildcard bench/*.py)))
 

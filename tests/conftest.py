@@ -1,6 +1,6 @@
 """What every test may ask for. The fixtures, by name:
 
-- `run(coroutine, seconds=10)`: runs it on a fresh event loop, under asyncio and again under uvloop, bounded in time.
+- `run(coroutine, seconds=25)`: runs it on a fresh event loop, under asyncio and again under uvloop, bounded in time.
 - `loop_factory`: what `run` is made of, for a test that starts its own loop.
 - `program(name)`: the path of a program that we did not write (`program("socat")`).
 - `openssl(*words)`: runs it, and gives what it prints.
@@ -46,7 +46,7 @@ FAILED = pytest.StashKey[bool]()
 
 
 class Run(Protocol):
-    def __call__(self, coroutine: Coroutine[Any, Any, T], seconds: float = 10) -> T: ...
+    def __call__(self, coroutine: Coroutine[Any, Any, T], seconds: float = 25) -> T: ...
 
 
 # --- event loops
@@ -64,9 +64,9 @@ def loop_factory(request: pytest.FixtureRequest) -> LoopFactory:
 
 @pytest.fixture
 def run(loop_factory: LoopFactory) -> Run:
-    """`run(coroutine, seconds=10)` gives its result, or raises TimeoutError; tasks left over are cancelled."""
+    """`run(coroutine, seconds=25)` gives its result, or raises TimeoutError; tasks left over are cancelled."""
 
-    def run(coroutine: Coroutine[Any, Any, T], seconds: float = 10) -> T:
+    def run(coroutine: Coroutine[Any, Any, T], seconds: float = 25) -> T:
         async def bounded() -> T:
             async with asyncio.timeout(seconds):
                 return await coroutine

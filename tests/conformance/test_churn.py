@@ -63,7 +63,7 @@ def test_connections_come_and_go(run: Run, transport: str, tmp_path: Path) -> No
             assert grown < 4_000_000, f"{grown} bytes more after {connections} connections"
 
     before = len(open_descriptors())
-    run(main(), 40)
+    run(main(), 100)
     gc.collect()
     assert len(open_descriptors()) - before <= 2  # libuv keeps a pair for signals
 

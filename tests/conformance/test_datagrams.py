@@ -25,7 +25,7 @@ CASES = [
 
 @pytest.mark.parametrize(("rule", "name"), CASES)
 def test_rule(rule: RuleOf[Datagrams], name: str, run: Run, tmp_path: Path, no_leaks: None) -> None:
-    run(check_rule(rule, make_datagrams(name, tmp_path)), seconds=25)
+    run(check_rule(rule, make_datagrams(name, tmp_path)), seconds=60)
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from tests.conftest import LoopFactory, Run
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("rule", STREAM_RULES, ids=lambda rule: rule.__name__)
 def test_rule(rule: Rule, transport: str, run: Run, tmp_path: Path, no_leaks: None) -> None:
-    run(check_rule(rule, make_pair(transport, tmp_path)), seconds=25)
+    run(check_rule(rule, make_pair(transport, tmp_path)), seconds=60)
 
 
 @pytest.mark.slow
