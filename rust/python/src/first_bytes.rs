@@ -39,11 +39,13 @@ impl FirstBytes {
         flows: usize,
         idle_seconds: f64,
     ) -> PyResult<Self> {
-        let idle = Duration::try_from_secs_f64(idle_seconds).map_err(|_| PyValueError::new_err("idle_seconds is no time"))?;
+        let idle =
+            Duration::try_from_secs_f64(idle_seconds).map_err(|_| PyValueError::new_err("idle_seconds is no time"))?;
         let opened = without_signals(py, || {
-            Ok(namespace.map(File::open).transpose().and_then(|namespace| {
-                Collector::start(Order { interfaces, namespace, flows, idle })
-            }))
+            Ok(namespace
+                .map(File::open)
+                .transpose()
+                .and_then(|namespace| Collector::start(Order { interfaces, namespace, flows, idle })))
         })?;
         let collector = opened.map_err(|failure| os_error(Errno::from_io_error(&failure).unwrap_or(Errno::INVAL)))?;
         Ok(FirstBytes { collector: Mutex::new(Some(collector)) })

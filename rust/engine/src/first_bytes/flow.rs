@@ -180,10 +180,19 @@ impl Flow {
         }
     }
 
-    /// What it is; None of what nothing fits, and of a connection whose start was not seen.
+    /// What it is; None of what nothing fits. Packets mostly begin where messages do, so the middle of a connection whose start was not
+    /// seen may tell as well; but it may be anybody's data, so that is believed less, and only what is exact counts.
     pub fn verdict(&self, ports: [u16; 2]) -> Option<Verdict> {
         let [client, server] = &self.sides;
-        self.started.then(|| classify(self.transport, ports, client.start(), server.start())).flatten()
+        let verdict = classify(self.transport, ports, client.start(), server.start())?;
+        if self.started {
+            return Some(verdict);
+        }
+        (verdict.sure >= MIDDLE_LEAST).then_some(Verdict {
+            sure: verdict.sure.min(MIDDLE_MOST),
+            upgraded: false,
+            ..verdict
+        })
     }
 
     /// What its hellos said, of TLS, and of QUIC as far as that can be opened.
@@ -191,7 +200,9 @@ impl Flow {
         let [client, server] = &self.sides;
         let offered = match &self.hello {
             Some(facts) => facts.clone(),
-            None if self.started && self.transport == Transport::Tcp && client.begins_tls() => tls::offered(&client.bytes),
+            None if self.started && self.transport == Transport::Tcp && client.begins_tls() => {
+                tls::offered(&client.bytes)
+            }
             None => self.quic.as_ref().map(|pieces| tls::facts_of_message(&pieces.message))?,
         };
         Some(if self.transport == Transport::Tcp { tls::answered(offered, &server.bytes) } else { offered })
@@ -265,3 +276,6 @@ const EARLY_MOST: usize = 8;
 /// A hello with a post-quantum key takes two.
 const INITIALS_MOST: u8 = 4;
 const ANSWER_BYTES: usize = 256;
+/// In percent: what a middle must show, and how sure it makes.
+const MIDDLE_LEAST: u8 = 80;
+const MIDDLE_MOST: u8 = 70;

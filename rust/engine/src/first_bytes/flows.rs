@@ -174,7 +174,9 @@ impl Flows {
     }
 
     fn unlink(&mut self, number: u32) {
-        let Some((newer, older)) = self.places.get(number as usize).map(|place| (place.newer, place.older)) else { return };
+        let Some((newer, older)) = self.places.get(number as usize).map(|place| (place.newer, place.older)) else {
+            return;
+        };
         match self.places.get_mut(newer as usize) {
             Some(place) => place.older = older,
             None => self.newest = older,

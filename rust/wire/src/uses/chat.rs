@@ -29,7 +29,8 @@ fn smtp(look: &Look<'_>) -> u8 {
     }
     if starts_with_any(bytes, &[b"220 ", b"220-", b"554 ", b"421 "]) {
         let banner = line(bytes).unwrap_or(bytes);
-        let is_mail = ["smtp", "postfix", "exim", "sendmail", "lmtp"].iter().any(|word| has_word(banner, word.as_bytes()));
+        let is_mail =
+            ["smtp", "postfix", "exim", "sendmail", "lmtp"].iter().any(|word| has_word(banner, word.as_bytes()));
         return if is_mail { 96 } else { 40 };
     }
     0
@@ -71,11 +72,15 @@ fn nntp(look: &Look<'_>) -> u8 {
     let bytes = look.bytes;
     let greets = starts_with_any(bytes, &[b"200 ", b"201 "]);
     let banner = line(bytes).unwrap_or(bytes);
-    let asks = ["MODE READER", "ARTICLE ", "GROUP ", "AUTHINFO "].iter().any(|word| starts_with_word(bytes, word.as_bytes()));
+    let asks =
+        ["MODE READER", "ARTICLE ", "GROUP ", "AUTHINFO "].iter().any(|word| starts_with_word(bytes, word.as_bytes()));
     if asks {
         return 96;
     }
-    if_so(greets, if has_word(banner, b"nntp") || has_word(banner, b"news") || has_word(banner, b"innd") { 96 } else { 40 })
+    if_so(
+        greets,
+        if has_word(banner, b"nntp") || has_word(banner, b"news") || has_word(banner, b"innd") { 96 } else { 40 },
+    )
 }
 
 fn irc(look: &Look<'_>) -> u8 {
@@ -94,13 +99,16 @@ fn irc(look: &Look<'_>) -> u8 {
     let mut words = line(bytes).unwrap_or(bytes).split(|byte| *byte == b' ');
     let is_prefix = words.next().is_some_and(|word| word.len() > 1 && word.starts_with(b":"));
     let command = words.next().unwrap_or_default();
-    let is_command = command == b"NOTICE" || command == b"PRIVMSG" || (command.len() == 3 && command.iter().all(u8::is_ascii_digit));
+    let is_command =
+        command == b"NOTICE" || command == b"PRIVMSG" || (command.len() == 3 && command.iter().all(u8::is_ascii_digit));
     if_so(is_prefix && is_command && words.next().is_some() && is_text(bytes), 95)
 }
 
 fn xmpp(look: &Look<'_>) -> u8 {
     let bytes = look.bytes;
-    let opens = has_word(bytes, b"<stream:stream") || has_word(bytes, b"jabber:client") || has_word(bytes, b"etherx.jabber.org");
+    let opens = has_word(bytes, b"<stream:stream")
+        || has_word(bytes, b"jabber:client")
+        || has_word(bytes, b"etherx.jabber.org");
     if_so(bytes.starts_with(b"<") && opens, 97)
 }
 
@@ -135,7 +143,8 @@ fn wechat(look: &Look<'_>) -> u8 {
     // Length, header of 16 bytes, version 1.
     let whole = be32(look.bytes, 0).is_some_and(|length| (16..65_536).contains(&length));
     let header = be16(look.bytes, 4) == Some(16) && be16(look.bytes, 6) == Some(1);
-    let command = be32(look.bytes, 8).is_some_and(|command| command < 1 << 31 && (command < 2_000 || command > 0x3b9a_c000));
+    let command =
+        be32(look.bytes, 8).is_some_and(|command| command < 1 << 31 && (command < 2_000 || command > 0x3b9a_c000));
     if_so(whole && header && command, 90)
 }
 

@@ -1,7 +1,7 @@
 //! What networks, machines and plants are watched and steered by; and money.
 
 use super::bytes::{be16, be32, has, has_word, if_so, is_text, le16, le32, line, starts_with_any};
-use super::{Encrypted, Look, Row};
+use super::{random, Encrypted, Look, Row};
 
 pub(super) const ROWS: &[Row] = &[
     Row::new("SNMP", "monitoring", Encrypted::No, &[161, 162], snmp).udp(),
@@ -37,6 +37,7 @@ pub(super) const ROWS: &[Row] = &[
     Row::new("mining", "mining", Encrypted::No, &[3333, 4444, 8333, 9999, 14_444], mining),
     Row::new("Bitcoin", "mining", Encrypted::No, &[8333], bitcoin).tcp(),
     Row::new("Ethereum discovery", "mining", Encrypted::No, &[30_303], ethereum).udp(),
+    Row::new("Ethereum", "mining", Encrypted::Yes, &[30_303], rlpx).tcp(),
     Row::new("Apple push", "messaging", Encrypted::Yes, &[5223], apple_push).tcp(),
     Row::new("Check Point HA", "network control", Encrypted::No, &[8116], cpha).udp(),
     Row::new("speed test", "monitoring", Encrypted::No, &[8080, 5060], ookla).tcp(),
@@ -74,7 +75,11 @@ fn syslog(look: &Look<'_>) -> u8 {
         return 0;
     }
     let dated = text.starts_with(b"1 ") || MONTHS.iter().any(|month| text.starts_with(*month));
-    if dated { 96 } else { 82 }
+    if dated {
+        96
+    } else {
+        82
+    }
 }
 
 /// `name:value|kind`
@@ -94,9 +99,12 @@ fn statsd(look: &Look<'_>) -> u8 {
 fn graphite(look: &Look<'_>) -> u8 {
     let Some(first) = line(look.bytes) else { return 0 };
     let words: Vec<_> = first.split(|byte| *byte == b' ').collect();
-    let is_number = |word: &[u8]| !word.is_empty() && word.iter().all(|byte| byte.is_ascii_digit() || b"+-.e".contains(byte));
+    let is_number =
+        |word: &[u8]| !word.is_empty() && word.iter().all(|byte| byte.is_ascii_digit() || b"+-.e".contains(byte));
     match *words.as_slice() {
-        [path, value, time] => if_so(path.contains(&b'.') && is_number(value) && is_number(time) && time.len() >= 9, 92),
+        [path, value, time] => {
+            if_so(path.contains(&b'.') && is_number(value) && is_number(time) && time.len() >= 9, 92)
+        }
         _ => 0,
     }
 }
@@ -113,7 +121,8 @@ fn checkmk(look: &Look<'_>) -> u8 {
 fn netflow(look: &Look<'_>) -> u8 {
     let count = be16(look.bytes, 2).is_some_and(|count| (1..=64).contains(&count));
     let dated = be32(look.bytes, 8).is_some_and(|date| (0x3000_0000..0xf000_0000).contains(&date));
-    let length = |record: usize| be16(look.bytes, 2).is_some_and(|count| 24 + usize::from(count) * record == look.length);
+    let length =
+        |record: usize| be16(look.bytes, 2).is_some_and(|count| 24 + usize::from(count) * record == look.length);
     match be16(look.bytes, 0) {
         Some(5) => if_so(count && dated && length(48), 97),
         Some(7) => if_so(count && dated && length(52), 97),
@@ -135,7 +144,7 @@ fn sflow(look: &Look<'_>) -> u8 {
 /// Weave's log upload.
 fn nest_log(look: &Look<'_>) -> u8 {
     match *look.bytes {
-        [_, _, 0 | 0x10 | 0x30, 0..=3, 0..=0x0f, ..] if look.has_port(11_095) => 60,
+        [_, 2, 0, 0x13, ..] => 55,
         _ => 0,
     }
 }
@@ -171,7 +180,11 @@ fn bfd(look: &Look<'_>) -> u8 {
 fn ubnt(look: &Look<'_>) -> u8 {
     match *look.bytes {
         [1, 0, 0, 0] => 60,
-        [1, 0, _, _, ..] | [2, 6 | 9, _, _, ..] if be16(look.bytes, 2).is_some_and(|length| usize::from(length) + 4 == look.length) => 92,
+        [1, 0, _, _, ..] | [2, 6 | 9, _, _, ..]
+            if be16(look.bytes, 2).is_some_and(|length| usize::from(length) + 4 == look.length) =>
+        {
+            92
+        }
         _ => 0,
     }
 }
@@ -187,8 +200,13 @@ fn coap(look: &Look<'_>) -> u8 {
         return 0;
     }
     // A path that is asked for.
-    let asks = matches!(code, 1..=4) && matches!(look.bytes.get(4 + token), Some(0xb1..=0xbd | 0x31..=0x3d | 0x60..=0x62));
-    if asks { 85 } else { 55 }
+    let asks =
+        matches!(code, 1..=4) && matches!(look.bytes.get(4 + token), Some(0xb1..=0xbd | 0x31..=0x3d | 0x60..=0x62));
+    if asks {
+        85
+    } else {
+        55
+    }
 }
 
 /// A number, protocol 0, a length, a unit, a function that there is.
@@ -245,7 +263,11 @@ fn knx(look: &Look<'_>) -> u8 {
 }
 
 fn opc_ua(look: &Look<'_>) -> u8 {
-    if_so(starts_with_any(look.bytes, &[b"HELF", b"ACKF", b"OPNF"]) && le32(look.bytes, 4).is_some_and(|length| length < 1 << 20), 97)
+    if_so(
+        starts_with_any(look.bytes, &[b"HELF", b"ACKF", b"OPNF"])
+            && le32(look.bytes, 4).is_some_and(|length| length < 1 << 20),
+        97,
+    )
 }
 
 /// Version 5.0 or 5.1, little-endian, or 4 over UDP.
@@ -253,7 +275,8 @@ fn dce_rpc(look: &Look<'_>) -> u8 {
     match *look.bytes {
         [5, 0 | 1, 0..=20, _, 0x10, 0, 0, 0, ..] => if_so(le16(look.bytes, 8).is_some_and(|length| length >= 16), 97),
         [5, 0 | 1, 0..=20, _, 0, 0, 0, 0, ..] => 90,
-        [4, 0..=10, _, 0..=3, 0x10, 0, 0, _, ..] if look.is_udp() => 90,
+        // The serial number's high byte is 0 at a start.
+        [4, 0..=10, _, 0..=3, 0 | 0x10, 0, 0, 0, ..] if look.is_udp() && look.length >= 80 => 75,
         _ => 0,
     }
 }
@@ -268,7 +291,9 @@ fn corba(look: &Look<'_>) -> u8 {
 
 fn lpd(look: &Look<'_>) -> u8 {
     match *look.bytes {
-        [2..=5, letter, ..] if letter.is_ascii_alphabetic() => if_so(line(look.bytes).is_some_and(|line| is_text(line.get(1..).unwrap_or_default())), 65),
+        [2..=5, letter, ..] if letter.is_ascii_alphabetic() => {
+            if_so(line(look.bytes).is_some_and(|line| is_text(line.get(1..).unwrap_or_default())), 65)
+        }
         _ => 0,
     }
 }
@@ -285,21 +310,45 @@ fn fix(look: &Look<'_>) -> u8 {
 fn mining(look: &Look<'_>) -> u8 {
     let bytes = look.bytes;
     let words: &[&[u8]] = &[
-        b"mining.", b"\"eth_submitLogin", b"\"eth_getWork\"", b"\"eth_submitHashrate\"", b"\"login\":\"", b"\"worker\"", b"xmr-stak",
-        b"\"method\":\"login\"", b"\"method\": \"login\"", b"\"blob\":", b"\"job_id\":",
+        b"mining.",
+        b"\"eth_submitLogin",
+        b"\"eth_getWork\"",
+        b"\"eth_submitHashrate\"",
+        b"\"login\":\"",
+        b"\"worker\"",
+        b"xmr-stak",
+        b"\"method\":\"login\"",
+        b"\"method\": \"login\"",
+        b"\"blob\":",
+        b"\"job_id\":",
     ];
     let named = words.iter().any(|word| has(bytes, word));
     if_so(bytes.starts_with(b"{") && named && (has(bytes, b"\"id\"") || has(bytes, b"jsonrpc")), 96)
 }
 
 fn bitcoin(look: &Look<'_>) -> u8 {
-    if_so(starts_with_any(look.bytes, &[&[0xf9, 0xbe, 0xb4, 0xd9], &[0x0b, 0x11, 0x09, 0x07], &[0xfb, 0xc0, 0xb6, 0xdb]]), 97)
+    if_so(
+        starts_with_any(look.bytes, &[&[0xf9, 0xbe, 0xb4, 0xd9], &[0x0b, 0x11, 0x09, 0x07], &[0xfb, 0xc0, 0xb6, 0xdb]]),
+        97,
+    )
 }
 
 /// A hash, a signature whose last byte is 0 or 1, a type, a list.
 fn ethereum(look: &Look<'_>) -> u8 {
     let bytes = look.bytes;
-    if_so(look.length > 98 && matches!(bytes.get(96), Some(0 | 1)) && matches!(bytes.get(97), Some(1..=6)) && matches!(bytes.get(98), Some(0xc0..=0xff)), 92)
+    if_so(
+        look.length > 98
+            && matches!(bytes.get(96), Some(0 | 1))
+            && matches!(bytes.get(97), Some(1..=6))
+            && matches!(bytes.get(98), Some(0xc0..=0xff)),
+        92,
+    )
+}
+
+/// Its handshake (EIP-8): a length, then an elliptic curve's point by its mark.
+fn rlpx(look: &Look<'_>) -> u8 {
+    let length = be16(look.bytes, 0).is_some_and(|length| (0x130..0x300).contains(&length));
+    if_so(length && look.bytes.get(2) == Some(&4) && random::looks_random(look.bytes) == Some(true), 55)
 }
 
 fn apple_push(look: &Look<'_>) -> u8 {

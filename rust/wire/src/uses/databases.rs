@@ -24,7 +24,9 @@ fn postgres(look: &Look<'_>) -> u8 {
         // Asks for TLS or GSSAPI, cancels.
         (Some(8), Some(80_877_103 | 80_877_104)) | (Some(16), Some(80_877_102)) => 99,
         // Version 3, then names and values.
-        (Some(9..=10_000), Some(0x0003_0000..=0x0003_0010)) => if_so(starts_with_any(bytes.get(8..).unwrap_or_default(), &[b"user\0", b"database\0"]), 99),
+        (Some(9..=10_000), Some(0x0003_0000..=0x0003_0010)) => {
+            if_so(starts_with_any(bytes.get(8..).unwrap_or_default(), &[b"user\0", b"database\0"]), 99)
+        }
         // An authentication request; its kinds' lengths.
         (Some(_), _) => match *bytes {
             [b'R', 0, 0, 0, 8, 0, 0, 0, 0 | 2 | 3 | 7, ..] | [b'R', 0, 0, 0, 12, 0, 0, 0, 5, ..] => 97,
@@ -56,7 +58,12 @@ fn mongodb(look: &Look<'_>) -> u8 {
         2013 => if_so(plausible && le32(bytes, 16).is_some_and(|flags| flags < 0x20000), 96),
         2004 => if_so(plausible && (has(bytes, b".$cmd\0") || has(bytes, b"\0")), 96),
         2010..=2012 | 2001 | 2002 | 2005..=2007 => if_so(plausible, 95),
-        1 => if_so(plausible && le32(bytes, 8).is_some_and(|answers| answers > 0) && le32(bytes, 16).is_some_and(|flags| flags < 16), 80),
+        1 => if_so(
+            plausible
+                && le32(bytes, 8).is_some_and(|answers| answers > 0)
+                && le32(bytes, 16).is_some_and(|flags| flags < 16),
+            80,
+        ),
         _ => 0,
     }
 }
@@ -65,11 +72,20 @@ fn mongodb(look: &Look<'_>) -> u8 {
 fn redis(look: &Look<'_>) -> u8 {
     let bytes = look.bytes;
     match *bytes {
-        [b'*', b'1'..=b'9', b'\r', b'\n', b'$', b'0'..=b'9', ..] | [b'*', b'1'..=b'9', b'0'..=b'9', b'\r', b'\n', b'$', ..] => 97,
-        _ if starts_with_any(bytes, &[b"-NOAUTH ", b"+PONG\r\n", b"-ERR unknown command", b"-DENIED Redis", b"-WRONGPASS"]) => 96,
+        [b'*', b'1'..=b'9', b'\r', b'\n', b'$', b'0'..=b'9', ..]
+        | [b'*', b'1'..=b'9', b'0'..=b'9', b'\r', b'\n', b'$', ..] => 97,
+        _ if starts_with_any(
+            bytes,
+            &[b"-NOAUTH ", b"+PONG\r\n", b"-ERR unknown command", b"-DENIED Redis", b"-WRONGPASS"],
+        ) =>
+        {
+            96
+        }
         _ if bytes.starts_with(b"+OK\r\n") => 60,
         _ if starts_with_any(bytes, &[b"PING\r\n", b"INFO\r\n", b"-ERR "]) => 50,
-        [b'$', b'0'..=b'9', ..] => if_so(line(bytes).is_some_and(|line| line.iter().skip(1).all(u8::is_ascii_digit)), 60),
+        [b'$', b'0'..=b'9', ..] => {
+            if_so(line(bytes).is_some_and(|line| line.iter().skip(1).all(u8::is_ascii_digit)), 60)
+        }
         _ => 0,
     }
 }
@@ -141,7 +157,9 @@ fn oracle(look: &Look<'_>) -> u8 {
     let bytes = look.bytes;
     let length = be16(bytes, 0).is_some_and(|length| (8..=8_192).contains(&length));
     match *bytes {
-        [_, _, 0, 0, 1, 0, 0, 0, 1, _, ..] => if_so(length, if has(bytes, b"(DESCRIPTION") || has(bytes, b"(CONNECT_DATA") { 98 } else { 90 }),
+        [_, _, 0, 0, 1, 0, 0, 0, 1, _, ..] => {
+            if_so(length, if has(bytes, b"(DESCRIPTION") || has(bytes, b"(CONNECT_DATA") { 98 } else { 90 })
+        }
         [_, _, 0, 0, 2 | 5 | 11, 0 | 4, 0, 0, ..] => if_so(length, 75),
         [_, _, 0, 0, 4, _, 0, 0, ..] => if_so(length && has_word(bytes, b"(DESCRIPTION"), 97),
         _ => 0,
@@ -150,7 +168,8 @@ fn oracle(look: &Look<'_>) -> u8 {
 
 fn drda(look: &Look<'_>) -> u8 {
     // DSS: length, 0xd0, format, correlation; then a length six less, and the command EXCSAT.
-    let lengths = be16(look.bytes, 0).zip(be16(look.bytes, 6)).is_some_and(|(whole, inner)| whole == inner.wrapping_add(6));
+    let lengths =
+        be16(look.bytes, 0).zip(be16(look.bytes, 6)).is_some_and(|(whole, inner)| whole == inner.wrapping_add(6));
     match be16(look.bytes, 8) {
         Some(0x1041 | 0x1443) => if_so(lengths && look.bytes.get(2) == Some(&0xd0), 97),
         Some(_) => if_so(lengths && look.bytes.get(2) == Some(&0xd0), 90),

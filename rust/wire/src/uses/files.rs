@@ -74,11 +74,19 @@ fn ftp(look: &Look<'_>) -> u8 {
         let banner = line(bytes).unwrap_or(bytes);
         return if has_word(banner, b"ftp") || has_word(banner, b"filezilla") { 96 } else { 41 };
     }
-    if ["AUTH TLS", "AUTH SSL", "FEAT\r\n", "SYST\r\n", "OPTS UTF8"].iter().any(|word| starts_with_word(bytes, word.as_bytes())) {
+    if ["AUTH TLS", "AUTH SSL", "FEAT\r\n", "SYST\r\n", "OPTS UTF8"]
+        .iter()
+        .any(|word| starts_with_word(bytes, word.as_bytes()))
+    {
         return 85;
     }
     let is_user = starts_with_word(bytes, b"USER ");
-    if is_user && (starts_with_word(bytes, b"USER anonymous") || has(bytes, b"\nSYST") || has(bytes, b"\nPASV") || has(bytes, b"\nPWD")) {
+    if is_user
+        && (starts_with_word(bytes, b"USER anonymous")
+            || has(bytes, b"\nSYST")
+            || has(bytes, b"\nPASV")
+            || has(bytes, b"\nPWD"))
+    {
         return 90;
     }
     if_so(is_user && line(bytes).is_some_and(|line| !line.contains(&b':')), 45)
@@ -102,7 +110,9 @@ fn tftp(look: &Look<'_>) -> u8 {
 fn afp(look: &Look<'_>) -> u8 {
     // DSI: flags, command, request 1 or so, no error, length, 0.
     match *look.bytes {
-        [0, 3 | 4, 0, 0 | 1, 0, 0, 0, 0, _, _, _, _, 0, 0, 0, 0, ..] => if_so(be32(look.bytes, 8).is_some_and(|length| length < 64), 90),
+        [0, 3 | 4, 0, 0 | 1, 0, 0, 0, 0, _, _, _, _, 0, 0, 0, 0, ..] => {
+            if_so(be32(look.bytes, 8).is_some_and(|length| length < 64), 90)
+        }
         [1, 3 | 4, 0, 0 | 1, 0, 0, 0, 0, _, _, _, _, 0, 0, 0, 0, ..] => 85,
         _ => 0,
     }
@@ -115,14 +125,23 @@ fn afs(look: &Look<'_>) -> u8 {
     let service = be16(bytes, 26).is_some_and(|service| matches!(service, 0..=4 | 52 | 73 | 131 | 1..=200));
     let counts = [8, 12, 16].iter().all(|at| be32(bytes, *at).is_some_and(|count| count < 100_000));
     let secured = bytes.get(23).is_some_and(|security| *security <= 5) && be16(bytes, 24).is_some();
-    if_so(kind && service && counts && secured && look.length >= 28 && be32(bytes, 0).is_some_and(|epoch| epoch > 0x1000_0000), 75)
+    if_so(
+        kind && service
+            && counts
+            && secured
+            && look.length >= 28
+            && be32(bytes, 0).is_some_and(|epoch| epoch > 0x1000_0000),
+        75,
+    )
 }
 
 fn iscsi(look: &Look<'_>) -> u8 {
     match *look.bytes {
         // A login: stage bits, version 0, no additional headers.
         [0x43, _, 0, 0, 0, _, _, _, ..] => if_so(look.bytes.len() >= 48 && has(look.bytes, b"InitiatorName="), 99),
-        [0x23, _, 0, 0, 0, _, _, _, ..] => if_so(has(look.bytes, b"TargetPortalGroupTag=") || look.bytes.len() >= 48, 75),
+        [0x23, _, 0, 0, 0, _, _, _, ..] => {
+            if_so(has(look.bytes, b"TargetPortalGroupTag=") || look.bytes.len() >= 48, 75)
+        }
         _ => 0,
     }
 }
@@ -176,7 +195,10 @@ fn utp(look: &Look<'_>) -> u8 {
     }
     match first {
         // SYN: sequence 1, nothing acknowledged, nothing behind it.
-        0x41 => if_so(look.length <= 30 && be16(bytes, 16).is_some_and(|sequence| sequence < 0x8000), if be16(bytes, 18) == Some(0) { 92 } else { 70 }),
+        0x41 => if_so(
+            look.length <= 30 && be16(bytes, 16).is_some_and(|sequence| sequence < 0x8000),
+            if be16(bytes, 18) == Some(0) { 92 } else { 70 },
+        ),
         // STATE: no payload.
         0x21 => if_so(look.length == 20 || (bytes.get(1) != Some(&0) && look.length <= 36), 70),
         0x01 => if_so(has(bytes, b"\x13BitTorrent protocol") || has(bytes, b"BitTorrent protocol"), 97),
@@ -196,7 +218,9 @@ fn edonkey(look: &Look<'_>) -> u8 {
     let bytes = look.bytes;
     match *bytes {
         // Hello: its length, operation 1, and the length of a hash.
-        [0xe3, _, _, 0, 0, 1, 16, ..] if !look.is_udp() => if_so(le32(bytes, 1).is_some_and(|length| length < 1_000), 96),
+        [0xe3, _, _, 0, 0, 1, 16, ..] if !look.is_udp() => {
+            if_so(le32(bytes, 1).is_some_and(|length| length < 1_000), 96)
+        }
         [0xe3 | 0xc5, _, _, 0, 0, 1 | 0x4c, ..] if !look.is_udp() => 60,
         [0xe4, 0 | 8 | 0x10 | 0x20 | 0x21 | 0x28 | 0x29 | 0x43 | 0x4b, ..] if look.is_udp() => 40,
         [0xe3, 0x96 | 0x9a, ..] if look.is_udp() => if_so(le16(bytes, 2).is_some(), 45),

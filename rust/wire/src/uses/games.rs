@@ -1,6 +1,6 @@
 //! Games, and who talks while playing them.
 
-use super::bytes::{be16, be32, has, if_so, le32, starts_with_any};
+use super::bytes::{be32, has, if_so, le32, starts_with_any};
 use super::{Encrypted, Look, Row};
 
 pub(super) const ROWS: &[Row] = &[
@@ -13,7 +13,7 @@ pub(super) const ROWS: &[Row] = &[
     Row::new("Mumble", "call", Encrypted::Yes, &[64_738], mumble).udp(),
     Row::new("Among Us", "game", Encrypted::No, &[22_023, 22_123], hazel).udp(),
     Row::new("KCP", "game", Encrypted::Unknown, &[22_101, 22_102], kcp).udp(),
-    Row::new("Blizzard", "game", Encrypted::No, &[1119, 3724, 6112, 6113], blizzard),
+    Row::new("Blizzard", "game", Encrypted::No, &[1119, 3724, 6112, 6113], blizzard).tcp(),
     Row::new("Nintendo", "game", Encrypted::Yes, &[45_000], nintendo).udp(),
     Row::new("Unreal engine", "game", Encrypted::No, &[7777, 7778], unreal).udp(),
 ];
@@ -29,7 +29,9 @@ fn minecraft(look: &Look<'_>) -> u8 {
     let Some((_, rest)) = variable(rest) else { return 0 };
     let Some((name, rest)) = variable(rest) else { return 0 };
     let Some(host) = rest.get(..name) else { return 0 };
-    let named = !host.is_empty() && host.iter().all(|byte| byte.is_ascii_graphic() || *byte == 0) && host.iter().any(u8::is_ascii_alphanumeric);
+    let named = !host.is_empty()
+        && host.iter().all(|byte| byte.is_ascii_graphic() || *byte == 0)
+        && host.iter().any(u8::is_ascii_alphanumeric);
     let next = matches!(rest.get(name + 2), Some(1..=3));
     if_so(named && next && (name + 5..name + 10).contains(&length), 97)
 }
@@ -73,8 +75,19 @@ fn source_engine(look: &Look<'_>) -> u8 {
 fn quake(look: &Look<'_>) -> u8 {
     let Some(rest) = look.bytes.strip_prefix(&[0xff; 4]) else { return 0 };
     let words: &[&[u8]] = &[
-        b"getstatus", b"getinfo", b"getchallenge", b"getservers", b"statusResponse", b"infoResponse", b"challengeResponse",
-        b"connect ", b"connectResponse", b"print\n", b"getserversResponse", b"rcon ", b"getserversExt",
+        b"getstatus",
+        b"getinfo",
+        b"getchallenge",
+        b"getservers",
+        b"statusResponse",
+        b"infoResponse",
+        b"challengeResponse",
+        b"connect ",
+        b"connectResponse",
+        b"print\n",
+        b"getserversResponse",
+        b"rcon ",
+        b"getserversExt",
     ];
     if_so(starts_with_any(rest, words), 96)
 }
@@ -107,7 +120,7 @@ fn mumble(look: &Look<'_>) -> u8 {
 /// Hazel: a hello carries a name, reliable messages a number.
 fn hazel(look: &Look<'_>) -> u8 {
     match *look.bytes {
-        [8, 0, 1, 0, _, 0..=3, 2 | 3, ..] => 90,
+        [8, 0, 1, 0, _, _, 2 | 3, 0..=15, ..] => 90,
         [10, 0, 1..=9, 0xff] if look.length == 4 => 55,
         [1, 0, 2..=9, _, 0, ..] if le32(look.bytes, 3).is_some() => 45,
         _ => 0,
@@ -117,7 +130,12 @@ fn hazel(look: &Look<'_>) -> u8 {
 /// As Genshin Impact opens it, and its segments.
 fn kcp(look: &Look<'_>) -> u8 {
     let bytes = look.bytes;
-    if look.length == 20 && matches!((be32(bytes, 0), be32(bytes, 16)), (Some(0xff), Some(0xffff_ffff)) | (Some(0x145), Some(0x1451_4545))) {
+    if look.length == 20
+        && matches!(
+            (be32(bytes, 0), be32(bytes, 16)),
+            (Some(0xff), Some(0xffff_ffff)) | (Some(0x145), Some(0x1451_4545))
+        )
+    {
         return 97;
     }
     0
@@ -125,14 +143,12 @@ fn kcp(look: &Look<'_>) -> u8 {
 
 fn blizzard(look: &Look<'_>) -> u8 {
     let bytes = look.bytes;
-    if look.is_udp() {
-        return if_so(look.length == 20 && be16(bytes, 0).is_some() && has(bytes, b"\x50\x58"), 0);
-    }
     // Battle.net's two ways to log in; World of Warcraft's.
     if starts_with_any(bytes, &[b"WORLD OF WARCRAFT CONNECTION - ", b"\0\x30WORLD OF WARCRAFT CONNECTION"]) {
         return 98;
     }
     match *bytes {
+        [0x4a, 0, 0, 10, 0x66, 2, 10, 0xed, 0x2d, 0x66, ..] => 95,
         [1, 0xff, 0x50, _, _, ..] | [0xff, 0x50, _, 0, ..] => 90,
         [0, 3 | 8, _, 0, b'W', b'o', b'W', 0, ..] => 97,
         _ => 0,

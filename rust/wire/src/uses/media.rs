@@ -14,6 +14,8 @@ pub(super) const ROWS: &[Row] = &[
     Row::new("IAX2", "call", Encrypted::No, &[4569], iax).udp(),
     Row::new("MGCP", "call", Encrypted::No, &[2427, 2727], mgcp).udp(),
     Row::new("Zoom", "call", Encrypted::Yes, &[8801], zoom).udp(),
+    Row::new("Telegram call", "call", Encrypted::Yes, &[], telegram).udp(),
+    Row::new("Viber call", "call", Encrypted::Yes, &[7985, 7987, 5243, 9785], viber).udp(),
     Row::new("Skype", "call", Encrypted::Yes, &[], skype).udp(),
     Row::new("RTSP", "streaming", Encrypted::No, &[554, 8554], rtsp).tcp(),
     Row::new("RTMP", "streaming", Encrypted::No, &[1935], rtmp).tcp(),
@@ -28,7 +30,8 @@ fn sip(look: &Look<'_>) -> u8 {
     if bytes.starts_with(b"SIP/2.0 ") {
         return 99;
     }
-    let target = bytes.iter().position(|byte| *byte == b' ').and_then(|space| bytes.get(space + 1..)).unwrap_or_default();
+    let target =
+        bytes.iter().position(|byte| *byte == b' ').and_then(|space| bytes.get(space + 1..)).unwrap_or_default();
     let is_method = bytes.first().is_some_and(u8::is_ascii_uppercase);
     if is_method && starts_with_any(target, &[b"sip:", b"sips:", b"tel:"]) {
         return 98;
@@ -41,12 +44,15 @@ fn sip(look: &Look<'_>) -> u8 {
 fn stun(look: &Look<'_>) -> u8 {
     let bytes = look.bytes;
     let (Some(kind), Some(length)) = (be16(bytes, 0), be16(bytes, 2)) else { return 0 };
-    if kind >= 0x4000 || length % 4 != 0 {
+    if kind >= 0x4000 {
         return 0;
     }
     let fits = !look.is_udp() || usize::from(length) + 20 == look.length;
     if be32(bytes, 4) == Some(0x2112_a442) {
         return if fits { 99 } else { 80 };
+    }
+    if length % 4 != 0 {
+        return 0;
     }
     let known = matches!(kind, 1 | 2 | 0x101 | 0x111 | 0x102 | 0x112 | 3 | 0x103 | 0x113);
     if_so(look.is_udp() && fits && known && look.length >= 20, 85)
@@ -55,7 +61,10 @@ fn stun(look: &Look<'_>) -> u8 {
 /// RFC 8656 §12.4: a channel, then how much follows.
 fn turn_channel(look: &Look<'_>) -> u8 {
     let fits = be16(look.bytes, 2).is_some_and(|length| usize::from(length) + 4 == look.length);
-    if_so(be16(look.bytes, 0).is_some_and(|channel| (0x4000..0x5000).contains(&channel)) && fits && look.length > 12, 70)
+    if_so(
+        be16(look.bytes, 0).is_some_and(|channel| (0x4000..0x5000).contains(&channel)) && fits && look.length > 12,
+        70,
+    )
 }
 
 /// RFC 3550 §6: version 2, a type, a length in words that ends within the datagram.
@@ -64,7 +73,10 @@ fn rtcp(look: &Look<'_>) -> u8 {
         [0x80..=0xbf, 200..=207, ..] => {
             let words = be16(look.bytes, 2).map_or(usize::MAX, usize::from);
             // What is sealed has a number and a seal at its end (RFC 3711).
-            if_so(words < 360 && (words + 1) * 4 <= look.length && look.length >= 8, if (words + 1) * 4 == look.length { 90 } else { 80 })
+            if_so(
+                words < 360 && (words + 1) * 4 <= look.length && look.length >= 8,
+                if (words + 1) * 4 == look.length { 90 } else { 80 },
+            )
         }
         _ => 0,
     }
@@ -101,7 +113,9 @@ fn h323(look: &Look<'_>) -> u8 {
 /// Length, reserved, and a message of those that open.
 fn sccp(look: &Look<'_>) -> u8 {
     match *look.bytes {
-        [length, 0, 0, 0, 0 | 0x11..=0x16, 0, 0, 0, kind, 0..=1, 0, 0, ..] if length >= 4 && length % 4 == 0 => if_so(kind < 0xa0, 85),
+        [length, 0, 0, 0, 0 | 0x11..=0x16, 0, 0, 0, kind, 0..=1, 0, 0, ..] if length >= 4 && length % 4 == 0 => {
+            if_so(kind < 0xa0, 85)
+        }
         _ => 0,
     }
 }
@@ -123,7 +137,20 @@ fn zoom(look: &Look<'_>) -> u8 {
     match *look.bytes {
         [1 | 2, 0, ref rest @ ..] if has(rest.get(..40.min(rest.len())).unwrap_or_default(), b"\x05\x05\x05\x05") => 40,
         [1, 0, 3, 0, 0, 0, 0, 0, 0 | 1, 0, ..] | [1, 0, 2, 0, 0, 0, 0, 0, 0 | 1, 0, ..] => 70,
+        [1, 0, 2, ..] | [2, 0, 1, ..] if (100..=120).contains(&look.length) => 40,
         [5, 16, 1, 0, ..] => 60,
+        _ => 0,
+    }
+}
+
+/// To its relays: their mark for the peer, then ones in the place of an address.
+fn telegram(look: &Look<'_>) -> u8 {
+    if_so(look.bytes.get(16..28) == Some(&[0xff; 12]) && look.length <= 64, 93)
+}
+
+fn viber(look: &Look<'_>) -> u8 {
+    match *look.bytes {
+        [_, _, 1 | 0x0c, 0, 1 | 5, 0, ..] | [_, _, 0x19 | 0x1a, 0, ..] => 35,
         _ => 0,
     }
 }
@@ -142,7 +169,8 @@ fn rtsp(look: &Look<'_>) -> u8 {
     if bytes.starts_with(b"RTSP/1.0 ") {
         return 99;
     }
-    let target = bytes.iter().position(|byte| *byte == b' ').and_then(|space| bytes.get(space + 1..)).unwrap_or_default();
+    let target =
+        bytes.iter().position(|byte| *byte == b' ').and_then(|space| bytes.get(space + 1..)).unwrap_or_default();
     let is_method = bytes.first().is_some_and(u8::is_ascii_uppercase);
     if is_method && starts_with_any(target, &[b"rtsp://", b"rtspu://", b"RTSP://"]) {
         return 98;

@@ -13,8 +13,8 @@ mod games;
 mod media;
 mod names;
 mod packet;
-pub mod quic;
 mod queues;
+pub mod quic;
 pub mod random;
 mod remote;
 pub mod tls;
@@ -171,9 +171,8 @@ pub fn classify(transport: Transport, ports: [u16; 2], client: Start<'_>, server
         };
         let certain = asked >= CERTAIN;
         // Of two that are certain, the one that asked says what it is.
-        let better = best.is_none_or(|(_, before, by_client)| {
-            (certain && !by_client) || (sure > before && (certain || !by_client))
-        });
+        let better = best
+            .is_none_or(|(_, before, by_client)| (certain && !by_client) || (sure > before && (certain || !by_client)));
         if sure > 0 && better {
             best = Some((row, sure, certain));
         }
@@ -218,8 +217,24 @@ const TABLES: &[&[Row]] = &[
 
 /// Protocols that begin in the clear and may go over to TLS.
 const UPGRADES: &[&str] = &[
-    "SMTP", "IMAP", "POP3", "FTP", "XMPP", "PostgreSQL", "MySQL", "LDAP", "RDP", "NNTP", "IRC", "TDS", "AMQP", "NATS",
-    "SOCKS", "HTTP proxy", "VNC", "PROXY",
+    "SMTP",
+    "IMAP",
+    "POP3",
+    "FTP",
+    "XMPP",
+    "PostgreSQL",
+    "MySQL",
+    "LDAP",
+    "RDP",
+    "NNTP",
+    "IRC",
+    "TDS",
+    "AMQP",
+    "NATS",
+    "SOCKS",
+    "HTTP proxy",
+    "VNC",
+    "PROXY",
 ];
 
 const AGREEMENT: u8 = 25;

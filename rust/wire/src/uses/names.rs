@@ -43,16 +43,25 @@ fn message<'a>(look: &Look<'a>) -> Option<(&'a [u8], u8)> {
     let is_answer = flags & 0x8000 != 0;
     let plausible = matches!(operation, 0..=2 | 4..=6) && flags & 0x40 == 0 && (flags & 15) <= 10;
     let counted = questions <= 32 && answers <= 200 && authorities <= 64 && additional <= 64;
-    let some = questions > 0 || (is_answer && answers > 0);
-    // Who asks has no answers yet, unless it tells what it knows (mDNS) or keeps a transfer going.
-    if !plausible || !counted || !some || (!is_answer && answers > 32) || questions == 0 && !is_answer {
+    // Who asks asks something, unless he asks the other way round (RFC 1035 §6.4); an answer to mDNS may be nothing but answers.
+    let some = questions > 0 || ((is_answer || operation == 1) && answers > 0);
+    if !plausible || !counted || !some || (!is_answer && answers > 32) {
         return None;
     }
     let name = bytes.get(12..)?;
     let labels = walk(name)?;
     // A single label, or none, is a weaker sign; so are several questions.
     let strong = is_answer || additional <= 4;
-    Some((name, if labels == Labels::Cut { 80 } else if strong { 97 } else { 85 }))
+    Some((
+        name,
+        if labels == Labels::Cut {
+            80
+        } else if strong {
+            97
+        } else {
+            85
+        },
+    ))
 }
 
 #[derive(PartialEq, Eq)]
@@ -79,7 +88,8 @@ fn walk(name: &[u8]) -> Option<Labels> {
                 let end = at + 1 + usize::from(*length);
                 let label = name.get(at + 1..end.min(name.len()))?;
                 let odd = label.iter().filter(|byte| !(b' '..=b'~').contains(byte)).count();
-                if odd * 4 > label.len() {
+                // Names in other scripts are written in UTF-8 by mDNS and LLMNR.
+                if odd * 4 > label.len() && (end > name.len() || std::str::from_utf8(label).is_err()) {
                     return None;
                 }
                 at = end;
@@ -123,7 +133,11 @@ fn netbios_names(look: &Look<'_>) -> u8 {
 
 fn netbios_datagrams(look: &Look<'_>) -> u8 {
     match *look.bytes {
-        [0x10..=0x16, 0..=0x0f, ..] => if_so(look.bytes.get(14) == Some(&0x20) && look.bytes.get(15..47).is_some_and(|name| name.iter().all(|byte| (b'A'..=b'P').contains(byte))), 98),
+        [0x10..=0x16, 0..=0x0f, ..] => if_so(
+            look.bytes.get(14) == Some(&0x20)
+                && look.bytes.get(15..47).is_some_and(|name| name.iter().all(|byte| (b'A'..=b'P').contains(byte))),
+            98,
+        ),
         _ => 0,
     }
 }
@@ -144,7 +158,9 @@ fn dhcp(look: &Look<'_>) -> u8 {
 /// RFC 8415 §8: a type, a number in three bytes, options that end with the datagram.
 fn dhcpv6(look: &Look<'_>) -> u8 {
     match *look.bytes {
-        [1..=11, _, _, _, 0, 1..=30, high, ..] => if_so(high < 2, if look.has_port(546) || look.has_port(547) { 96 } else { 30 }),
+        [1..=11, _, _, _, 0, 1..=30, high, ..] => {
+            if_so(high < 2, if look.has_port(546) || look.has_port(547) { 96 } else { 30 })
+        }
         [12 | 13, _, 0xfe, 0x80, ..] => 60,
         _ => 0,
     }
@@ -152,7 +168,10 @@ fn dhcpv6(look: &Look<'_>) -> u8 {
 
 /// RFC 5905 §7.3: version, mode, stratum, interval, precision.
 fn ntp(look: &Look<'_>) -> u8 {
-    let (Some(first), Some(stratum), Some(interval)) = (look.bytes.first(), look.bytes.get(1), look.bytes.get(2)) else { return 0 };
+    let (Some(first), Some(stratum), Some(interval)) = (look.bytes.first(), look.bytes.get(1), look.bytes.get(2))
+    else {
+        return 0;
+    };
     let (version, mode) = (first >> 3 & 7, first & 7);
     if !(1..=4).contains(&version) {
         return 0;
@@ -164,7 +183,9 @@ fn ntp(look: &Look<'_>) -> u8 {
             if_so(length && *stratum <= 16 && (*interval <= 17 || *interval >= 0xf6) && delays, 95)
         }
         // Control and Microsoft's or the monitor's own.
-        6 => if_so(look.length >= 12 && be16(look.bytes, 10).is_some_and(|count| usize::from(count) <= look.length), 55),
+        6 => {
+            if_so(look.length >= 12 && be16(look.bytes, 10).is_some_and(|count| usize::from(count) <= look.length), 55)
+        }
         7 => if_so(look.length >= 8, 50),
         _ => 0,
     }
@@ -172,7 +193,9 @@ fn ntp(look: &Look<'_>) -> u8 {
 
 fn ptp(look: &Look<'_>) -> u8 {
     match *look.bytes {
-        [kind, 2 | 0x12, ..] if kind & 15 <= 13 => if_so(be16(look.bytes, 2).is_some_and(|length| usize::from(length) == look.length && length >= 44), 80),
+        [kind, 2 | 0x12, ..] if kind & 15 <= 13 => {
+            if_so(be16(look.bytes, 2).is_some_and(|length| usize::from(length) == look.length && length >= 44), 80)
+        }
         _ => 0,
     }
 }
@@ -193,7 +216,10 @@ fn ber(bytes: &[u8]) -> Option<&[u8]> {
 fn ldap(look: &Look<'_>) -> u8 {
     let Some(inner) = look.bytes.strip_prefix(&[0x30]).and_then(ber) else { return 0 };
     let operation = match *inner {
-        [2, 1, 0..=0x7f, ref rest @ ..] | [2, 2, _, _, ref rest @ ..] | [2, 3, _, _, _, ref rest @ ..] | [2, 4, _, _, _, _, ref rest @ ..] => rest,
+        [2, 1, 0..=0x7f, ref rest @ ..]
+        | [2, 2, _, _, ref rest @ ..]
+        | [2, 3, _, _, _, ref rest @ ..]
+        | [2, 4, _, _, _, _, ref rest @ ..] => rest,
         _ => return 0,
     };
     let body = operation.get(1..).and_then(ber).unwrap_or_default();
@@ -224,7 +250,9 @@ fn kerberos(look: &Look<'_>) -> u8 {
         Some(0x6a..=0x6f | 0x7e) => {}
         _ => return 0,
     }
-    let Some(inner) = bytes.get(1..).and_then(ber).and_then(|rest| rest.strip_prefix(&[0x30])).and_then(ber) else { return 0 };
+    let Some(inner) = bytes.get(1..).and_then(ber).and_then(|rest| rest.strip_prefix(&[0x30])).and_then(ber) else {
+        return 0;
+    };
     if_so(starts_with_any(inner, &[&[0xa0, 3, 2, 1, 5], &[0xa1, 3, 2, 1, 5]]), 99)
 }
 
@@ -244,7 +272,9 @@ fn radius(look: &Look<'_>) -> u8 {
 fn diameter(look: &Look<'_>) -> u8 {
     match *look.bytes {
         [1, 0, _, low, flags, 0, 1, 1..=0x40, ..] => if_so(low % 4 == 0 && flags & 15 == 0, 95),
-        [1, 0, _, low, flags, 0, _, _, 0..=1, ..] => if_so(low % 4 == 0 && flags & 15 == 0 && look.bytes.len() >= 20, 60),
+        [1, 0, _, low, flags, 0, _, _, 0..=1, ..] => {
+            if_so(low % 4 == 0 && flags & 15 == 0 && look.bytes.len() >= 20, 60)
+        }
         _ => 0,
     }
 }
@@ -258,7 +288,18 @@ fn tacacs(look: &Look<'_>) -> u8 {
 
 fn whois(look: &Look<'_>) -> u8 {
     let bytes = look.bytes;
-    if starts_with_any(bytes, &[b"% IANA WHOIS", b"% This is the RIPE", b"   Domain Name: ", b"Domain Name: ", b"% Whois", b"%% ", b"No match for"]) {
+    if starts_with_any(
+        bytes,
+        &[
+            b"% IANA WHOIS",
+            b"% This is the RIPE",
+            b"   Domain Name: ",
+            b"Domain Name: ",
+            b"% Whois",
+            b"%% ",
+            b"No match for",
+        ],
+    ) {
         return 90;
     }
     // One line and nothing else; a usual port must agree.
@@ -268,7 +309,9 @@ fn whois(look: &Look<'_>) -> u8 {
 
 fn slp(look: &Look<'_>) -> u8 {
     match *look.bytes {
-        [2, 1..=11, 0, high, low, _, 0, 0, 0, 0, _, _, 0, 2, ..] => if_so(!look.is_udp() || usize::from(u16::from_be_bytes([high, low])) == look.length, 95),
+        [2, 1..=11, 0, high, low, _, 0, 0, 0, 0, _, _, 0, 2, ..] => {
+            if_so(!look.is_udp() || usize::from(u16::from_be_bytes([high, low])) == look.length, 95)
+        }
         _ => 0,
     }
 }

@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{EtherType, LaxNetSlice, LaxSlicedPacket, TransportSlice};
+use etherparse::{EtherType, IpNumber, LaxIpPayloadSlice, LaxNetSlice, LaxSlicedPacket, TransportSlice};
 
+use super::bytes::be16;
 use super::Transport;
 use crate::dissect::Link;
 
@@ -31,25 +32,37 @@ pub fn segment(link: Link, data: &[u8]) -> Option<Segment<'_>> {
         Link::Ethernet => LaxSlicedPacket::from_ethernet(data).ok()?,
         Link::Cooked => {
             let (header, payload) = data.split_at_checked(COOKED_BYTES)?;
-            LaxSlicedPacket::from_ether_type(EtherType(u16::from_be_bytes([*header.first()?, *header.get(1)?])), payload)
+            LaxSlicedPacket::from_ether_type(
+                EtherType(u16::from_be_bytes([*header.first()?, *header.get(1)?])),
+                payload,
+            )
         }
     };
-    let (source, destination, promised) = match packet.net.as_ref()? {
+    let (source, destination, promised, carried) = match packet.net.as_ref()? {
         LaxNetSlice::Ipv4(ip) => {
             let header = ip.header();
             let promised = usize::from(header.total_len()).checked_sub(usize::from(header.ihl()) * 4);
-            (IpAddr::V4(header.source_addr()), IpAddr::V4(header.destination_addr()), promised)
+            let first = header.fragments_offset().value() == 0;
+            (
+                IpAddr::V4(header.source_addr()),
+                IpAddr::V4(header.destination_addr()),
+                promised,
+                Some(ip.payload()).filter(|_| first),
+            )
         }
         LaxNetSlice::Ipv6(ip) => {
             let header = ip.header();
             // Extension headers count, too: what they take is what lies before the transport's.
             let extensions = ip.extensions().slice().len();
             let promised = usize::from(header.payload_length()).checked_sub(extensions);
-            (IpAddr::V6(header.source_addr()), IpAddr::V6(header.destination_addr()), promised)
+            (IpAddr::V6(header.source_addr()), IpAddr::V6(header.destination_addr()), promised, None)
         }
         LaxNetSlice::Arp(_) => return None,
     };
-    match packet.transport.as_ref()? {
+    let Some(transport) = packet.transport.as_ref() else {
+        return first_fragment(source, destination, carried?);
+    };
+    match transport {
         TransportSlice::Tcp(tcp) => {
             let header = tcp.header_slice().len();
             // Segments that were joined may be longer than a length field can say; then it is 0.
@@ -88,6 +101,27 @@ pub fn segment(link: Link, data: &[u8]) -> Option<Segment<'_>> {
         }
         _ => None,
     }
+}
+
+/// The first part of a datagram that was too long for the path has the header and the start: that is enough.
+fn first_fragment<'a>(source: IpAddr, destination: IpAddr, carried: &LaxIpPayloadSlice<'a>) -> Option<Segment<'a>> {
+    let (header, payload) = carried.payload.split_at_checked(UDP_HEADER_BYTES)?;
+    if carried.ip_number != IpNumber::UDP || !carried.fragmented {
+        return None;
+    }
+    let payload_bytes = usize::from(be16(header, 4)?).checked_sub(UDP_HEADER_BYTES)?;
+    Some(Segment {
+        transport: Transport::Udp,
+        source: SocketAddr::new(source, be16(header, 0)?),
+        destination: SocketAddr::new(destination, be16(header, 2)?),
+        payload: payload.get(..payload_bytes).unwrap_or(payload),
+        payload_bytes,
+        sequence: 0,
+        acknowledged: None,
+        syn: false,
+        fin: false,
+        rst: false,
+    })
 }
 
 const COOKED_BYTES: usize = 20;

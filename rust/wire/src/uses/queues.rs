@@ -50,8 +50,11 @@ fn kafka(look: &Look<'_>) -> u8 {
     else {
         return 0;
     };
-    let text = bytes.get(14..14 + usize::from(name.min(100))).is_some_and(|name| name.iter().all(|byte| byte.is_ascii_graphic()));
-    let plausible = (10..1 << 24).contains(&length) && version <= 20 && u32::from(name) + 10 <= length && name > 0 && text;
+    let text = bytes
+        .get(14..14 + usize::from(name.min(100)))
+        .is_some_and(|name| name.iter().all(|byte| byte.is_ascii_graphic()));
+    let plausible =
+        (10..1 << 24).contains(&length) && version <= 20 && u32::from(name) + 10 <= length && name > 0 && text;
     match key {
         // ApiVersions and Metadata come first.
         18 | 3 => if_so(plausible, 95),
@@ -69,7 +72,20 @@ fn nats(look: &Look<'_>) -> u8 {
 }
 
 fn stomp(look: &Look<'_>) -> u8 {
-    if_so(starts_with_any(look.bytes, &[b"CONNECT\naccept-version:", b"STOMP\naccept-version:", b"CONNECTED\nversion:", b"CONNECT\nlogin:", b"STOMP\n", b"CONNECT\n"]), 97)
+    if_so(
+        starts_with_any(
+            look.bytes,
+            &[
+                b"CONNECT\naccept-version:",
+                b"STOMP\naccept-version:",
+                b"CONNECTED\nversion:",
+                b"CONNECT\nlogin:",
+                b"STOMP\n",
+                b"CONNECT\n",
+            ],
+        ),
+        97,
+    )
 }
 
 /// ZMTP 3: the signature, then its version.

@@ -24,12 +24,18 @@ pub(super) fn look(look: &Look<'_>) -> u8 {
         let lengths = bytes.get(5).copied().unwrap_or(0xff);
         return match version {
             // Ids have at most 20 bytes, Google's 50 had lengths of both in one byte.
-            1 | 0x6b33_43cf | 0x709a_50c4 | 0xff00_0000..=0xff00_00ff if lengths <= 20 => {
+            1 | 0x6b33_43cf | 0x709a_50c4 | 0xff00_0000..=0xff00_00ff | 0xff02_0000..=0xff02_00ff if lengths <= 20 => {
                 // The client's first is padded to 1,200 bytes.
-                if first & 0x40 == 0 { 0 } else if look.length >= 1_200 || first & 0x30 != 0 { 98 } else { 90 }
+                if first & 0x40 == 0 {
+                    0
+                } else if look.length >= 1_200 || first & 0x30 != 0 {
+                    98
+                } else {
+                    90
+                }
             }
             0xface_b000..=0xface_b0ff if lengths <= 20 => 98,
-            0x5130_3436..=0x5130_3530 | 0x5435_3030..=0x5435_3131 if look.length >= 20 => 97,
+            0x5130_3436..=0x5130_3530 | 0x5430_3530..=0x5430_3539 if look.length >= 20 => 97,
             _ if version & 0x0f0f_0f0f == 0x0a0a_0a0a && lengths <= 20 => if_so(look.length >= 1_200, 96),
             0 if lengths <= 20 && first & 0x40 != 0 => 60,
             0x5051_3030..=0x5151_3939 => 90,
@@ -122,7 +128,8 @@ fn skip(bytes: &[u8]) -> Option<(u64, &[u8])> {
 fn number(bytes: &[u8]) -> Option<(u64, usize)> {
     let first = *bytes.first()?;
     let length = 1_usize << (first >> 6);
-    let value = bytes.get(..length)?.iter().skip(1).fold(u64::from(first & 0x3f), |value, byte| value << 8 | u64::from(*byte));
+    let value =
+        bytes.get(..length)?.iter().skip(1).fold(u64::from(first & 0x3f), |value, byte| value << 8 | u64::from(*byte));
     Some((value, length))
 }
 

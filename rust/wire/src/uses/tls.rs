@@ -145,9 +145,15 @@ fn read_client(message: &[u8], facts: &mut Facts) -> Option<()> {
             SERVER_NAME => facts.name = server_name(body, length).or(facts.name.take()),
             ALPN => facts.inside = protocols(body),
             SUPPORTED_VERSIONS => {
-                let highest = body.0.get(1..).unwrap_or_default().chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+                let highest = body
+                    .0
+                    .get(1..)
+                    .unwrap_or_default()
+                    .chunks_exact(2)
+                    .map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
                 // GREASE (RFC 8701) is among them.
-                facts.version = highest.filter(|version| (0x0300..=0x0304).contains(version)).max().unwrap_or(facts.version);
+                facts.version =
+                    highest.filter(|version| (0x0300..=0x0304).contains(version)).max().unwrap_or(facts.version);
             }
             ENCRYPTED_HELLO | ENCRYPTED_NAME => facts.hidden = true,
             _ => {}
@@ -186,7 +192,8 @@ fn server_name(mut body: Cursor<'_>, whole: usize) -> Option<String> {
     let kind = body.take(1)?;
     let length = usize::from(body.short()?);
     let name = body.take(length)?;
-    let printable = name.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'.' | b'_'));
+    let printable =
+        name.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'.' | b'_'));
     let is_name = kind == [0] && printable && length + 5 <= whole && (1..=253).contains(&length);
     is_name.then(|| String::from_utf8_lossy(name).to_ascii_lowercase())
 }

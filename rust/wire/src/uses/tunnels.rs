@@ -78,12 +78,23 @@ fn ike(look: &Look<'_>) -> u8 {
 fn esp(look: &Look<'_>) -> u8 {
     let index = be32(look.bytes, 0).is_some_and(|index| index > 255);
     let counter = be32(look.bytes, 4).is_some_and(|counter| (1..1_000_000).contains(&counter));
-    let counts_on = be32(look.bytes, 4).zip(look.following.first().and_then(|(head, _)| be32(head, 4))).is_some_and(|(one, next)| next == one.wrapping_add(1))
+    let counts_on = be32(look.bytes, 4)
+        .zip(look.following.first().and_then(|(head, _)| be32(head, 4)))
+        .is_some_and(|(one, next)| next == one.wrapping_add(1))
         && look.following.first().is_some_and(|(head, _)| be32(head, 0) == be32(look.bytes, 0));
     if look.length < 24 || look.length % 4 != 0 || !index {
         return 0;
     }
-    if_so(counter, if counts_on { 80 } else if look.has_port(4500) { 40 } else { 0 })
+    if_so(
+        counter,
+        if counts_on {
+            80
+        } else if look.has_port(4500) {
+            40
+        } else {
+            0
+        },
+    )
 }
 
 /// RFC 2661 §3.1: control bits, version 2, the datagram's length.
@@ -118,7 +129,8 @@ fn teredo(look: &Look<'_>) -> u8 {
     if let [0, 0, rest @ ..] = bytes {
         (bytes, length) = (rest.get(6..).unwrap_or_default(), length.saturating_sub(8));
     }
-    let fits = bytes.first().is_some_and(|first| first >> 4 == 6) && be16(bytes, 4).is_some_and(|payload| usize::from(payload) + 40 == length);
+    let fits = bytes.first().is_some_and(|first| first >> 4 == 6)
+        && be16(bytes, 4).is_some_and(|payload| usize::from(payload) + 40 == length);
     let is_teredo = |at: usize| be32(bytes, at) == Some(0x2001_0000) || be16(bytes, at) == Some(0xfe80);
     if_so(fits && (is_teredo(8) || is_teredo(24)), 96)
 }
@@ -128,7 +140,9 @@ fn gtp(look: &Look<'_>) -> u8 {
     let fits = be16(look.bytes, 2).is_some_and(|length| usize::from(length) + 8 == look.length);
     match *look.bytes {
         [0x30..=0x37, 255 | 1 | 2 | 16..=21 | 26 | 254, ..] => if_so(fits, 85),
-        [0x40 | 0x48 | 0x58, 1..=3 | 32..=39 | 64..=73, ..] => if_so(be16(look.bytes, 2).is_some_and(|length| usize::from(length) + 4 == look.length), 85),
+        [0x40 | 0x48 | 0x58, 1..=3 | 32..=39 | 64..=73, ..] => {
+            if_so(be16(look.bytes, 2).is_some_and(|length| usize::from(length) + 4 == look.length), 85)
+        }
         _ => 0,
     }
 }
@@ -156,7 +170,9 @@ fn socks5(look: &Look<'_>) -> u8 {
         [5, 1, 0 | 2, 5, 1..=3, 0, 1 | 3 | 4, ..] => 98,
         [5, 2, 0, 1 | 2, 5, 1..=3, 0, 1 | 3 | 4, ..] | [5, 3, 0, 1, 2, 5, 1..=3, 0, 1 | 3 | 4, ..] => 98,
         [5, 0, 5, 0..=8, 0, 1 | 3 | 4, ..] => 97,
-        [5, 1..=9, ref methods @ ..] if methods.len() == usize::from(look.bytes.get(1).copied().unwrap_or_default()) => {
+        [5, 1..=9, ref methods @ ..]
+            if methods.len() == usize::from(look.bytes.get(1).copied().unwrap_or_default()) =>
+        {
             if_so(methods.iter().all(|method| *method <= 9 || *method >= 0x80), 70)
         }
         [5, 0 | 2 | 0xff] => 60,

@@ -31,7 +31,9 @@ fn is_request(bytes: &[u8]) -> bool {
 
 /// The target is a whole address: that is asked of proxies (RFC 9112 §3.2.2).
 fn is_proxied(bytes: &[u8]) -> bool {
-    METHODS.iter().any(|method| bytes.strip_prefix(*method).is_some_and(|target| starts_with_any(target, &[b"http://", b"https://", b"ftp://"])))
+    METHODS.iter().any(|method| {
+        bytes.strip_prefix(*method).is_some_and(|target| starts_with_any(target, &[b"http://", b"https://", b"ftp://"]))
+    })
 }
 
 fn http(look: &Look<'_>) -> u8 {
@@ -46,7 +48,12 @@ fn http(look: &Look<'_>) -> u8 {
     match line(bytes) {
         Some(line) if line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0") => {
             let method = line.split(|byte| *byte == b' ').next().unwrap_or_default();
-            if_so((3..=20).contains(&method.len()) && method.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'-') && !line.starts_with(b"CONNECT "), 90)
+            if_so(
+                (3..=20).contains(&method.len())
+                    && method.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'-')
+                    && !line.starts_with(b"CONNECT "),
+                90,
+            )
         }
         _ => 0,
     }
@@ -123,12 +130,35 @@ fn ssdp(look: &Look<'_>) -> u8 {
 }
 
 fn ws_discovery(look: &Look<'_>) -> u8 {
-    let is_soap = has(look.bytes, b"soap-envelope") || has(look.bytes, b"xmlsoap") || has(look.bytes, b"<soap:Envelope");
+    let is_soap =
+        has(look.bytes, b"soap-envelope") || has(look.bytes, b"xmlsoap") || has(look.bytes, b"<soap:Envelope");
     if_so(look.bytes.starts_with(b"<") && is_soap, 85)
 }
 
 const METHODS: &[&[u8]] = &[
-    b"GET ", b"POST ", b"HEAD ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"TRACE ", b"PROPFIND ", b"PROPPATCH ",
-    b"MKCOL ", b"COPY ", b"MOVE ", b"LOCK ", b"UNLOCK ", b"REPORT ", b"SEARCH ", b"SUBSCRIBE ", b"UNSUBSCRIBE ",
-    b"NOTIFY ", b"MKCALENDAR ", b"PURGE ", b"RPC_IN_DATA ", b"RPC_OUT_DATA ", b"DESCRIBE ",
+    b"GET ",
+    b"POST ",
+    b"HEAD ",
+    b"PUT ",
+    b"DELETE ",
+    b"OPTIONS ",
+    b"PATCH ",
+    b"TRACE ",
+    b"PROPFIND ",
+    b"PROPPATCH ",
+    b"MKCOL ",
+    b"COPY ",
+    b"MOVE ",
+    b"LOCK ",
+    b"UNLOCK ",
+    b"REPORT ",
+    b"SEARCH ",
+    b"SUBSCRIBE ",
+    b"UNSUBSCRIBE ",
+    b"NOTIFY ",
+    b"MKCALENDAR ",
+    b"PURGE ",
+    b"RPC_IN_DATA ",
+    b"RPC_OUT_DATA ",
+    b"DESCRIBE ",
 ];
