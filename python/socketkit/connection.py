@@ -281,7 +281,12 @@ def look(connection: Any, call: str) -> Endpoint | None:
         return connection._endpoint  # type: ignore[no-any-return]
     try:
         with Borrowed(connection.fileno()) as sock:
-            return Endpoint.from_sockaddr(connection._endpoint.scheme, getattr(sock, call)())
+            name = getattr(sock, call)()
+            if connection._endpoint.carrier == "vsock":
+                from .types.vsock import own_name
+
+                name = own_name(sock, *name)
+            return Endpoint.from_sockaddr(connection._endpoint.scheme, name)
     except (OSError, ClosedConnection):
         return None
 
@@ -337,6 +342,9 @@ def failure(
     if kind == "endless":
         endless = "this type of socket knows no end: say it in a message of your own, or aclose()"
         return raisable(Unsupported)(operation, subject._endpoint, endless)
+    if kind == "empty":
+        empty = "this type of socket has no messages without bytes: send at least one"
+        return raisable(Unsupported)(operation, subject._endpoint, empty)
     if kind == "unreachable":
         there = subject._named(place) if place else subject.peer.endpoint
         return raisable(UnreachablePeer)(operation, there, _why_unreachable(there, detail, words), detail)
@@ -352,6 +360,8 @@ def failure(
     if kind == "tls":
         return raisable(BrokenConnection)(operation, where, words, detail)
     reason: type[SocketError] = {"connect": ConnectError, "accept": SocketError}.get(operation, BrokenConnection)
+    if where.carrier == "vsock" and detail == errno.ENOBUFS:
+        return raisable(reason)(operation, where, _TORN, detail)
     return from_errno(reason, operation, where, detail)
 
 
@@ -368,6 +378,12 @@ def _why_unreachable(there: Endpoint | None, number: int, words: str) -> str:
     if number == errno.EACCES and there is not None and there.carrier in ("udp", "udp4", "udp6"):
         reason = "not permitted: to send to a broadcast address write broadcast=yes in this socket's own"
     return f"{reason}, {words}" if words else reason
+
+
+_TORN = (
+    "the peer has no room, and the kernel took only a part of a message: the connection is over. "
+    "Have fewer bytes under way than the peer has room for (262,144), or use vsock:// and borders of your own"
+)
 
 
 def _noun(subject: object) -> str:

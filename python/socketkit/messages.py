@@ -284,7 +284,7 @@ def adopt_messages(
 def accepted_messages(listener: Listening, arrival: _core.Arrival) -> MessageSocket:
     """The message socket of who has come in."""
     endpoint = listener._endpoint
-    sort = "unix-record" if endpoint.carrier in ("unix", "mem") else "record"
+    sort = endpoint.carrier if endpoint.carrier in ("sctp", "vsock") else "unix-record"
     kind = cast("type[MessageSocket]", listener._kind)
     made = kind(arrival, listener._reactor, listener._bounds, sort, True, listener)
     made._endpoint = endpoint

@@ -23,6 +23,8 @@ class Type:
     url: str
     lossy: bool = False
     ends: bool = True
+    halves: bool = True
+    empty: bool = True
     # The same to the engine as another one here, by another name: how it waits and cancels was seen there.
     variant: bool = False
 
@@ -47,8 +49,8 @@ MESSAGES = {
 LISTENING = ("seqpacket-unix", "seqpacket-abstract", "seqpacket-tcp", "seqpacket-tls", "mem")
 # Types that not every kernel has, by what a socket of theirs is made of.
 OF_SOME_KERNELS = {
-    "sctp": (Type("sctp://127.0.0.1:0"), (socket.AF_INET, socket.SOCK_STREAM, 132)),
-    "seqpacket-vsock": (Type("seqpacket+vsock://1:0"), (socket.AF_VSOCK, socket.SOCK_SEQPACKET, 0)),
+    "sctp": (Type("sctp://127.0.0.1:0", halves=False, empty=False), (socket.AF_INET, socket.SOCK_STREAM, 132)),
+    "seqpacket-vsock": (Type("seqpacket+vsock://1:0", empty=False), (socket.AF_VSOCK, socket.SOCK_SEQPACKET, 0)),
 }
 
 DATAGRAMS = {

@@ -157,12 +157,12 @@ def test_the_kernel_at_hand(run: Run) -> None:
 def test_no_host_is_both_loopback_addresses(run: Run, played: None) -> None:
     async def main() -> None:
         there = await listening("sctp://:0")
-        assert (there.kind, str(there.where)) == ("record", f"sctp://localhost:{there.where.port}")
+        assert (there.kind, str(there.where)) == ("sctp", f"sctp://localhost:{there.where.port}")
         hosts = [sock.getsockname()[0] for sock in (there.sock, *there.held)]
         assert hosts == ["127.0.0.1", "::1"]
         for host, sock in zip(("127.0.0.1", "[::1]"), (there.sock, *there.held), strict=True):
             ours = await calling(f"sctp://{host}:{there.where.port}")
-            assert (ours.kind, str(ours.where)) == ("record", f"sctp://{host}:{there.where.port}")
+            assert (ours.kind, str(ours.where)) == ("sctp", f"sctp://{host}:{there.where.port}")
             assert not ours.sock.getblocking()
             assert ours.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             accepted(there._replace(sock=sock)).close()
@@ -259,12 +259,12 @@ def test_vsock_is_opened_for_both_shapes(run: Run, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(vsock, "connect_socket", connect_socket)
 
     async def main() -> None:
-        for url, kind in (("vsock://:7", "stream"), ("seqpacket+vsock://:7", "record")):
+        for url, kind in (("vsock://:7", "stream"), ("seqpacket+vsock://:7", "vsock")):
             there = await listening(url)
             assert there.kind == kind
             closed(there)
         ours = await calling("seqpacket+vsock://:7")
-        assert ours.kind == "record"
+        assert ours.kind == "vsock"
         closed(ours)
 
     run(main())

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from ..errors import EndOfStream, SocketError, Unsupported
 from ..verbs import connect, serve
 from .arguments import described
-from .message_stops import meet_bound, meet_connected, meet_frames, meet_packets, meet_pings
+from .message_stops import meet_bound, meet_connected, meet_ended, meet_frames, meet_packets, meet_pings
 from .visits import BULK_BYTES, MESSAGE_BYTES, ROUND_TRIPS, TourError, Visit, require
 
 if TYPE_CHECKING:
@@ -61,12 +61,13 @@ STOPS: Sequence[Stop] = (
     Stop("Unix, abstract name", "unix://@tour-{process}"),
     Stop("TLS over Unix", "tls+unix://{folder}/tls"),
     Stop("in the process", "mem://tour"),
+    Stop("virtual machines", "vsock://1:0"),
     Stop("UDP", "udp4://127.0.0.1:0", meet=meet_bound, group=DATAGRAMS),
     Stop("Unix datagrams", "dgram+unix://{folder}/dgram", meet=meet_bound, group=DATAGRAMS),
     Stop("Unix, sequenced packets", "seqpacket+unix://{folder}/seq", meet=meet_connected, group=PACKETS),
     Stop("records over TLS", "seqpacket+tls://localhost:0", meet=meet_connected, group=PACKETS),
     Stop("records over TCP", "seqpacket+tcp://localhost:0", meet=meet_connected, group=PACKETS),
-    Stop("SCTP", "sctp://localhost:0", meet=meet_connected, group=PACKETS),
+    Stop("SCTP", "sctp://localhost:0", meet=meet_ended, group=PACKETS),
     Stop("virtual machines, sequenced packets", "seqpacket+vsock://1:0", meet=meet_connected, group=PACKETS),
     Stop("pings", "icmp://127.0.0.1", NOT_PERMITTED, meet_pings, RAW),
     Stop("IP packets", "raw+ip://127.0.0.1?proto=253", NOT_PERMITTED, meet_packets, RAW),  # for experiments, RFC 3692

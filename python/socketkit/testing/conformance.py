@@ -28,9 +28,11 @@ async def check_stream(make_pair: MakePair) -> None:
         await check_rule(rule, make_pair)
 
 
-async def check_messages(make_pair: MakePairOf[Messages], *, lossy: bool = False, ends: bool = True) -> None:
-    """Check every rule of `message_rules(lossy=lossy, ends=ends)`, as `check_stream` does."""
-    for rule in message_rules(lossy=lossy, ends=ends):
+async def check_messages(
+    make_pair: MakePairOf[Messages], *, lossy: bool = False, ends: bool = True, halves: bool = True, empty: bool = True
+) -> None:
+    """Check every rule of `message_rules` for this type, as `check_stream` does."""
+    for rule in message_rules(lossy=lossy, ends=ends, halves=halves, empty=empty):
         await check_rule(rule, make_pair)
 
 
@@ -43,16 +45,26 @@ async def check_datagrams(make_pair: MakePairOf[Datagrams], *, lossy: bool = Tru
         await check_rule(rule, make_pair)
 
 
-def message_rules(*, lossy: bool = False, ends: bool = True) -> tuple[RuleOf[Messages], ...]:
+def message_rules(
+    *, lossy: bool = False, ends: bool = True, halves: bool = True, empty: bool = True
+) -> tuple[RuleOf[Messages], ...]:
     """The rules of `Messages` of one type.
 
     `lossy`: what finds no room is lost, and nobody waits for a peer that does not read (UDP). `ends`: the type can tell
-    the peer that nothing more will come.
+    the peer that nothing more will come; `halves`: and may receive then. `empty`: a message may have no bytes.
     """
+    ending: tuple[RuleOf[Messages], ...] = messages.RULES_OF_TYPES_WITHOUT_AN_END
+    if ends:
+        ending = (
+            *messages.RULES_OF_TYPES_WITH_AN_END,
+            *(messages.RULES_OF_TYPES_WITH_HALVES if halves else messages.RULES_OF_TYPES_WITHOUT_HALVES),
+            *(messages.RULES_OF_EMPTY_MESSAGES_BEFORE_AN_END if empty else ()),
+        )
     return (
         *messages.RULES,
         *(messages.RULES_OF_LOSSY_TYPES if lossy else messages.RULES_OF_LOSSLESS_TYPES),
-        *(messages.RULES_OF_TYPES_WITH_AN_END if ends else messages.RULES_OF_TYPES_WITHOUT_AN_END),
+        *(messages.RULES_OF_EMPTY_MESSAGES if empty else messages.RULES_OF_TYPES_WITHOUT_EMPTY_MESSAGES),
+        *ending,
     )
 
 

@@ -42,7 +42,7 @@ async def connect_socket(endpoint: Endpoint, driver: Driver, limits: Limits) -> 
             sock = _tell_senders(await unix.connect_socket(endpoint, driver, socket.SOCK_SEQPACKET))
             return Opened(sock, "unix-record", endpoint, nothing)
         case "vsock":
-            return Opened(await vsock.connect_socket(endpoint, driver, limits), "record", endpoint, nothing)
+            return Opened(await vsock.connect_socket(endpoint, driver, limits), "vsock", endpoint, nothing)
         case _:
             return await _connect_sctp(endpoint, driver, limits)
 
@@ -57,12 +57,12 @@ async def open_listener(endpoint: Endpoint, driver: Driver, limits: Limits) -> O
         case "vsock":
             records = "seqpacket" in endpoint.modifiers
             fd, taken = vsock.open_listener(endpoint, limits, socket.SOCK_SEQPACKET if records else socket.SOCK_STREAM)
-            return Opened(wrapped(fd), "record" if records else "stream", taken, nothing)
+            return Opened(wrapped(fd), "vsock" if records else "stream", taken, nothing)
         case _:
             _require_sctp("listen", endpoint)
             fds, taken = await open_stream_listeners(endpoint, driver, limits, bind=_bind_sctp)
             first, *others = (wrapped(fd) for fd in fds)
-            return Opened(first, "record", taken, nothing, tuple(others))
+            return Opened(first, "sctp", taken, nothing, tuple(others))
 
 
 async def _connect_sctp(endpoint: Endpoint, driver: Driver, limits: Limits) -> Opened:
@@ -96,7 +96,7 @@ async def _attempt_sctp(endpoint: Endpoint, address: Address, driver: Driver, li
         raise from_errno(ConnectError, "connect", where, number)
     if number:
         sock = await settled(sock, where, driver, limits)
-    return Opened(sock, "record", where, nothing)
+    return Opened(sock, "sctp", where, nothing)
 
 
 def _bind_sctp(family: int, known: tuple[Any, ...], limits: Limits) -> socket.socket:

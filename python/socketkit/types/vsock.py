@@ -83,6 +83,15 @@ def local_cid() -> int | None:
     return None
 
 
+def own_name(sock: socket.socket, cid: int, port: int) -> tuple[int, int]:
+    """The name of a connection's end. The kernel leaves open by which context id this machine calls."""
+    if cid == CID_ANY:
+        peer = sock.getpeername()[0]
+        own = CID_LOCAL if peer == CID_LOCAL else local_cid()
+        cid = CID_ANY if own is None else own
+    return cid, port
+
+
 def _connecting(endpoint: Endpoint, limits: Limits, kind: int) -> tuple[socket.socket, bool]:
     """A socket that connects, and whether that is still under way."""
     cid = _cid(endpoint)
@@ -94,7 +103,7 @@ def _connecting(endpoint: Endpoint, limits: Limits, kind: int) -> tuple[socket.s
         # The kernel has a time limit of its own, of two seconds.
         seconds = limits.connect_seconds
         patience = _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1e6) or (seconds < 1))
-        sock.setsockopt(AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, patience)
+        set_option(sock, SO_VM_SOCKETS_CONNECT_TIMEOUT, patience)
         number = sock.connect_ex((cid, endpoint.port or 0))
         if number not in (0, errno.EINPROGRESS):
             raise _explained(ConnectError, "connect", endpoint, number)
@@ -102,6 +111,15 @@ def _connecting(endpoint: Endpoint, limits: Limits, kind: int) -> tuple[socket.s
     except BaseException:
         sock.close()
         raise
+
+
+def set_option(sock: socket.socket, option: int, value: bytes) -> None:
+    # Python's socket takes numbers of 64 bits only when it knows that its family is vsock: this view of it does not.
+    view = socket.socket(socket.AF_UNIX, sock.type, fileno=sock.fileno())
+    try:
+        view.setsockopt(AF_VSOCK, option, value)
+    finally:
+        view.detach()
 
 
 def _cid(endpoint: Endpoint) -> int:

@@ -57,6 +57,8 @@ pub enum Failure {
     },
     /// This type of socket knows no end.
     Endless,
+    /// This type of socket knows no messages without bytes.
+    Empty,
     Python(PyErr),
     Os(Errno),
     /// `async for` is over.
@@ -118,6 +120,7 @@ impl Failure {
                 ("unreachable", i64::from(number.raw_os_error()))
             }
             Failure::Endless => ("endless", 0),
+            Failure::Empty => ("empty", 0),
             Failure::End { have } => ("end", have as i64),
             Failure::Closed => ("closed", 0),
             Failure::Busy => ("busy", 0),

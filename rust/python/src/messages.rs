@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyResourceWarning, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -38,7 +38,7 @@ mod sending;
 
 pub use datagram::Datagram;
 use kind::Kind;
-use receiving::{Item, Want};
+use receiving::{Item, Joined, Want};
 use sending::{Load, Queued};
 
 /// A socket that keeps message borders. `reactor` None: for blocking use.
@@ -79,7 +79,10 @@ struct State {
     /// The peer has cut it: that is told in place of the end.
     reset: bool,
     finished_sending: bool,
+    /// The kernel does not tell of the end that this side has asked for: it must be asked.
+    awaits_end: bool,
     inbox: VecDeque<Item>,
+    joined: Joined,
     outbox: VecDeque<Queued>,
     /// What others on the way have told of messages to peers that were called.
     faults: VecDeque<Failure>,
@@ -177,7 +180,9 @@ impl MessageSocket {
                 ended: false,
                 reset: false,
                 finished_sending: false,
+                awaits_end: false,
                 inbox: VecDeque::new(),
+                joined: Joined::default(),
                 outbox: VecDeque::new(),
                 faults: VecDeque::new(),
                 send_failure: None,
@@ -549,7 +554,14 @@ impl MessagesShared {
         if !state.outbox.is_empty() {
             flags |= PollFlags::OUT;
         }
-        let until = state.closes_until.into_iter().chain(state.due(&self.rules)).min();
+        // SCTP tells of room while it has none for a message (net/sctp/socket.c: sctp_writeable looks at less than
+        // sctp_wspace does): asking would be a busy loop.
+        let again = self.kind == Kind::Sctp && (flags.contains(PollFlags::OUT) || state.awaits_end);
+        if again {
+            flags.remove(PollFlags::OUT);
+        }
+        let again = again.then(|| Instant::now() + ASK_AGAIN);
+        let until = state.closes_until.into_iter().chain(state.due(&self.rules)).chain(again).min();
         Watch { sources: vec![(Arc::clone(socket) as _, flags)], until }
     }
 
@@ -568,6 +580,7 @@ impl MessagesShared {
             }
             return;
         }
+        state.readable |= state.awaits_end;
         let Some(news) = news.first() else { return };
         let broken = news.intersects(PollFlags::HUP | PollFlags::ERR);
         state.hear(Readiness {
@@ -651,7 +664,7 @@ impl MessagesShared {
 
 impl State {
     fn hear(&mut self, news: Readiness) {
-        self.readable |= news.readable;
+        self.readable |= news.readable || self.awaits_end;
         self.writable |= news.writable;
         self.to_the_end |= news.to_the_end;
     }
@@ -659,7 +672,7 @@ impl State {
     /// Only who waits for room is told of it: a socket that sends has room again after every message.
     fn interest(&self) -> Interest {
         let waits = !self.outbox.is_empty() || !self.writers.is_empty() || !self.flushers.is_empty();
-        if waits && !self.writable {
+        if (waits && !self.writable) || self.awaits_end {
             Interest::ReadWrite
         } else {
             Interest::Read
@@ -698,4 +711,6 @@ impl MessageVerb {
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+/// Where nobody says when there is room.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
 const NO_DATAGRAM: &str = "send_many() takes Datagrams, or messages and `to`";

@@ -6,7 +6,7 @@ import os
 from array import array
 from typing import TYPE_CHECKING
 
-from ...errors import MessageTooLarge
+from ...errors import MessageTooLarge, Unsupported
 from ..claims import claim, numbered, on_a_pair, raises, receive_one, same, started, turns
 
 if TYPE_CHECKING:
@@ -38,6 +38,20 @@ async def an_empty_message_is_data(ours: Messages, theirs: Messages) -> None:
     same(await _so_many(theirs, len(sent)), sent, "received")
     await ours.send(b"")
     same(await anext(theirs), b"", "iterated")
+    same((ours.sent_messages, theirs.received_messages), (3 + len(sent) + 1, 3 + len(sent) + 1), "counted")
+
+
+@on_a_pair
+async def an_empty_message_is_refused(ours: Messages, theirs: Messages) -> None:
+    """It would get lost. Nothing of what stands beside it in send_many() is sent."""
+    for nothing in (b"", bytearray(), memoryview(b"")):
+        with raises(Unsupported, "send of an empty message"):
+            await ours.send(nothing)
+        with raises(Unsupported, "send_many with an empty message"):
+            await ours.send_many([b"beside it", nothing])
+    await ours.send(b"behind it")
+    same(await theirs.receive(), b"behind it", "received")
+    same(ours.sent_messages, 1, "sent_messages")
 
 
 @on_a_pair
@@ -153,7 +167,7 @@ async def a_message_that_is_too_large_is_refused(ours: Messages, theirs: Message
 async def messages_are_counted(ours: Messages, theirs: Messages) -> None:
     for number in range(BURST):
         await ours.send(numbered(1, number))
-    await ours.send_many([b"", b"x"])
+    await ours.send_many([b"x", b"y"])
     await _so_many(theirs, BURST + 2)
     same((ours.sent_messages, ours.received_messages), (BURST + 2, 0), "sent_messages, received_messages here")
     same((theirs.sent_messages, theirs.received_messages), (0, BURST + 2), "and there")
@@ -187,7 +201,6 @@ BURST = 50
 
 RULES = (
     borders_are_kept,
-    an_empty_message_is_data,
     both_directions_are_open,
     bursts_arrive_in_order,
     receive_many_gives_what_is_there,
@@ -198,3 +211,5 @@ RULES = (
     messages_are_counted,
     each_end_knows_the_other,
 )
+RULES_OF_TYPES_WITH_EMPTY_MESSAGES = (an_empty_message_is_data,)
+RULES_OF_TYPES_WITHOUT_EMPTY_MESSAGES = (an_empty_message_is_refused,)

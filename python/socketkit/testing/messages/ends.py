@@ -15,10 +15,20 @@ if TYPE_CHECKING:
 @on_a_pair
 async def iteration_stops_at_the_end(ours: Messages, theirs: Messages) -> None:
     await ours.send(b"data")
-    await ours.send(b"")
+    await ours.send(b"more")
     await ours.send_eof()
-    same([message async for message in theirs], [b"data", b""], "iterated")
+    same([message async for message in theirs], [b"data", b"more"], "iterated")
     same([message async for message in theirs], [], "iterated again")
+
+
+@on_a_pair
+async def an_empty_message_is_no_end(ours: Messages, theirs: Messages) -> None:
+    for message in (b"", b"data", b""):
+        await ours.send(message)
+    await ours.send_eof()
+    same([message async for message in theirs], [b"", b"data", b""], "iterated")
+    with raises(ClosedConnection, "send of an empty message after send_eof"):
+        await ours.send(b"")
 
 
 @on_a_pair
@@ -75,18 +85,34 @@ async def send_eof_is_idempotent(ours: Messages, theirs: Messages) -> None:
     for _ in range(3):
         await ours.send_eof()
     await end_of(theirs)
+
+
+@on_a_pair
+async def the_other_half_stays_open(ours: Messages, theirs: Messages) -> None:
+    for _ in range(3):
+        await ours.send_eof()
     await theirs.send(b"still open")
+    await end_of(theirs)
     same(await ours.receive(), b"still open", "received")
+
+
+@on_a_pair
+async def an_end_ends_both_ways(ours: Messages, theirs: Messages) -> None:
+    await ours.send(b"last")
+    await ours.send_eof()
+    same([message async for message in theirs], [b"last"], "received before the end")
+    await end_of(ours)
+    with raises(BrokenConnection, "send after the peer has ended both ways"):
+        await theirs.send(b"too late")
 
 
 @on_a_pair
 async def nothing_is_sent_after_the_end(ours: Messages, theirs: Messages) -> None:
     await ours.send_eof()
-    for data in (b"more", b""):
-        with raises(ClosedConnection, "send after send_eof"):
-            await ours.send(data)
-        with raises(ClosedConnection, "send_many after send_eof"):
-            await ours.send_many([data])
+    with raises(ClosedConnection, "send after send_eof"):
+        await ours.send(b"more")
+    with raises(ClosedConnection, "send_many after send_eof"):
+        await ours.send_many([b"more"])
     await end_of(theirs)
 
 
@@ -176,7 +202,6 @@ RULES = (
     the_end_is_told_again_and_again,
     a_waiting_receive_is_told_of_the_end,
     receive_many_gives_what_came_before_the_end,
-    the_halves_close_independently,
     send_eof_is_idempotent,
     nothing_is_sent_after_the_end,
     a_cancelled_send_eof_is_sent_anyway,
@@ -185,4 +210,7 @@ RULES = (
     a_reset_is_no_end,
     a_reset_wakes_whoever_waits,
 )
+RULES_OF_HALVES = (the_halves_close_independently, the_other_half_stays_open)
+RULES_WITHOUT_HALVES = (an_end_ends_both_ways,)
+RULES_OF_EMPTY_MESSAGES = (an_empty_message_is_no_end,)
 RULES_WITHOUT_AN_END = (send_eof_says_that_there_is_no_end,)

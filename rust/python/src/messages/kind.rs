@@ -10,8 +10,8 @@ pub enum Kind {
     Udp6,
     UnixDatagram,
     UnixRecord,
-    /// Records of a transport with an end: SCTP, vsock.
-    Record,
+    Sctp,
+    Vsock,
     Icmp,
     /// ICMP by a raw socket: the IP header comes first, and is cut.
     Icmp4Raw,
@@ -26,7 +26,8 @@ impl Kind {
             "udp6" => Kind::Udp6,
             "unix-datagram" => Kind::UnixDatagram,
             "unix-record" => Kind::UnixRecord,
-            "record" => Kind::Record,
+            "sctp" => Kind::Sctp,
+            "vsock" => Kind::Vsock,
             "icmp4" | "icmp6" | "icmp6-raw" => Kind::Icmp,
             "icmp4-raw" => Kind::Icmp4Raw,
             "raw4" | "raw6" => Kind::Raw,
@@ -45,7 +46,27 @@ impl Kind {
 
     /// Whether the peer can end it.
     pub fn ends(self) -> bool {
-        matches!(self, Kind::UnixRecord | Kind::Record)
+        matches!(self, Kind::UnixRecord | Kind::Sctp | Kind::Vsock)
+    }
+
+    /// Whether a message may have no bytes. SCTP has no such message (RFC 9260 §3.3.1), and vsock sends nothing for one.
+    pub fn has_empty(self) -> bool {
+        !matches!(self, Kind::Sctp | Kind::Vsock)
+    }
+
+    /// Whether the kernel gives a long message in parts, of which the last is marked as such (RFC 6458 §8.1.21).
+    pub fn comes_in_parts(self) -> bool {
+        self == Kind::Sctp
+    }
+
+    /// Whether who ends it ends what comes, too, and is not told of that (RFC 9260 §9.2; net/sctp/socket.c, sctp_poll).
+    pub fn ends_both_ways(self) -> bool {
+        self == Kind::Sctp
+    }
+
+    /// Whether the kernel may take a part of a message when it has no room for the whole, and not say so.
+    pub fn may_be_cut(self) -> bool {
+        self == Kind::Vsock
     }
 
     /// Whether a message may get lost after it was taken: nothing says so to its sender, who must not count on it.
@@ -66,14 +87,17 @@ impl Kind {
             // What the kernel keeps beside the bytes (net/unix/af_unix.c, unix_dgram_sendmsg).
             Kind::UnixDatagram | Kind::UnixRecord => option(socket, libc::SOL_SOCKET, libc::SO_SNDBUF)
                 .map_or(record_bytes, |bytes| usize::try_from(bytes).unwrap_or(0).saturating_sub(32)),
-            Kind::Record => record_bytes,
+            // net/sctp/socket.c, sctp_sendmsg_to_asoc.
+            Kind::Sctp => option(socket, libc::SOL_SOCKET, libc::SO_SNDBUF)
+                .map_or(record_bytes, |bytes| usize::try_from(bytes).unwrap_or(0).min(record_bytes)),
+            Kind::Vsock => record_bytes.min(VSOCK_BYTES),
             Kind::Icmp | Kind::Icmp4Raw | Kind::Raw | Kind::Ethernet => 65_535,
         }
     }
 
     /// How many messages one system call takes, and the room for each.
     pub fn room(self) -> (usize, usize) {
-        if self.is_unix() || self == Kind::Record {
+        if self.is_unix() || self.ends() {
             // More than any sender's buffer lets pass (KMALLOC_MAX_SIZE and 17 pages), so that no record is ever cut. It is an address
             // range; memory is what messages touch.
             (8, 6 << 20)
@@ -82,3 +106,6 @@ impl Kind {
         }
     }
 }
+
+/// What a peer has room for, unless it has changed that (net/vmw_vsock/af_vsock.c, VSOCK_DEFAULT_BUFFER_SIZE).
+const VSOCK_BYTES: usize = 262_144;

@@ -34,6 +34,13 @@ pub struct Item {
     descriptors_lost: bool,
 }
 
+/// The parts that have come of a message.
+#[derive(Default)]
+pub struct Joined {
+    data: Vec<u8>,
+    length: usize,
+}
+
 /// What an attempt found before it asked the kernel.
 enum Found {
     Item(Item),
@@ -182,7 +189,12 @@ impl MessagesShared {
                     continue;
                 }
                 // What came with it comes first; the others of the batch are not lost for it.
-                trouble = self.convert(subject, &message, &mut came).err().or(trouble);
+                let outcome = if self.kind.comes_in_parts() {
+                    self.join(subject.py(), &message, &mut came)
+                } else {
+                    self.convert(subject, &message, &mut came)
+                };
+                trouble = outcome.err().or(trouble);
                 if self.kind.is_unix() {
                     batch.trim(slot, used);
                 }
@@ -204,7 +216,7 @@ impl MessagesShared {
         let look = {
             let mut state = self.state();
             state.readable = false;
-            state.ended |= state.reset;
+            state.ended |= state.reset || (state.awaits_end && rustix::net::getpeername(socket).is_err());
             std::mem::replace(&mut state.to_the_end, false)
         };
         if look {
@@ -321,6 +333,35 @@ impl MessagesShared {
                 descriptors_lost: false,
             });
         }
+        Ok(())
+    }
+
+    /// Puts a message together that comes in parts. Of one that is longer than allowed nothing is kept.
+    fn join(&self, py: Python<'_>, part: &Message<'_>, into: &mut Vec<Item>) -> Result<(), Failure> {
+        let limit = self.rules.message_bytes;
+        let mut state = self.state();
+        let joined = &mut state.joined;
+        joined.length = joined.length.saturating_add(part.data.len());
+        if joined.length > limit {
+            joined.data = Vec::new();
+        } else if joined.length > part.data.len() || !part.whole {
+            joined.data.extend_from_slice(part.data);
+        }
+        if !part.whole {
+            return Ok(());
+        }
+        let Joined { data, length } = std::mem::take(joined);
+        drop(state);
+        if length > limit {
+            return Err(Failure::TooLarge { count: length, limit });
+        }
+        let data = if data.is_empty() { part.data } else { &data };
+        into.push(Item {
+            message: PyBytes::new(py, data).into_any().unbind(),
+            bytes: length,
+            descriptors: Vec::new(),
+            descriptors_lost: false,
+        });
         Ok(())
     }
 

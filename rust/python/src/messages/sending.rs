@@ -8,6 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use socketkit_system::messages::{self, Local, Name, Outgoing, MOST_SEGMENTS};
 
@@ -78,6 +79,9 @@ impl Queued {
 
     fn fits(self, socket: &Bound<'_, MessageSocket>) -> PyResult<Self> {
         let (bytes, most) = (self.data.bytes(socket.py()).len(), socket.get().shared.most_bytes);
+        if bytes == 0 && !socket.get().shared.kind.has_empty() {
+            return Err(Failure::Empty.into_exception(socket.as_any(), "send"));
+        }
         if bytes > most {
             return Err(Failure::Oversize { bytes, most }.into_exception(socket.as_any(), "send"));
         }
@@ -244,6 +248,7 @@ impl MessagesShared {
         }
         if !std::mem::replace(&mut state.finished_sending, true) {
             rustix::net::shutdown(socket, rustix::net::Shutdown::Write).map_err(Failure::Os)?;
+            state.awaits_end = self.kind.ends_both_ways();
         }
         Ok(Attempt::Ready(py.None()))
     }
@@ -330,6 +335,10 @@ impl MessagesShared {
         segments: bool,
         queued: &[Queued],
     ) -> Result<(usize, usize), (Errno, usize)> {
+        if let (Some(first), true) = (queued.first(), self.kind.may_be_cut()) {
+            let bytes = first.data.bytes(py);
+            return send_uncut(socket, bytes).map(|()| (1, bytes.len())).map_err(|number| (number, 1));
+        }
         if let [only] = queued {
             let bytes = only.data.bytes(py);
             let outcome = messages::send_one(
@@ -432,6 +441,24 @@ impl MessagesShared {
         if let Some(next) = next.filter(|next| next.notify(py)) {
             self.resume_later(py, next);
         }
+    }
+}
+
+/// Where the kernel may take a part of a message (net/vmw_vsock/af_vsock.c, vsock_connectible_sendmsg): without any room it takes
+/// nothing, and that can be asked. Else what it says is "not now", and what is sent next would be joined to the part: that
+/// must not happen, and the connection is over.
+fn send_uncut(socket: &OwnedFd, data: &[u8]) -> Result<(), Errno> {
+    let mut look = [PollFd::new(socket, PollFlags::OUT)];
+    poll(&mut look, Some(&Timespec::default()))?;
+    if look.iter().all(|look| look.revents().is_empty()) {
+        return Err(Errno::AGAIN);
+    }
+    match messages::send_one(socket.as_fd(), data, None, None, &[]) {
+        Err(Errno::AGAIN) => {
+            let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+            Err(Errno::NOBUFS)
+        }
+        outcome => outcome,
     }
 }
 
