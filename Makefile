@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs wheel clean setup setup-dev test-rust test-python check-python check-rust check-shell
+.PHONY: help demo test check bench docs wheel clean setup setup-dev test-rust test-python test-vm check-python check-rust check-shell
 
 BIN := .venv/bin
 # rustup's folder comes last: a toolchain that is already on PATH goes first.
@@ -52,6 +52,10 @@ test-rust: setup-dev
 
 test-python: setup-dev
 	$(BIN)/python -m pytest -n $(WORKERS) --maxschedchunk 4 $(ARGS)
+
+test-vm: setup-dev
+	tools/vm-kernel.sh
+	$(BIN)/python -m pytest tests/vm $(ARGS)
 
 check-python: setup-dev
 	$(BIN)/ruff check
