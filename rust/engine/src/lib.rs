@@ -19,6 +19,7 @@ pub mod outbox;
 pub mod peers;
 pub mod reactor;
 pub mod relay;
+pub mod scan;
 pub mod stream;
 pub mod table;
 pub mod timers;

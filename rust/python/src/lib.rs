@@ -21,6 +21,7 @@ mod operation;
 mod reactor;
 mod registry;
 mod relay;
+mod scan;
 mod slots;
 mod stream;
 mod table;
@@ -53,6 +54,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<capture::CaptureJob>()?;
     module.add_class::<table::SocketTable>()?;
     module.add_class::<table::SocketEntry>()?;
+    module.add_class::<scan::Scanner>()?;
     module.add_function(wrap_pyfunction!(capture::attach_filter, module)?)?;
     module.add_function(wrap_pyfunction!(blocking::block, module)?)?;
     module.add_function(wrap_pyfunction!(blocking::wait, module)?)?;

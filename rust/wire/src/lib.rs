@@ -7,6 +7,7 @@ pub mod diag;
 pub mod dissect;
 pub mod fingerprint;
 pub mod hello;
+pub mod probe;
 pub mod proc_net;
 pub mod records;
 pub mod uses;
