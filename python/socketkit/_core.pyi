@@ -21,6 +21,7 @@ __all__ = [
     "Direct",
     "FirstBytes",
     "FlowEvidence",
+    "EndedSockets",
     "Forward",
     "Listener",
     "MemoryPort",
@@ -39,6 +40,7 @@ __all__ = [
     "attach_filter",
     "block",
     "certificate_fingerprint",
+    "destroy_socket",
     "direct",
     "fingerprint_bytes",
     "fingerprint_text",
@@ -534,6 +536,21 @@ class SocketEntry:
     def unix_peer(self) -> int: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
+
+@final
+class EndedSockets:
+    # Sockets that end, with their final counts; `read` does not wait, `lost` counts what was not read in time.
+
+    def __new__(cls, *, namespaces: Literal["all", "own"] = "all") -> Self: ...
+    @property
+    def lost(self) -> int: ...
+    @property
+    def complete(self) -> bool: ...
+    def fileno(self) -> int: ...
+    def read(self) -> list[SocketEntry]: ...
+    def close(self) -> None: ...
+
+def destroy_socket(entry: SocketEntry) -> None: ...
 
 @final
 class CaptureJob:

@@ -7,13 +7,16 @@ what a row shows.
 
 from __future__ import annotations
 
+import errno
+import os
 from _socket import AF_INET, AF_INET6, inet_ntop, ntohs
 from _struct import Struct
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from .._core import SocketEntry, SocketTable
+from .._core import EndedSockets, SocketEntry, SocketTable, destroy_socket
 from ..endpoint import Endpoint
+from ..errors import SocketError, Unsupported, raisable
 from ..sockaddr import AF_PACKET, unpacked
 from .processes import Process
 from .selection import Selection
@@ -21,7 +24,17 @@ from .selection import Selection
 if TYPE_CHECKING:
     from typing import Literal
 
-__all__ = ["STATES", "Process", "SocketEntry", "SocketTable", "as_json", "endpoint_of", "sockets"]
+__all__ = [
+    "STATES",
+    "EndedSockets",
+    "Process",
+    "SocketEntry",
+    "SocketTable",
+    "as_json",
+    "destroy",
+    "endpoint_of",
+    "sockets",
+]
 
 # Every word that `SocketEntry.state` may be, in the order of a connection's life.
 STATES = (
@@ -67,6 +80,29 @@ def as_json(entry: SocketEntry) -> dict[str, object]:
     fields["processes"] = None if processes is None else [_process_as_json(process) for process in processes]
     fields["unknown"] = unknown
     return fields
+
+
+def destroy(entry: SocketEntry) -> None:
+    """End a TCP or UDP socket from outside: its owner gets ECONNABORTED, the peer of a connection a reset.
+
+    Raises SocketError (errno EPERM: CAP_NET_ADMIN is missing; ENOENT: it has ended already), and Unsupported for a socket
+    that the kernel ends with its process only.
+    """
+    try:
+        destroy_socket(entry)
+    except OSError as failure:
+        number = failure.errno or errno.EIO
+        if number in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise raisable(Unsupported)("destroy", entry.local, _remedy(entry), errno.EOPNOTSUPP) from None
+        reason = _REASONS.get(number, os.strerror(number).lower())
+        raise raisable(SocketError)("destroy", entry.local, reason, number) from None
+
+
+def _remedy(entry: SocketEntry) -> str:
+    pids = " ".join(str(process.pid) for process in entry.processes or ())
+    if entry.scheme in ("tcp", "udp"):
+        return "this kernel ends no sockets (CONFIG_INET_DIAG_DESTROY)" + (f": kill {pids} instead" if pids else "")
+    return f"only TCP and UDP sockets can be ended, not {entry.scheme}" + (f": kill {pids} instead" if pids else "")
 
 
 def _process_as_json(process: Process) -> dict[str, object]:
@@ -117,6 +153,12 @@ def _bluetooth_endpoint(scheme: str, raw: bytes) -> Endpoint | None:
         _, port, address = _L2CAP.unpack_from(raw.ljust(_L2CAP.size, b"\0"))
     return Endpoint.from_sockaddr(scheme, (bytes(reversed(address)).hex("-"), port))
 
+
+_REASONS = {
+    errno.EPERM: "needs CAP_NET_ADMIN in its network namespace: use sudo",
+    errno.EACCES: "needs CAP_NET_ADMIN in its network namespace: use sudo",
+    errno.ENOENT: "it has ended already",
+}
 
 AF_BLUETOOTH = 31
 _FAMILY = Struct("=H")

@@ -55,6 +55,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<table::SocketTable>()?;
     module.add_class::<table::SocketEntry>()?;
     module.add_class::<scan::Scanner>()?;
+    module.add_class::<table::EndedSockets>()?;
+    module.add_function(wrap_pyfunction!(table::destroy_socket, module)?)?;
     module.add_function(wrap_pyfunction!(capture::attach_filter, module)?)?;
     module.add_function(wrap_pyfunction!(blocking::block, module)?)?;
     module.add_function(wrap_pyfunction!(blocking::wait, module)?)?;

@@ -1,25 +1,25 @@
-//! `_core.SocketTable` and `_core.SocketEntry`: the socket table as objects that cost little until they are looked at.
-//!
-//! An entry owns its row and shares what belongs to the look it came from; endpoints, users and processes are made by Python when
-//! they are asked for.
+//! `_core.SocketTable`, `_core.SocketEntry`, `_core.EndedSockets`: the socket table as objects that cost little until they are
+//! looked at. Endpoints, users and processes are made by Python when they are asked for.
 
-use std::collections::hash_map::DefaultHasher;
-use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+use pyo3::types::PyList;
 use socketkit_engine::table::ages::{Age, Ages};
-use socketkit_engine::table::row::{Address, Owner, Row, Snapshot};
-use socketkit_engine::table::{words, NetlinkTable};
+use socketkit_engine::table::ended::Ended;
+use socketkit_engine::table::row::Snapshot;
+use socketkit_engine::table::{destroy, NetlinkTable};
 use socketkit_engine::Errno;
 
 use crate::failure::os_error;
+
+mod entry;
+
+pub use entry::SocketEntry;
 
 /// The table, and what makes the next look at it cheap.
 #[pyclass(frozen, module = "socketkit._core")]
@@ -40,11 +40,7 @@ impl SocketTable {
     #[new]
     #[pyo3(signature = (*, namespaces="all", source="auto"))]
     fn new(namespaces: &str, source: &str) -> PyResult<Self> {
-        let everywhere = match namespaces {
-            "all" => true,
-            "own" => false,
-            other => return Err(PyValueError::new_err(format!("namespaces is \"all\" or \"own\", not {other:?}"))),
-        };
+        let everywhere = everywhere(namespaces)?;
         match source {
             "auto" | "netlink" => {}
             other => return Err(PyValueError::new_err(format!("source is \"auto\" or \"netlink\", not {other:?}"))),
@@ -81,329 +77,82 @@ impl SocketTable {
             Ok((snapshot, ages))
         });
         let (snapshot, ages) = looked.map_err(|failure: io::Error| kernel_error(&failure))?;
-        entries(py, snapshot, ages)
+        entry::entries(py, snapshot, ages)
     }
 }
 
-fn entries<'py>(py: Python<'py>, snapshot: Snapshot, ages: Vec<Age>) -> PyResult<Bound<'py, PyList>> {
-    let look = Arc::new(Look {
-        namespaces: snapshot.namespaces,
-        interfaces: snapshot.interfaces,
-        all_owners: snapshot.all_owners,
-        moment: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
-        processes: Mutex::default(),
-    });
-    let found = PyList::empty(py);
-    for (row, age) in snapshot.rows.into_iter().zip(ages) {
-        // What no address opens is no entry.
-        let Some(scheme) = words::scheme(&row) else { continue };
-        let range = row.owners.start as usize..row.owners.end as usize;
-        let owners = snapshot.owners.get(range).unwrap_or_default().into();
-        found.append(Bound::new(py, SocketEntry { row, age, owners, scheme, look: Arc::clone(&look) })?)?;
-    }
-    Ok(found)
-}
-
-/// What all entries of one look share.
-struct Look {
-    namespaces: Vec<(u64, String)>,
-    interfaces: Vec<((u64, u32), String)>,
-    all_owners: bool,
-    /// Seconds since 1970.
-    moment: f64,
-    /// Asked for once a look.
-    processes: Mutex<HashMap<u32, Py<PyAny>>>,
-}
-
-/// One row of the socket table: frozen, equal to the same socket at another look. None is what is not known.
-///
-/// `processes` is () when nobody holds it (time-wait, orphans, what waits to be accepted), and None when this user may not know.
-/// Queues count bytes; of a listener `backlog` counts the connections that wait, of `backlog_limit` at most. Its age lies between
-/// `youngest_seconds` and `oldest_seconds`. `exposure` says from where its address can be reached: "loopback", "machine" (Unix),
-/// "network" (an interface's address), "everywhere".
+/// Sockets that end, with their final counts.
 #[pyclass(frozen, module = "socketkit._core")]
-pub struct SocketEntry {
-    row: Row,
-    age: Age,
-    owners: Owners,
-    scheme: &'static str,
-    look: Arc<Look>,
-}
-
-/// Most sockets have one, and no memory of its own is spent on it.
-enum Owners {
-    Few([Owner; 1]),
-    Many(Box<[Owner]>),
-}
-
-impl From<&[Owner]> for Owners {
-    fn from(owners: &[Owner]) -> Owners {
-        match owners {
-            [one] => Owners::Few([*one]),
-            _ => Owners::Many(owners.into()),
-        }
-    }
-}
-
-impl Owners {
-    fn all(&self) -> &[Owner] {
-        match self {
-            Owners::Few(owners) => owners,
-            Owners::Many(owners) => owners,
-        }
-    }
+pub struct EndedSockets {
+    /// None: closed.
+    ended: Mutex<Option<Ended>>,
 }
 
 #[pymethods]
-impl SocketEntry {
+impl EndedSockets {
+    #[new]
+    #[pyo3(signature = (*, namespaces="all"))]
+    fn new(py: Python<'_>, namespaces: &str) -> PyResult<Self> {
+        let everywhere = everywhere(namespaces)?;
+        let ended = py.detach(|| Ended::new(everywhere)).map_err(|failure| kernel_error(&failure))?;
+        Ok(EndedSockets { ended: Mutex::new(Some(ended)) })
+    }
+
+    /// Readable when a socket has ended.
+    fn fileno(&self) -> PyResult<RawFd> {
+        self.ended().as_ref().map(|ended| ended.as_fd().as_raw_fd()).ok_or_else(closed)
+    }
+
+    /// Those that have ended since the last call; does not wait.
+    fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let heard = py.detach(|| self.ended().as_mut().map(Ended::read));
+        let heard = heard.ok_or_else(closed)?.map_err(|failure| kernel_error(&failure))?;
+        let ages = vec![Age::default(); heard.rows.len()];
+        let snapshot =
+            Snapshot { rows: heard.rows, namespaces: heard.namespaces, all_owners: true, ..Snapshot::default() };
+        entry::entries(py, snapshot, ages)
+    }
+
+    /// How many the kernel could not tell of, because they were not read in time.
     #[getter]
-    fn scheme<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
-        PyString::intern(py, self.scheme)
+    fn lost(&self) -> PyResult<u64> {
+        self.ended().as_ref().map(Ended::lost).ok_or_else(closed)
     }
 
+    /// Whether every network namespace is heard.
     #[getter]
-    fn state<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
-        PyString::intern(py, words::state(&self.row))
+    fn complete(&self) -> PyResult<bool> {
+        self.ended().as_ref().map(Ended::complete).ok_or_else(closed)
     }
 
-    #[getter]
-    fn exposure<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
-        PyString::intern(py, words::exposure(&self.row))
-    }
-
-    #[getter]
-    fn local<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.endpoint(py, &self.row.local)
-    }
-
-    #[getter]
-    fn peer<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.endpoint(py, &self.row.peer)
-    }
-
-    #[getter]
-    fn inode(&self) -> u64 {
-        self.row.inode
-    }
-
-    #[getter]
-    fn cookie(&self) -> u64 {
-        self.row.cookie
-    }
-
-    #[getter]
-    fn namespace(&self) -> u64 {
-        self.row.namespace
-    }
-
-    #[getter]
-    fn namespace_name(&self) -> &str {
-        let found = self.look.namespaces.iter().find(|(inode, _)| *inode == self.row.namespace);
-        found.map_or("", |(_, name)| name)
-    }
-
-    #[getter]
-    fn uid(&self) -> Option<u32> {
-        self.row.uid
-    }
-
-    #[getter]
-    fn user<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let Some(uid) = self.row.uid else { return Ok(None) };
-        processes_module(py)?.getattr(intern!(py, "user_name"))?.call1((uid,)).map(Some)
-    }
-
-    /// None: not permitted to know.
-    #[getter]
-    fn processes<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        let owners = self.owners.all();
-        if owners.is_empty() && self.row.inode != 0 && !self.look.all_owners {
-            return Ok(None);
-        }
-        let mut found: Vec<Bound<'py, PyAny>> = Vec::with_capacity(1);
-        let mut last = None;
-        for owner in owners.iter().filter(|owner| last.replace(owner.pid) != Some(owner.pid)) {
-            found.push(self.look.process(py, owner.pid)?);
-        }
-        PyTuple::new(py, found).map(Some)
-    }
-
-    /// (process id, descriptor) of each that leads to it and is known.
-    #[getter]
-    fn descriptors<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.owners.all().iter().map(|owner| (owner.pid, owner.descriptor)))
-    }
-
-    #[getter]
-    fn receive_queue(&self) -> u32 {
-        if words::listening(&self.row) {
-            0
-        } else {
-            self.row.receive_queue
-        }
-    }
-
-    #[getter]
-    fn send_queue(&self) -> u32 {
-        if words::listening(&self.row) {
-            0
-        } else {
-            self.row.send_queue
-        }
-    }
-
-    #[getter]
-    fn backlog(&self) -> Option<u32> {
-        words::listening(&self.row).then_some(self.row.receive_queue)
-    }
-
-    #[getter]
-    fn backlog_limit(&self) -> Option<u32> {
-        words::listening(&self.row).then_some(self.row.send_queue)
-    }
-
-    #[getter]
-    fn received_bytes(&self) -> Option<u64> {
-        self.row.flow.map(|flow| flow.received_bytes)
-    }
-
-    #[getter]
-    fn sent_bytes(&self) -> Option<u64> {
-        self.row.flow.map(|flow| flow.sent_bytes)
-    }
-
-    #[getter]
-    fn retransmits(&self) -> Option<u32> {
-        self.row.flow.map(|flow| flow.retransmits)
-    }
-
-    #[getter]
-    fn round_trip_ms(&self) -> Option<f64> {
-        self.row.flow.filter(|flow| flow.round_trip_us > 0).map(|flow| f64::from(flow.round_trip_us) / 1e3)
-    }
-
-    #[getter]
-    fn quiet_seconds(&self) -> Option<f64> {
-        self.row.flow.filter(|flow| flow.quiet_ms != u32::MAX).map(|flow| f64::from(flow.quiet_ms) / 1e3)
-    }
-
-    #[getter]
-    fn dropped(&self) -> Option<u32> {
-        self.row.dropped
-    }
-
-    /// At most so old: as its oldest owner, and younger than the look that did not find it.
-    #[getter]
-    fn oldest_seconds(&self, py: Python<'_>) -> PyResult<Option<f64>> {
-        let mut bound = self.age.most.map(|most| most.as_secs_f64());
-        let mut owned: Option<f64> = None;
-        for owner in self.owners.all() {
-            let started: Option<f64> = self.look.process(py, owner.pid)?.getattr(intern!(py, "started"))?.extract()?;
-            let Some(started) = started else { return Ok(bound) };
-            owned = Some(owned.map_or(started, |oldest| oldest.min(started)));
-        }
-        if let Some(started) = owned {
-            let age = (self.look.moment - started).max(0.0);
-            bound = Some(bound.map_or(age, |bound| bound.min(age)));
-        }
-        Ok(bound)
-    }
-
-    /// At least so old.
-    #[getter]
-    fn youngest_seconds(&self) -> Option<f64> {
-        let seen = self.row.flow.map_or(0.0, |flow| f64::from(flow.seen_ms) / 1e3).max(self.age.least.as_secs_f64());
-        (seen > 0.0).then_some(seen)
-    }
-
-    #[getter]
-    fn interface(&self) -> Option<&str> {
-        self.look.interface(&self.row)
-    }
-
-    #[getter]
-    fn reuse_address(&self) -> Option<bool> {
-        self.row.reuse_address
-    }
-
-    #[getter]
-    fn reuse_port(&self) -> Option<bool> {
-        self.row.reuse_port
-    }
-
-    #[getter]
-    fn only_ipv6(&self) -> Option<bool> {
-        self.row.only_ipv6
-    }
-
-    #[getter]
-    fn unix_peer(&self) -> u64 {
-        self.row.unix_peer
-    }
-
-    fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
-        other.cast::<SocketEntry>().is_ok_and(|other| self.identity() == other.get().identity())
-    }
-
-    fn __hash__(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.identity().hash(&mut hasher);
-        hasher.finish()
-    }
-
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let ends = [self.local(py)?, self.peer(py)?];
-        let [local, peer] = ends.map(|end| if end.is_none() { "-".to_owned() } else { end.to_string() });
-        Ok(format!("<SocketEntry {} {} {local} {peer}>", self.scheme, words::state(&self.row)))
+    /// Idempotent.
+    fn close(&self) {
+        *self.ended() = None;
     }
 }
 
-impl SocketEntry {
-    fn endpoint<'py>(&self, py: Python<'py>, address: &Address) -> PyResult<Bound<'py, PyAny>> {
-        let raw = address.as_bytes();
-        if raw.is_empty() {
-            return Ok(py.None().into_bound(py));
-        }
-        let make = py.import(intern!(py, "socketkit.inspect.table"))?.getattr(intern!(py, "endpoint_of"))?;
-        let row = &self.row;
-        let interface = self.look.interface(row).unwrap_or_default();
-        make.call1((self.scheme(py), PyBytes::new(py, raw), row.protocol, row.only_ipv6.unwrap_or(false), interface))
-    }
-
-    /// What makes it the same socket at another look.
-    fn identity(&self) -> (u64, u64, usize) {
-        match (self.row.cookie, self.row.inode) {
-            (0, 0) => (0, 0, std::ptr::from_ref(self) as usize),
-            (0, inode) => (0, inode, 0),
-            (cookie, _) => (cookie, 0, 0),
-        }
+impl EndedSockets {
+    fn ended(&self) -> MutexGuard<'_, Option<Ended>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Look {
-    fn interface(&self, row: &Row) -> Option<&str> {
-        let key = (row.namespace, row.interface);
-        self.interfaces.iter().find(|(interface, _)| *interface == key).map(|(_, name)| name.as_str())
-    }
+/// Has the kernel end a socket (`SOCK_DESTROY`).
+#[pyfunction]
+pub fn destroy_socket(py: Python<'_>, entry: &SocketEntry) -> PyResult<()> {
+    py.detach(|| destroy::destroy(entry.row())).map_err(|failure| kernel_error(&failure))
+}
 
-    fn process<'py>(&self, py: Python<'py>, pid: u32) -> PyResult<Bound<'py, PyAny>> {
-        let known = |look: &Look| {
-            let processes = look.processes.lock().unwrap_or_else(PoisonError::into_inner);
-            processes.get(&pid).map(|process| process.bind(py).clone())
-        };
-        if let Some(process) = known(self) {
-            return Ok(process);
-        }
-        // Python runs meanwhile: the lock is not held.
-        let process = processes_module(py)?.getattr(intern!(py, "process"))?.call1((pid,))?;
-        let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
-        processes.insert(pid, process.clone().unbind());
-        Ok(process)
+fn everywhere(namespaces: &str) -> PyResult<bool> {
+    match namespaces {
+        "all" => Ok(true),
+        "own" => Ok(false),
+        other => Err(PyValueError::new_err(format!("namespaces is \"all\" or \"own\", not {other:?}"))),
     }
 }
 
-fn processes_module(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
-    py.import(intern!(py, "socketkit.inspect.processes"))
+fn closed() -> PyErr {
+    PyValueError::new_err("this is closed: it hears of no more sockets")
 }
 
 /// With its number: Python words it.

@@ -75,6 +75,45 @@ pub fn join_netlink_group(socket: impl AsFd, group: u32) -> io::Result<()> {
     }
 }
 
+/// Has a netlink socket go on after it had to drop something; what it dropped is counted all the same.
+pub fn tell_no_overflow(socket: impl AsFd) -> io::Result<()> {
+    let yes: libc::c_int = 1;
+    // SAFETY: the option takes a number, whose address and size are given.
+    let outcome = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_NETLINK,
+            libc::NETLINK_NO_ENOBUFS,
+            (&raw const yes).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if outcome == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// How much a socket has dropped for want of room since it was made; 0 where the kernel does not tell (before Linux 4.12).
+pub fn dropped(socket: impl AsFd) -> u32 {
+    const SO_MEMINFO: libc::c_int = 55;
+    const DROPS: usize = 8;
+    let mut numbers = [0_u32; DROPS + 1];
+    let mut length = size_of_val(&numbers) as libc::socklen_t;
+    // SAFETY: at most `length` bytes are written to `numbers`, which is as large. Of a failure nothing is written.
+    unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_MEMINFO,
+            numbers.as_mut_ptr().cast(),
+            &mut length,
+        );
+    }
+    numbers[DROPS]
+}
+
 /// Whether two threads share one table of descriptors; an error where the kernel does not say.
 pub fn same_descriptors(one: u32, other: u32) -> io::Result<bool> {
     const KCMP_FILES: libc::c_long = 2;
@@ -112,6 +151,11 @@ mod tests {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         assert_eq!(option(&socket, libc::SOL_SOCKET, libc::SO_PROTOCOL).unwrap(), libc::IPPROTO_TCP);
         assert!(option(&socket, libc::SOL_SOCKET, -1).is_err());
+    }
+
+    #[test]
+    fn nothing_was_dropped_yet() {
+        assert_eq!(dropped(UdpSocket::bind("127.0.0.1:0").unwrap()), 0);
     }
 
     #[test]

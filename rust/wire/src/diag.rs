@@ -41,13 +41,17 @@ impl<'a> Iterator for Messages<'a> {
         let body = self.rest.get(HEADER_BYTES..length)?;
         self.rest = self.rest.get(aligned(length)..).unwrap_or_default();
         Some(match kind {
-            NLMSG_DONE => Message::Done,
-            // As the kernel writes it: the number with a minus.
-            NLMSG_ERROR => Message::Answer(u32_at(body, 0).map_or(0, |number| (number as i32).saturating_neg())),
+            NLMSG_DONE if refused(body) == 0 => Message::Done,
+            NLMSG_DONE | NLMSG_ERROR => Message::Answer(refused(body)),
             SOCK_DIAG_BY_FAMILY | SOCK_DESTROY => Message::Socket { kind, body },
             _ => Message::Other,
         })
     }
+}
+
+/// The number of an error, which the kernel writes with a minus, at the end of a dump too; 0 = none.
+fn refused(body: &[u8]) -> i32 {
+    u32_at(body, 0).map_or(0, |number| (number as i32).saturating_neg())
 }
 
 /// The attributes behind the fixed part of a message: (type, value).

@@ -6,6 +6,8 @@
 mod authorized;
 #[path = "../../../fuzz/properties/client_hello.rs"]
 mod client_hello;
+#[path = "../../../fuzz/properties/diag.rs"]
+mod diag;
 #[path = "../../../fuzz/properties/dissect.rs"]
 mod dissect;
 #[path = "../../../fuzz/properties/fingerprint.rs"]
@@ -41,6 +43,11 @@ fn authorized_keeps_its_properties() {
 #[test]
 fn records_keep_their_properties() {
     replay("records", 5_000, records::check);
+}
+
+#[test]
+fn diag_keeps_its_properties() {
+    replay("diag", 5_000, diag::check);
 }
 
 #[test]

@@ -6,6 +6,8 @@
 
 pub mod ages;
 pub mod descriptors;
+pub mod destroy;
+pub mod ended;
 pub mod namespaces;
 pub mod netlink;
 pub mod numbers;

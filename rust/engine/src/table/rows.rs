@@ -144,6 +144,17 @@ pub fn flow(information: TcpInfo<'_>, state: u8) -> Flow {
     }
 }
 
+/// What TCP had counted of a connection that ended. The kernel has forgotten how it ended by then, but not what it acknowledged: of
+/// the SYN and the FIN, which count as bytes, both were acknowledged (it connected, and ended in order), or one. That was the FIN
+/// if it was `accepted`, which is asked only then. Where ours was acknowledged, the peer's was received.
+pub fn ended_flow(information: TcpInfo<'_>, accepted: impl FnOnce() -> bool) -> Flow {
+    let mut flow = flow(information, CLOSED);
+    let beyond_data = information.acknowledged_bytes() - flow.sent_bytes;
+    let in_order = beyond_data > 1 || (beyond_data == 1 && accepted());
+    flow.received_bytes = flow.received_bytes.saturating_sub(u64::from(in_order));
+    flow
+}
+
 /// None for a socket that is bound to nothing. A raw socket has its protocol where others have the port, as its own name has.
 fn local_address(id: &SocketId, raw: Option<u8>) -> Address {
     match raw {
