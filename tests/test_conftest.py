@@ -27,7 +27,7 @@ def test_expected():
 """
 
 LEAKS = """
-import os, socket
+import itertools, os, socket, time
 
 def test_tidy(no_leaks):
     socket.socket().close()
@@ -35,9 +35,19 @@ def test_tidy(no_leaks):
 def test_leaky(no_leaks):
     os.open("/dev/null", os.O_RDONLY)
 
+class Opened:
+    def __init__(self):
+        self.me, self.fd = self, os.open("/dev/null", os.O_RDONLY)
+    def __del__(self):
+        os.close(self.fd)
+
 def test_broken(no_leaks):
-    kept_by_the_traceback = socket.socket()
+    kept_by_the_traceback = Opened()
     assert False
+
+def test_collected_late(no_leaks):
+    Opened()
+    time.monotonic = itertools.count(0, 100).__next__  # the machine is that slow
 """
 
 LOOPS = """
@@ -93,7 +103,7 @@ def test_skipped_module_fails_in_ci(tmp_path: Path) -> None:
 def test_open_descriptor_is_a_leak(tmp_path: Path) -> None:
     report = run_pytest(tmp_path, LEAKS)
     assert "left open: " in report
-    assert "1 failed, 2 passed, 1 error" in report
+    assert "1 failed, 3 passed, 1 error" in report
     assert "ERROR test_it.py::test_leaky" in report
 
 
