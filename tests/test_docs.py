@@ -101,7 +101,7 @@ def test_python_examples_run(page: Path, tmp_path: Path) -> None:
                 servers.enter_context(running(program, example.address))
             else:
                 done = subprocess.run(
-                    [sys.executable, program], cwd=tmp_path, capture_output=True, text=True, timeout=20
+                    [sys.executable, program], cwd=tmp_path, capture_output=True, text=True, timeout=60
                 )
                 assert done.returncode == 0, f"{page.name}, line {example.line}:\n{done.stderr}"
 
@@ -179,5 +179,5 @@ def subcommands_of(command: str) -> list[str]:
 
 @cache
 def help_of(*command: str) -> str | None:
-    shown = subprocess.run([SOCKETKIT, *command, "--help"], capture_output=True, text=True, timeout=20)
+    shown = subprocess.run([SOCKETKIT, *command, "--help"], capture_output=True, text=True, timeout=60)
     return shown.stdout if shown.returncode == 0 else None
