@@ -66,7 +66,7 @@ class FirstBytes:
     def lookup(self, entry: Ends) -> FlowEvidence | None:
         """What was seen of a socket's flow; None of one that has none, or was not seen.
 
-        A UDP socket without a peer is asked for by its port: the last flow that it took part in.
+        A socket without a peer, a listener, is asked for by its port: the last flow that was seen there.
         """
         transport = TRANSPORTS.get(entry.scheme)
         local = _end(entry.local)

@@ -81,6 +81,9 @@ def of_bytes(evidence: FlowEvidence) -> Use | None:
         return None
     encrypted: Encrypted = evidence.encrypted
     confidence = evidence.confidence
+    if confidence < BELIEVED and encrypted == "yes":
+        # A name that is only likely shows no cipher.
+        encrypted = "random-looking" if evidence.looks_random else "unknown"
     reason = "its first bytes are " + protocol if evidence.started else f"a piece of its middle looks like {protocol}"
     words = [protocol]
     if protocol in ("TLS", "QUIC"):

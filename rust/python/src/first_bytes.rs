@@ -51,8 +51,8 @@ impl FirstBytes {
         Ok(FirstBytes { collector: Mutex::new(Some(collector)) })
     }
 
-    /// What is known of a flow: `local` and `peer` as (address, port), in either order of who began it. Without a peer, of UDP alone: the
-    /// last flow of that port. None: nothing was seen of it.
+    /// What is known of a flow: `local` and `peer` as (address, port), in either order of who began it. Without a peer: the last
+    /// flow of that port. None: nothing was seen of it.
     #[pyo3(signature = (transport, local, peer=None))]
     fn lookup(&self, transport: &str, local: Address, peer: Option<Address>) -> PyResult<Option<FlowEvidence>> {
         let transport = match transport {

@@ -16,6 +16,8 @@ mod fingerprint;
 mod records;
 #[path = "../../../fuzz/properties/replay.rs"]
 mod replay;
+#[path = "../../../fuzz/properties/uses.rs"]
+mod uses;
 
 use replay::replay;
 use socketkit_wire::hello::{self, Hello};
@@ -48,6 +50,11 @@ fn records_keep_their_properties() {
 #[test]
 fn diag_keeps_its_properties() {
     replay("diag", 5_000, diag::check);
+}
+
+#[test]
+fn uses_keep_their_properties() {
+    replay("uses", 2_000, uses::check);
 }
 
 #[test]

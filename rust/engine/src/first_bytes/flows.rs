@@ -44,8 +44,8 @@ pub struct Flows {
     oldest: u32,
     most: usize,
     idle_ns: u64,
-    /// The flow that a UDP port was last seen in: an unconnected socket knows no peer to ask for.
-    by_port: Box<[u32]>,
+    /// The flow that a port was last seen in, of TCP and of UDP: a listener and an unconnected socket know no peer to ask for.
+    by_port: [Box<[u32]>; 2],
     long: usize,
     /// Since the start: flows that had to go before their time.
     pub pushed_out: u64,
@@ -60,7 +60,7 @@ impl Flows {
             oldest: NONE,
             most: most.clamp(1, NONE as usize - 1),
             idle_ns,
-            by_port: vec![NONE; 65_536].into_boxed_slice(),
+            by_port: [(); 2].map(|()| vec![NONE; 65_536].into_boxed_slice()),
             long: 0,
             pushed_out: 0,
         }
@@ -106,16 +106,15 @@ impl Flows {
             place.flow.settle();
         }
         self.long = self.long + usize::from(place.flow.is_long()) - usize::from(before);
-        if segment.transport == Transport::Udp {
-            for (_, port) in ends {
-                if let Some(last) = self.by_port.get_mut(usize::from(port)) {
-                    *last = number;
-                }
+        for (_, port) in ends {
+            let ports = self.by_port.get_mut(usize::from(segment.transport == Transport::Udp));
+            if let Some(last) = ports.and_then(|ports| ports.get_mut(usize::from(port))) {
+                *last = number;
             }
         }
     }
 
-    /// The flow between two ends; for a UDP socket without a peer the last one of its port. Wildcard addresses fit every address.
+    /// The flow between two ends; for a socket without a peer the last one of its port. Wildcard addresses fit every address.
     pub fn find(&self, transport: Transport, local: End, peer: Option<End>) -> Option<Found> {
         let local = (local.0.to_canonical(), local.1);
         let number = match peer {
@@ -124,8 +123,7 @@ impl Flows {
                 let ends = if local <= peer { [local, peer] } else { [peer, local] };
                 *self.by_key.get(&Key { transport, ends })?
             }
-            None if transport == Transport::Udp => *self.by_port.get(usize::from(local.1))?,
-            None => return None,
+            None => *self.by_port.get(usize::from(transport == Transport::Udp))?.get(usize::from(local.1))?,
         };
         let place = self.places.get(number as usize)?;
         let fits = |end: &End| end.1 == local.1 && (end.0 == local.0 || local.0.is_unspecified());

@@ -1,6 +1,6 @@
 //! Mail, news, and messages between people.
 
-use super::bytes::{be16, be32, has_word, if_so, is_text, le32, line, starts_with_any, starts_with_word};
+use super::bytes::{be16, be32, has_word, if_so, le32, line, starts_with_any, starts_with_word};
 use super::{Encrypted, Look, Row};
 
 pub(super) const ROWS: &[Row] = &[
@@ -29,9 +29,13 @@ fn smtp(look: &Look<'_>) -> u8 {
     }
     if starts_with_any(bytes, &[b"220 ", b"220-", b"554 ", b"421 "]) {
         let banner = line(bytes).unwrap_or(bytes);
-        let is_mail =
-            ["smtp", "postfix", "exim", "sendmail", "lmtp"].iter().any(|word| has_word(banner, word.as_bytes()));
-        return if is_mail { 96 } else { 40 };
+        let words = ["smtp", "postfix", "exim", "sendmail", "lmtp"];
+        // The rest of the line may say that it is something else.
+        return match words.iter().any(|word| has_word(banner, word.as_bytes())) {
+            true if line(bytes).is_some() => 96,
+            true => 90,
+            false => 40,
+        };
     }
     0
 }
@@ -101,7 +105,7 @@ fn irc(look: &Look<'_>) -> u8 {
     let command = words.next().unwrap_or_default();
     let is_command =
         command == b"NOTICE" || command == b"PRIVMSG" || (command.len() == 3 && command.iter().all(u8::is_ascii_digit));
-    if_so(is_prefix && is_command && words.next().is_some() && is_text(bytes), 95)
+    if_so(is_prefix && is_command && words.next().is_some(), 95)
 }
 
 fn xmpp(look: &Look<'_>) -> u8 {

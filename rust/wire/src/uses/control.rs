@@ -13,7 +13,7 @@ pub(super) const ROWS: &[Row] = &[
     Row::new("NetFlow", "monitoring", Encrypted::No, &[2055, 9995, 9996, 2056], netflow).udp(),
     Row::new("IPFIX", "monitoring", Encrypted::No, &[4739], ipfix).udp(),
     Row::new("sFlow", "monitoring", Encrypted::No, &[6343], sflow).udp(),
-    Row::new("Nest log", "monitoring", Encrypted::Yes, &[11_095], nest_log).tcp(),
+    Row::new("Nest log", "monitoring", Encrypted::Unknown, &[11_095], nest_log).tcp(),
     Row::new("BGP", "network control", Encrypted::No, &[179], bgp).tcp(),
     Row::new("LDP", "network control", Encrypted::No, &[646], ldp),
     Row::new("RIP", "network control", Encrypted::No, &[520], rip).udp(),

@@ -72,7 +72,12 @@ fn ftp(look: &Look<'_>) -> u8 {
     let bytes = look.bytes;
     if starts_with_any(bytes, &[b"220 ", b"220-"]) {
         let banner = line(bytes).unwrap_or(bytes);
-        return if has_word(banner, b"ftp") || has_word(banner, b"filezilla") { 96 } else { 41 };
+        let is_ftp = (has_word(banner, b"ftp") || has_word(banner, b"filezilla")) && !has_word(banner, b"smtp");
+        return match is_ftp {
+            true if line(bytes).is_some() => 96,
+            true => 90,
+            false => 41,
+        };
     }
     if ["AUTH TLS", "AUTH SSL", "FEAT\r\n", "SYST\r\n", "OPTS UTF8"]
         .iter()

@@ -14,7 +14,7 @@ pub(super) const ROWS: &[Row] = &[
     Row::new("Among Us", "game", Encrypted::No, &[22_023, 22_123], hazel).udp(),
     Row::new("KCP", "game", Encrypted::Unknown, &[22_101, 22_102], kcp).udp(),
     Row::new("Blizzard", "game", Encrypted::No, &[1119, 3724, 6112, 6113], blizzard).tcp(),
-    Row::new("Nintendo", "game", Encrypted::Yes, &[45_000], nintendo).udp(),
+    Row::new("Nintendo", "game", Encrypted::Unknown, &[45_000], nintendo).udp(),
     Row::new("Unreal engine", "game", Encrypted::No, &[7777, 7778], unreal).udp(),
 ];
 

@@ -123,7 +123,7 @@ fn sccp(look: &Look<'_>) -> u8 {
 /// A full frame of class 6 (its own control): call numbers, a time, two counters.
 fn iax(look: &Look<'_>) -> u8 {
     match *look.bytes {
-        [0x80..=0xff, _, 0..=0x7f, _, _, _, _, _, _, _, 6, 1..=40, ..] => 85,
+        [0x80..=0xff, _, 0..=0x7f, _, _, _, _, _, _, _, 6, 1..=40, ..] => 70,
         _ => 0,
     }
 }

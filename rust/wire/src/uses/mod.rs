@@ -166,7 +166,10 @@ pub fn classify(transport: Transport, ports: [u16; 2], client: Start<'_>, server
         let (asked, answered) = (row.weigh(&client), row.weigh(&server));
         let sure = match (asked, answered) {
             // Both sides say the same.
-            (1.., 1..) => (asked.max(answered) + asked.min(answered) / 4).min(99),
+            (1.., 1..) => {
+                let most = if asked.max(answered) >= CERTAIN { 99 } else { CERTAIN - 1 };
+                (asked.max(answered) + asked.min(answered) / 4).min(most)
+            }
             _ => asked.max(answered),
         };
         let certain = asked >= CERTAIN;

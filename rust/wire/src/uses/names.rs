@@ -1,7 +1,7 @@
 //! Names and directories: who has which name, address, right or time.
 
 use super::bytes::{be16, be32, has, if_so, starts_with_any};
-use super::{Encrypted, Look, Row, Transport};
+use super::{Encrypted, Look, Row, Transport, CERTAIN};
 
 pub(super) const ROWS: &[Row] = &[
     Row::new("mDNS", "discovery", Encrypted::No, &[5353], mdns).udp().of("DNS"),
@@ -114,12 +114,15 @@ fn mdns(look: &Look<'_>) -> u8 {
     let Some((name, sure)) = message(look) else { return 0 };
     let is_local = has(name, b"\x05local\0") || has(name, b"\x04_tcp") || has(name, b"\x04_udp");
     let is_its = be16(look.bytes, 0) == Some(0) && is_local;
-    if_so(look.has_port(5353) || is_its, sure.max(97))
+    if_so(look.has_port(5353) || is_its, if sure < CERTAIN { sure } else { 98 })
 }
 
 fn llmnr(look: &Look<'_>) -> u8 {
     // RFC 4795 §2.1.1: DNS's form; the port is its only difference.
-    if_so(look.has_port(5355) && message(look).is_some(), 97)
+    match message(look) {
+        Some((_, sure)) if look.has_port(5355) => sure,
+        _ => 0,
+    }
 }
 
 /// RFC 1002 §4.2: a name of 16 bytes, each written as two letters.

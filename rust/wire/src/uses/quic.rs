@@ -38,7 +38,6 @@ pub(super) fn look(look: &Look<'_>) -> u8 {
             0x5130_3436..=0x5130_3530 | 0x5430_3530..=0x5430_3539 if look.length >= 20 => 97,
             _ if version & 0x0f0f_0f0f == 0x0a0a_0a0a && lengths <= 20 => if_so(look.length >= 1_200, 96),
             0 if lengths <= 20 && first & 0x40 != 0 => 60,
-            0x5051_3030..=0x5151_3939 => 90,
             _ => 0,
         };
     }
