@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .identity import Identity
     from .inspect.processes import Process
     from .inspect.table import sockets
+    from .inspect.scan import scan
     from .trust import Trust
 else:
 
@@ -44,6 +45,10 @@ else:
             from . import datagrams
 
             globals()["Datagrams"] = datagrams.Datagrams
+        elif name == "scan":
+            from .inspect.scan import scan
+
+            globals()["scan"] = scan
         elif name in ("Identity", "Trust"):
             from . import identity, trust
 
@@ -91,6 +96,7 @@ __all__ = [
     "connect",
     "listen",
     "relay",
+    "scan",
     "serve",
     "sockets",
 ]

@@ -649,7 +649,8 @@ class FlowEvidence:
 @final
 class Scanner:
     # Scans from its making on. `targets`: (address, interface index); `sockets`: so many connects at once, None:
-    # half-open, OSError(EPERM) without CAP_NET_RAW. `outcome`: a byte a port (0 silent, 1 open, 2 closed, 3 prohibited).
+    # half-open, OSError(EPERM) without CAP_NET_RAW. `outcome`: a byte for each port (0 silent, 1 open, 2 closed,
+    # 3 prohibited), and whether the target could not be reached.
 
     def __new__(
         cls,
