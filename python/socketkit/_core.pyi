@@ -1,5 +1,6 @@
 # The engine, compiled (rust/python). Written by hand; `make check` compares it with the module.
 
+import builtins
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from contextvars import Context
@@ -14,6 +15,7 @@ from .inspect.processes import Process
 
 __all__ = [
     "Arrival",
+    "Arrivals",
     "Bounds",
     "CaptureJob",
     "ClientTls",
@@ -41,6 +43,7 @@ __all__ = [
     "block",
     "certificate_fingerprint",
     "destroy_socket",
+    "count_arrivals",
     "direct",
     "fingerprint_bytes",
     "fingerprint_text",
@@ -269,6 +272,31 @@ class MessageSocket:
     def _send_to(self, data: Buffer, to: Endpoint | str) -> Operation[None]: ...
     def _send_all_to(self, messages: Sequence[Buffer], to: Endpoint | str) -> Operation[None]: ...
     def _send_datagrams(self, datagrams: Sequence[Datagram]) -> Operation[None]: ...
+
+@final
+class Arrivals:
+    # The messages of one flow of a bench, as its receiver counts them (docs/protocols/bench.md).
+
+    def __new__(cls) -> Self: ...
+    @property
+    def received(self) -> int: ...
+    @property
+    def expected(self) -> int: ...
+    @property
+    def reordered(self) -> int: ...
+    @property
+    def duplicates(self) -> int: ...
+    @property
+    def jitter_ns(self) -> float: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def warm_up(self) -> int: ...
+    def note(self, phase: int, number: int, sent_ns: int, arrived_ns: int, size: int, /) -> None: ...
+    def count(self, batch: list[builtins.bytes], now_ns: int, /) -> None: ...
+    def lost(self, sent: int | None = None) -> int: ...
+
+def count_arrivals(batch: list[Datagram], flows: dict[tuple[int, int], Arrivals], now_ns: int, /) -> list[Datagram]: ...
 
 @disjoint_base
 class Listener:

@@ -28,7 +28,7 @@ def measured(address: str, **plan: Any) -> Measurement:
     sender.outgoing[0].sent(MEASURED, 100, 100_000)
     for number in range(100):
         if number % 10:
-            receiver.incoming[0].note(MEASURED, number, 0, 0, 1_000)
+            receiver.incoming[0].arrivals.note(MEASURED, number, 0, 0, 1_000)
     told = [sender.report(1_000_000_000, 500_000_000), receiver.report(1_000_000_000, 250_000_000)]
     report.ours, report.theirs = told if report.plan.up else reversed(told)
     report.idle = report.loaded = Histogram([1_000_000, 2_000_000])

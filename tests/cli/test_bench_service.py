@@ -11,7 +11,7 @@ from socketkit.inspect.measuring.session import Session
 def test_a_test_in_words() -> None:
     session = Session("0" * 16, Plan(flows=2), 0)
     session.side.begin(0, 0)
-    session.side.incoming[0].note(MEASURED, 0, 0, 0, 2_500_000)
+    session.side.incoming[0].arrivals.note(MEASURED, 0, 0, 0, 2_500_000)
     session.stop(2_000_000_000, 0)
     told = _told(session, "tcp://127.0.0.1:7")
     assert told["received_bytes"] == 2_500_000

@@ -4,6 +4,7 @@
 //! what it gives is made at the moment the waiting task runs, never before, so a cancelled wait holds nothing that could be lost.
 
 mod action;
+mod arrivals;
 mod blocking;
 mod bounds;
 mod budget;
@@ -42,6 +43,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<listener::Listener>()?;
     module.add_class::<listener::Arrival>()?;
     module.add_class::<listener::MemoryPort>()?;
+    module.add_class::<arrivals::Arrivals>()?;
+    module.add_function(wrap_pyfunction!(arrivals::count_arrivals, module)?)?;
     module.add_class::<bounds::Bounds>()?;
     module.add_class::<tls::ClientTls>()?;
     module.add_class::<tls::ServerTls>()?;

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod arrivals;
 pub mod authorized;
 pub mod diag;
 pub mod dissect;

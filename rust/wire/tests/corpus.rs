@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // the corpus is part of the repository: without it there is nothing to test
 
+#[path = "../../../fuzz/properties/arrivals.rs"]
+mod arrivals;
 #[path = "../../../fuzz/properties/authorized.rs"]
 mod authorized;
 #[path = "../../../fuzz/properties/client_hello.rs"]
@@ -55,6 +57,11 @@ fn diag_keeps_its_properties() {
 #[test]
 fn uses_keep_their_properties() {
     replay("uses", 2_000, uses::check);
+}
+
+#[test]
+fn arrivals_keep_their_properties() {
+    replay("arrivals", 5_000, arrivals::check);
 }
 
 #[test]

@@ -8,10 +8,10 @@ from socketkit.inspect.measuring.protocol import MEASURED, WARM_UP
 
 def test_messages_of_the_warm_up_do_not_count() -> None:
     flow = Incoming()
-    flow.note(WARM_UP, 0, 0, 0, 100)
-    flow.note(MEASURED, 0, 0, 0, 100)
-    flow.note(MEASURED, 1, 0, 0, 100)
-    assert (flow.bytes, flow.arrivals.received, flow.warm_up) == (200, 2, 1)
+    flow.arrivals.note(WARM_UP, 0, 0, 0, 100)
+    flow.arrivals.note(MEASURED, 0, 0, 0, 100)
+    flow.arrivals.note(MEASURED, 1, 0, 0, 100)
+    assert (flow.bytes, flow.arrivals.received, flow.arrivals.warm_up) == (200, 2, 1)
 
 
 def test_a_stream_is_counted_between_begin_and_end() -> None:
@@ -54,7 +54,7 @@ def test_what_was_sent_last_and_lost_is_known_from_the_sender() -> None:
     side = Side(2, 0)
     side.begin(0, 0)
     for flow in side.incoming:
-        flow.note(MEASURED, 0, 0, 0, 10)
-        flow.note(MEASURED, 2, 0, 0, 10)
+        flow.arrivals.note(MEASURED, 0, 0, 0, 10)
+        flow.arrivals.note(MEASURED, 2, 0, 0, 10)
     assert side.report(1, 1)["received"]["lost"] == 2
     assert side.report(1, 1, [5, 3])["received"]["lost"] == 4

@@ -13,7 +13,6 @@ from socketkit.inspect.measuring.flows import (
     retransmits,
     send_chunks,
     send_messages,
-    take,
 )
 from socketkit.inspect.measuring.plan import Plan
 from socketkit.inspect.measuring.protocol import HEADER, MEASURED, PROBE, Batch
@@ -67,8 +66,8 @@ def test_messages(run: Run) -> None:
 def test_strangers_messages_do_not_count() -> None:
     flow = Incoming()
     probe = HEADER.pack(PROBE, MEASURED, 0, 0, 0, 0)
-    take([b"", b"{}\n", os.urandom(3), probe], flow, 0)
-    take([bytes(batch) for batch in Batch(1, 0, 30).stamped(0, 3, MEASURED, 5)], flow, 9)
+    flow.arrivals.count([b"", b"{}\n", os.urandom(3), probe], 0)
+    flow.arrivals.count([bytes(message) for message in Batch(1, 0, 30).stamped(0, 3, MEASURED, 5)], 9)
     assert (flow.arrivals.received, flow.bytes) == (3, 90)
 
 

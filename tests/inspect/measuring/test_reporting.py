@@ -26,7 +26,7 @@ def test_intervals_add_up_to_the_whole() -> None:
         ours.outgoing[0].sent(MEASURED, 10, 10_000)
         for number in range(10 * second, 10 * second + 10):
             if number % 5:
-                theirs.incoming[0].note(MEASURED, number, 0, 0, 1_000)
+                theirs.incoming[0].arrivals.note(MEASURED, number, 0, 0, 1_000)
         counted(report, ours, theirs, (second + 1) * SECOND)
         before = report.add_interval(before, Histogram([1_000_000]))
     ups = [interval.up for interval in report.intervals if interval.up]

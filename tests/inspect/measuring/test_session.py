@@ -27,7 +27,7 @@ def test_from_join_to_stop() -> None:
     assert test.answer({"do": "count"}, 20, 0)["elapsed_ns"] == 0  # warms up
     test.answer({"do": "mark"}, 30, 0)
     assert test.answer({"do": "count"}, 40, 0)["elapsed_ns"] == 10
-    test.side.incoming[0].note(MEASURED, 0, 0, 0, 1)
+    test.side.incoming[0].arrivals.note(MEASURED, 0, 0, 0, 1)
     for now in (50, 60):  # sent again
         answer = test.answer({"do": "stop", "sent": [3]}, now, 0)
         assert (answer["elapsed_ns"], answer["received"]["lost"], answer["ended"]) == (20, 2, True)
@@ -91,7 +91,7 @@ def test_abandoned() -> None:
     assert test.abandoned(4 * second, 3)
     test.answer({"do": "count"}, 4 * second, 0)
     assert not test.abandoned(6 * second, 3)
-    test.side.incoming[0].note(MEASURED, 0, 0, 0, 1)  # what is sent says that its sender is there
+    test.side.incoming[0].arrivals.note(MEASURED, 0, 0, 0, 1)  # what is sent says that its sender is there
     assert not test.abandoned(8 * second, 3)
     assert not test.abandoned(10 * second, 3)
     assert test.abandoned(12 * second, 3)

@@ -10,20 +10,19 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
-import struct
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ... import _core
 from ...errors import PeerViolation, SocketError, raisable
 from .flows import RECEIVED_AT_ONCE, send_messages
-from .protocol import DATA, HEADER, MOST_REQUEST_BYTES, PROBE, Batch, decode, encode
+from .protocol import HEADER, MOST_REQUEST_BYTES, PROBE, Batch, decode, encode
 from .session import require_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .counting import Incoming
     from .serving import Bench, Driven
 
 
@@ -36,7 +35,7 @@ class DatagramBench:
         self._cookies = Cookies()
         self._opened: dict[str, tuple[Driven, str]] = {}
         """By the number that their opener has drawn: a request that is sent again opens no second test."""
-        self._incoming: dict[tuple[int, int], Incoming] = {}
+        self._incoming: dict[tuple[int, int], _core.Arrivals] = {}
         """By session and flow, as headers have them."""
         self._probed: set[tuple[int, str]] = set()
         self._sending: dict[tuple[int, int], asyncio.Task[None]] = {}
@@ -55,19 +54,11 @@ class DatagramBench:
             await asyncio.gather(sweeping, return_exceptions=True)
 
     async def _take(self, batch: list[Any]) -> None:
-        now_ns = time.time_ns()
-        unpack, incoming, probes = HEADER.unpack_from, self._incoming, []
-        for datagram in batch:
+        probes = []
+        for datagram in _core.count_arrivals(batch, self._incoming, time.time_ns()):
             data = datagram.data
-            try:
-                kind, phase, flow, session, number, sent_ns = unpack(data)
-            except struct.error:
-                continue
-            if kind == DATA:
-                if (counted := incoming.get((session, flow))) is not None:
-                    # By the kernel's clock where it has stamped it: a batch is received at once, and did not come so.
-                    counted.note(phase, number, sent_ns, datagram.timestamp_ns or now_ns, len(data))
-            elif kind == PROBE:
+            kind, _, _, session, _, _ = HEADER.unpack_from(data)
+            if kind == PROBE:
                 if (session, str(datagram.peer)) in self._probed:
                     probes.append(datagram)
             elif data[:1] == b"{" and len(data) <= MOST_REQUEST_BYTES and datagram.peer is not None:
@@ -126,7 +117,7 @@ class DatagramBench:
         session = driven.session
         direction, flow = session.join(request)
         if direction == "up":
-            self._incoming[session.number, flow] = session.side.incoming[flow]
+            self._incoming[session.number, flow] = session.side.incoming[flow].arrivals
         elif (session.number, flow) not in self._sending:
             self._sending[session.number, flow] = asyncio.create_task(self._send(driven, flow, peer))
 

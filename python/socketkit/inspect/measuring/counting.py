@@ -1,5 +1,8 @@
 """What one side of a bench counts: `Incoming` and `Outgoing` for each flow, `Side` for all of them. No I/O.
 
+The engine counts messages, a batch by one call (`_core.Arrivals`): loss, order and copies by their numbers, jitter by
+RFC 3550 section 6.4.1.
+
 Messages say themselves whether they belong to the measured phase. A stream's bytes cannot: there the counters of its
 connection are read when that phase begins, and again when it ends.
 """
@@ -8,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .arrivals import Arrivals
+from ... import _core
 from .protocol import MEASURED, WARM_UP
 
 if TYPE_CHECKING:
@@ -21,10 +24,8 @@ class Incoming:
     """A flow as its receiver counts it."""
 
     def __init__(self) -> None:
-        self.arrivals = Arrivals()
-        self.warm_up = 0
-        """Messages that do not count."""
-        self._bytes = 0
+        self.arrivals = _core.Arrivals()
+        self._stream_bytes: int | None = None
         self._read: Counter | None = None
         self._before = 0
 
@@ -32,25 +33,19 @@ class Incoming:
         """A stream's bytes are counted by its connection."""
         self._read, self._before = read, read()
 
-    def note(self, phase: int, number: int, sent_ns: int, arrived_ns: int, size: int) -> None:
-        """A message has come."""
-        if phase == MEASURED:
-            self.arrivals.note(number, sent_ns, arrived_ns)
-            self._bytes += size
-        else:
-            self.warm_up += 1
-
     def begin(self) -> None:
         if self._read:
             self._before = self._read()
 
     def end(self) -> None:
         if self._read:
-            self._bytes, self._read = self.bytes, None
+            self._stream_bytes, self._read = self.bytes, None
 
     @property
     def bytes(self) -> int:
-        return self._read() - self._before if self._read else self._bytes
+        if self._read:
+            return self._read() - self._before
+        return self.arrivals.bytes if self._stream_bytes is None else self._stream_bytes
 
 
 class Outgoing:

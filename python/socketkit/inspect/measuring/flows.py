@@ -1,6 +1,6 @@
 """Moves the bytes of one flow: large chunks on a stream, batches of messages elsewhere, paced if a rate is asked for.
 
-Each runs until it is cancelled. None does work for each message in Python when it sends.
+Each runs until it is cancelled. None does work for each message in Python.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ import asyncio
 import os
 import struct
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ClosedConnection
 from .pacing import Pacer
-from .protocol import DATA, HEADER, Batch
+from .protocol import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -55,18 +54,9 @@ async def send_messages(
 
 
 async def receive_messages(receive_many: Callable[[int], Awaitable[list[bytes]]], flow: Incoming) -> None:
-    """Receive numbered messages, and count them."""
+    """Receive numbered messages, and count them; what comes without their header is somebody else's, or late."""
     while True:
-        take(await receive_many(RECEIVED_AT_ONCE), flow, time.time_ns())
-
-
-def take(messages: Sequence[bytes], flow: Incoming, now_ns: int) -> None:
-    """Count those that carry the header; strangers' messages, and late answers, have none."""
-    for message in messages:
-        with suppress(struct.error):
-            kind, phase, _, _, number, sent_ns = HEADER.unpack_from(message)
-            if kind == DATA:
-                flow.note(phase, number, sent_ns, now_ns, len(message))
+        flow.arrivals.count(await receive_many(RECEIVED_AT_ONCE), time.time_ns())
 
 
 class _Turn:

@@ -64,7 +64,7 @@ class Session:
 
     def abandoned(self, now_ns: int, lost_seconds: float) -> bool:
         """Whether the other side has neither asked nor sent for so long, or the whole has taken too long."""
-        came = sum(flow.bytes + flow.warm_up for flow in self.side.incoming)
+        came = sum(flow.bytes + flow.arrivals.warm_up for flow in self.side.incoming)
         if came != self._came:
             self._came, self.heard_ns = came, now_ns
         return now_ns - self.heard_ns > lost_seconds * 1e9 or now_ns - self.opened_ns > self.expires_ns()

@@ -60,7 +60,7 @@ impl Datagram {
     /// When the kernel received it, in nanoseconds since 1970; None if it was not asked to note it.
     #[getter]
     fn timestamp_ns(&self) -> Option<u64> {
-        (self.timestamp_ns != 0).then_some(self.timestamp_ns)
+        self.arrived_ns()
     }
 
     fn __len__(&self, py: Python<'_>) -> usize {
@@ -96,6 +96,11 @@ pub struct Notes {
 }
 
 impl Datagram {
+    /// When the kernel received it, if it has noted that.
+    pub fn arrived_ns(&self) -> Option<u64> {
+        (self.timestamp_ns != 0).then_some(self.timestamp_ns)
+    }
+
     /// The length of what it asked, if sending to its peer is an answer.
     pub fn asked(&self, py: Python<'_>) -> Option<usize> {
         self.came_from.is_some().then(|| self.data.as_bytes(py).len())
