@@ -213,6 +213,7 @@ def test_plain_text_to_another_machine_must_be_written_out(ran: Ran) -> None:
     assert result.err == (
         "socketkit: connect tcp://192.0.2.1:7000: plain text could be read and changed on its way: "
         "write tls://192.0.2.1:7000 to encrypt it, or tcp://192.0.2.1:7000?plaintext=yes to allow it\n"
+        "see docs/threats/unencrypted.md\n"
     )
 
 
@@ -286,6 +287,7 @@ def refused(address: str, key: str) -> str:
         f"socketkit: connect {address}: the peer's key {key} is not known here: nothing was sent. "
         "If the peer's owner confirms that it is his: "
         f"socketkit trust add {address.removeprefix('tls://')} {key}\n"
+        "see docs/threats/man-in-the-middle.md\n"
     )
 
 

@@ -16,12 +16,14 @@ from socketkit import (
     BrokenConnection,
     BusyConnection,
     ClosedConnection,
+    ConnectError,
     EndOfStream,
     Endpoint,
     EndpointError,
     PeerViolation,
 )
 from socketkit.cli import commands, main
+from socketkit.errors import explained
 
 SOCKETKIT = [sys.executable, "-m", "socketkit"]
 
@@ -89,6 +91,45 @@ def test_ending(
     monkeypatch.setattr(commands, "invoke", end)
     assert main(["connect"]) == status
     assert capsys.readouterr().err == (f"socketkit: {line}\n" if line else "")
+
+
+REFUSED = "connect tcp://192.0.2.1:80: plain text could be read and changed on its way"
+PAGE = "see docs/threats/unencrypted.md"
+
+
+@pytest.mark.parametrize(
+    ("terminal", "no_color", "note"), [(False, "", PAGE), (True, "1", PAGE), (True, "", f"\x1b[2m{PAGE}\x1b[0m")]
+)
+def test_a_refusal_names_the_page_about_its_threat(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: bool, no_color: str, note: str
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setenv("TERM", "xterm")
+    assert main(["connect", "tcp://192.0.2.1:80"]) == 1
+    said = capsys.readouterr().err
+    first, last = said.splitlines()
+    assert first.startswith(f"socketkit: {REFUSED}")
+    assert last == note
+
+
+def test_the_page_is_named_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever number of attempts was refused for it."""
+    attempts = [explained(ConnectError("connect", HERE, "refused"), "unencrypted") for _ in range(2)]
+    whole = ConnectError("connect", HERE, "every address failed")
+    whole.attempts = tuple(attempts)
+
+    def end(words: object) -> int:
+        raise whole
+
+    monkeypatch.setattr(commands, "invoke", end)
+    assert main(["connect"]) == 1
+    assert capsys.readouterr().err == f"socketkit: connect {HERE}: every address failed\n{PAGE}\n"
+
+
+def test_a_traceback_has_the_page_already(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-v", "listen", "tcp://*:0"]) == 1
+    assert capsys.readouterr().err.count("see docs/threats/open-ports.md") == 1
 
 
 def test_terminal_gets_a_new_line_behind_its_ctrl_c(

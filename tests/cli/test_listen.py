@@ -193,4 +193,5 @@ def test_plain_text_for_other_machines_must_be_written_out(ran: Ran) -> None:
     assert result.err == (
         "socketkit: listen tcp://*:0: plain text would be open to other machines: write tls://*:0 to encrypt it, "
         "tcp://*:0?plaintext=yes to allow it, or leave the host out to stay on this machine (tcp://:0)\n"
+        "see docs/threats/open-ports.md\n"
     )

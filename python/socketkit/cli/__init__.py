@@ -1,7 +1,8 @@
 """The command line: one module per command, each loaded when it is asked for.
 
 What is decided here is how the program ends, whatever the command. An error is one line on stderr that names the
-remedy (an address adds the line with its caret), never a traceback; `-v` shows that before it.
+remedy (an address adds the line with its caret, a refusal one with the page about its threat), never a traceback; `-v`
+shows that before it.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BaseException as ending:
         status = _status(ending)
+        _say_notes(ending)
     finally:
         signal.signal(signal.SIGTERM, before)
     return _flushed(status)
@@ -105,6 +107,15 @@ def _status_of_click(ending: BaseException) -> int:
 def _complain(reason: str, status: int) -> int:
     _say(f"socketkit: {reason}")
     return status
+
+
+def _say_notes(ending: BaseException) -> None:
+    """The page about the threat for which something was refused: once, however many attempts were."""
+    failures = [ending, *getattr(ending, "attempts", ())]
+    notes = [note for failure in failures for note in getattr(failure, "__notes__", ())]
+    dimmed = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    for note in dict.fromkeys(notes):
+        _say(f"\x1b[2m{note}\x1b[0m" if dimmed else note)
 
 
 def _say(text: str) -> None:

@@ -25,11 +25,13 @@ def invoke(words: Sequence[str]) -> int:
             socketkit.invoke(context)
         except (click.ClickException, click.exceptions.Exit):
             raise
-        except Exception:
+        except Exception as failure:
             if context.obj:
                 from traceback import print_exc
 
                 print_exc()
+                for told in (failure, *getattr(failure, "attempts", ())):
+                    told.__notes__ = []  # they are in the traceback
             raise
     return 0
 
