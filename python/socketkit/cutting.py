@@ -6,6 +6,7 @@ everything up to the end is one message. None does I/O, and none keeps more than
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Cut:
+class Cut(ABC):
     """One way to cut, for one direction each.
 
     `fault`: why nothing more can be cut. The messages before it are given out first, so whoever feeds sends these and
@@ -27,17 +28,17 @@ class Cut:
         self._rest = bytearray()
         self.fault: ValueError | None = None
 
+    @abstractmethod
     def feed(self, chunk: bytes) -> list[bytes]:
         """The messages that are whole by now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self) -> list[bytes]:
         """No more bytes will come: what is left, if that is a message."""
-        raise NotImplementedError
 
+    @abstractmethod
     def joined(self, messages: Sequence[bytes]) -> bytes:
         """The bytes of these messages."""
-        raise NotImplementedError
 
     def keeps(self, message: bytes) -> bool:
         """Whether who cuts the bytes of this message gets it back as one."""

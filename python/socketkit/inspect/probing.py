@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _Event = TypeVar("_Event")
 
 
-class Probing(Generic[_Event]):
+class Probing(ABC, Generic[_Event]):
     """A run over hosts, entered and iterated over; subclasses say what is sent and what it means."""
 
     def __init__(self, known: list[Target], names: list[str], family: int | None) -> None:
@@ -35,30 +36,30 @@ class Probing(Generic[_Event]):
 
     # --- what subclasses have
 
+    @abstractmethod
     def _begin(self, target: Target) -> None:
         """Open what it needs, and probe it from now on."""
-        raise NotImplementedError
 
-    def _without_address(self, host: str, reason: str) -> _Event:
-        raise NotImplementedError
+    @abstractmethod
+    def _without_address(self, host: str, reason: str) -> _Event: ...
 
+    @abstractmethod
     def _step(self) -> int | None:
         """Receive what is there, send what is due; returns when something is due again."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _stop(self) -> None:
         """Send nothing more."""
-        raise NotImplementedError
 
-    def _finished(self) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _finished(self) -> bool: ...
 
+    @abstractmethod
     def _descriptors(self) -> Iterator[tuple[int, bool]]:
         """What may become readable; True: or writable."""
-        raise NotImplementedError
 
-    def _close(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _close(self) -> None: ...
 
     # --- what callers use
 
