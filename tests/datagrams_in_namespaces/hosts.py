@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from socketkit import Datagram, Datagrams, Messages, bind, connect
@@ -44,6 +45,19 @@ def plain(host: Host, family: str, port: int = 0) -> socket.socket:
 async def next_of(receiver: Datagrams) -> Datagram:
     async with asyncio.timeout(PATIENCE_SECONDS):
         return await receiver.receive()
+
+
+async def until_heard(receiver: Datagrams, repeat: Callable[[], Awaitable[None]]) -> None:
+    """What is sent to a group once, a wire that has just come up may lose."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            await repeat()
+            try:
+                async with asyncio.timeout(0.1):
+                    await receiver.receive_many()
+                    return
+            except TimeoutError:
+                continue
 
 
 async def heard(receiver: Datagrams, marker: bytes) -> list[bytes]:

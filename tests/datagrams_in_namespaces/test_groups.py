@@ -11,7 +11,7 @@ import pytest
 
 from socketkit import Datagram, Endpoint, SocketError
 from tests.conftest import Run
-from tests.datagrams_in_namespaces.hosts import at, bound, heard, ip, join_by_wire, next_of
+from tests.datagrams_in_namespaces.hosts import at, bound, heard, ip, join_by_wire, next_of, until_heard
 from tests.threats.namespaces import Network
 
 pytestmark = [pytest.mark.privileged, pytest.mark.slow]
@@ -66,8 +66,10 @@ def test_a_member_answers_from_its_own_address(run: Run, network: MakeNetwork, f
         ):
             with hosts["member"].entered():
                 member.join(GROUPS[family], interface="eth0")
+            group = at(GROUPS[family], member.local.port)
+            await until_heard(member, lambda: asker.send(b"who is there?", group))
             for _ in range(4):
-                await asker.send(b"who is there?", at(GROUPS[family], member.local.port))
+                await asker.send(b"who is there?", group)
                 question = await next_of(member)
                 assert question.local is not None
                 assert (question.local.host, question.local.port) == (GROUPS[family], member.local.port)
