@@ -277,7 +277,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(turns_folder(config.option.testrunuid), ignore_errors=True)
 
 
-SIEGES_AT_ONCE = 3
+SIEGES_AT_ONCE = 2
 
 
 # --- skips
