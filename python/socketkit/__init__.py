@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from .datagrams import Datagrams
     from .identity import Identity
     from .inspect.processes import Process
-    from .inspect.table import sockets
     from .inspect.scan import scan
+    from .inspect.table import sockets
     from .trust import Trust
 else:
 

@@ -12,6 +12,7 @@ from .units import amount, duration, plural, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Literal
 
     from .._core import SocketEntry
     from ..inspect.processes import Process
@@ -53,7 +54,7 @@ Columns: COLUMNS
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a line for each socket.")
 @click.option("--kill", is_flag=True, help="Close those connections, after a question; needs CAP_NET_ADMIN.")
 @click.option("--yes", is_flag=True, help="With --kill: do not ask.")
-@click.option("--source", type=click.Choice(["auto", "bpf", "netlink"]), default="auto", help="Whom to ask.")
+@click.option("--source", type=click.Choice(["auto", "netlink"]), default="auto", help="Whom to ask.")
 def command(
     terms: tuple[str, ...],
     listen: bool,
@@ -65,7 +66,7 @@ def command(
     as_json: bool,
     kill: bool,
     yes: bool,
-    source: str,
+    source: Literal["auto", "netlink"],
 ) -> None:
     """List the sockets of this machine: whose they are, and what they are for."""
     from .._core import SocketTable
