@@ -6,6 +6,7 @@ too, is the report from there. Where no machine can be booted they skip, with wh
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     if IS_INSIDE or not is_ours(item) or item.get_closest_marker("skip"):
         return None
+    faulthandler.cancel_dump_traceback_later()  # the machine has a bound of its own
     hooks = item.ihook
     hooks.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in reports_from_inside(item):

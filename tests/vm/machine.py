@@ -121,5 +121,5 @@ def _script() -> str:
     return f"cd {shlex.quote(str(ROOT))}\nexec env -i {settings} {shlex.join(words)} >/vm/output 2>&1\n"
 
 
-REPORT_SECONDS = 100  # the first one comes after the boot; under emulation that takes ten to twenty seconds
+REPORT_SECONDS = 300  # the first one comes after the boot, which emulation on a busy machine makes long
 SECONDS_AT_MOST = 600

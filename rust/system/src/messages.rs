@@ -268,6 +268,18 @@ pub fn option(socket: BorrowedFd<'_>, level: i32, name: i32) -> Option<i32> {
     (outcome == 0).then_some(value)
 }
 
+/// Whether an SCTP socket that was connected no longer is (SCTP_STATUS, RFC 6458 §8.2.1): its names outlive the association.
+pub fn has_lost_association(socket: BorrowedFd<'_>) -> bool {
+    // A `struct sctp_status` has 176 bytes.
+    let mut status = [0_u64; 32];
+    let mut size = size_of_val(&status) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `size` bytes to the array.
+    let outcome = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_SCTP, SCTP_STATUS, status.as_mut_ptr().cast(), &raw mut size)
+    };
+    outcome < 0 && last_error() == Errno::INVAL
+}
+
 /// Sets an option whose value is an int.
 pub fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> Result<(), Errno> {
     let size = size_of::<libc::c_int>() as libc::socklen_t;
@@ -294,6 +306,7 @@ pub const MOST_SEGMENTS: usize = 64;
 /// Memory that a slot keeps for the next message.
 const KEPT_BYTES: usize = 65_536;
 const SO_MEMINFO: libc::c_int = 55;
+const SCTP_STATUS: libc::c_int = 14;
 const SK_MEMINFO_VARS: usize = 9;
 const SK_MEMINFO_DROPS: usize = 8;
 

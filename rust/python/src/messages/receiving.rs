@@ -8,7 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 use rustix::io::Errno;
-use socketkit_system::messages::{faults, Batch, Fault, Message, Name, Origin};
+use socketkit_system::messages::{self, faults, Batch, Fault, Message, Name, Origin};
 
 use super::datagram::Notes;
 use super::{Datagram, Kind, MessageSocket, MessagesShared, State};
@@ -203,7 +203,7 @@ impl MessagesShared {
             // What one system call brings is one attempt, however many ask for it.
             state.budget.spend(came.iter().map(|item| item.bytes).sum());
             state.ended |= ended;
-            if got < count && !state.to_the_end {
+            if got < count && !state.to_the_end && !self.kind.ends_both_ways() {
                 state.readable = false;
             }
             state.inbox.extend(came);
@@ -216,7 +216,13 @@ impl MessagesShared {
         let look = {
             let mut state = self.state();
             state.readable = false;
-            state.ended |= state.reset || (state.awaits_end && rustix::net::getpeername(socket).is_err());
+            if self.kind.ends_both_ways() && messages::has_lost_association(socket.as_fd()) {
+                // Nobody else says so: neither that the end is reached that this side asked for, nor a reset that came
+                // behind a message of the same batch.
+                state.reset |= !state.awaits_end && !state.ended;
+                state.ended = true;
+            }
+            state.ended |= state.reset;
             std::mem::replace(&mut state.to_the_end, false)
         };
         if look {
