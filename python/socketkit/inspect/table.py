@@ -85,8 +85,8 @@ def as_json(entry: SocketEntry) -> dict[str, object]:
 def destroy(entry: SocketEntry) -> None:
     """End a TCP or UDP socket from outside: its owner gets ECONNABORTED, the peer of a connection a reset.
 
-    Raises SocketError (errno EPERM: CAP_NET_ADMIN is missing; ENOENT: it has ended already), and Unsupported for a socket
-    that the kernel ends with its process only.
+    Raises SocketError (errno EPERM: CAP_NET_ADMIN is missing; ENOENT: it has ended already), and Unsupported for a
+    socket that the kernel ends with its process only.
     """
     try:
         destroy_socket(entry)
