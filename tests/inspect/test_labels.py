@@ -1,7 +1,7 @@
-"""What `use_of` says of captures that we did not make: nDPI's, flow by flow, beside what nDPI itself says they are.
+"""What `use_of` says of captures that we did not make: nDPI's, flow by flow, beside what nDPI says of them.
 
-Only flows count whose payload nDPI recognised ("Confidence: DPI"); what it took from an address or a port is no proof. The
-same captures are judged once more with every port moved to an odd one.
+Only flows count whose payload nDPI recognised ("Confidence: DPI"); what it took from an address or a port is no proof.
+The same captures are judged once more with every port moved to an odd one.
 """
 
 from __future__ import annotations
@@ -225,12 +225,13 @@ for _use, _names in NAMES_OF.items():
     for _name in _names.split():
         USES_OF[_name].add(_use)
 
+QUIC_IN_PIECES = "quic_frags_ch_out_of_order_same_packet_craziness.pcapng"
 # Where nDPI knows less than the bytes say.
 CORRECTED = {
     # It took the port for more than it is: this is CoAP, as the capture's name says.
     ("coap_mqtt.pcap", "Dropbox"): {"automation"},
-    # Hellos in many pieces, out of order, which it does not read: for googlevideo.com, youtube.com, dns.google, whatsapp.net.
-    ("quic_frags_ch_out_of_order_same_packet_craziness.pcapng", "QUIC"): {"web", "streaming", "dns", "messaging"},
+    # Hellos in many pieces, out of order, which it does not read: for youtube.com, dns.google, whatsapp.net.
+    (QUIC_IN_PIECES, "QUIC"): {"web", "streaming", "dns", "messaging"},
     ("imaps.pcap", "TLS.ntop"): {"mail"},
     # mtalk.google.com carries the messages to Android's apps.
     ("alexa-app.pcapng", "TLS.GoogleServices"): {"web", "messaging"},
@@ -238,6 +239,6 @@ CORRECTED = {
 }
 # What nDPI calls clear text by its protocol: these go over to TLS, or have a cipher of their own.
 SEALED_ALL_THE_SAME = {"FTP_CONTROL", "SMTP", "RDP", "Mining", "TeamSpeak", "TINC"}
-# What it calls encrypted by its protocol: resolvers that are asked for their certificate in plain DNS, NATS without TLS,
-# the plain request that a VPN's client begins with.
+# What it calls encrypted by its protocol: resolvers that are asked for their certificate in plain DNS, NATS without
+# TLS, the plain request that a VPN's client begins with.
 CLEAR_ALL_THE_SAME = {"DNScrypt", "AVASTSecureDNS", "Nats", "CiscoVPN"}

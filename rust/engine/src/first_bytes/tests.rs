@@ -67,7 +67,7 @@ fn what_is_kept_is_bounded() {
     flows.take(&data(1, &long), 1);
     flows.take(&data(10_001, &long), 2);
     assert_eq!(said(&flows).len(), START_BYTES);
-    let hello = [&[22, 3, 1, 0x3f, 0xff, 1, 0, 0x3f, 0xfb, 3, 3][..], &long].concat();
+    let hello = [&[22, 3, 1, 0x20, 0, 1, 0, 0x1f, 0xfc, 3, 3][..], &long].concat();
     let mut flows = self::flows();
     flows.take(&syn(0), 0);
     flows.take(&data(1, &hello[..1_000]), 1);

@@ -147,8 +147,7 @@ fn wechat(look: &Look<'_>) -> u8 {
     // Length, header of 16 bytes, version 1.
     let whole = be32(look.bytes, 0).is_some_and(|length| (16..65_536).contains(&length));
     let header = be16(look.bytes, 4) == Some(16) && be16(look.bytes, 6) == Some(1);
-    let command =
-        be32(look.bytes, 8).is_some_and(|command| command < 1 << 31 && (command < 2_000 || command > 0x3b9a_c000));
+    let command = be32(look.bytes, 8).is_some_and(|command| matches!(command, 0..2_000 | 0x3b9a_c001..0x8000_0000));
     if_so(whole && header && command, 90)
 }
 

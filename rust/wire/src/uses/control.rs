@@ -74,7 +74,7 @@ fn syslog(look: &Look<'_>) -> u8 {
     if !(1..=3).contains(&digits) || priority > 191 {
         return 0;
     }
-    let dated = text.starts_with(b"1 ") || MONTHS.iter().any(|month| text.starts_with(*month));
+    let dated = text.starts_with(b"1 ") || MONTHS.iter().any(|month| text.starts_with(month));
     if dated {
         96
     } else {

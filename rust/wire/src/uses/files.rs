@@ -127,7 +127,7 @@ fn afp(look: &Look<'_>) -> u8 {
 fn afs(look: &Look<'_>) -> u8 {
     let bytes = look.bytes;
     let kind = bytes.get(20).is_some_and(|kind| (1..=13).contains(kind));
-    let service = be16(bytes, 26).is_some_and(|service| matches!(service, 0..=4 | 52 | 73 | 131 | 1..=200));
+    let service = be16(bytes, 26).is_some_and(|service| service <= 200);
     let counts = [8, 12, 16].iter().all(|at| be32(bytes, *at).is_some_and(|count| count < 100_000));
     let secured = bytes.get(23).is_some_and(|security| *security <= 5) && be16(bytes, 24).is_some();
     if_so(

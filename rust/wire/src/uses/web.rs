@@ -100,7 +100,7 @@ fn http_proxy(look: &Look<'_>) -> u8 {
         return if_so(is_proxied(look.bytes), 97);
     };
     let end = target.iter().position(|byte| *byte == b' ').unwrap_or(target.len());
-    let names_port = target.get(..end).is_some_and(|target| target.iter().any(|byte| *byte == b':'));
+    let names_port = target.get(..end).is_some_and(|target| target.contains(&b':'));
     if_so(names_port && !target.starts_with(b"{"), 97)
 }
 
