@@ -52,9 +52,9 @@ def ours(program: Callable[[str], str]) -> Ours:
     """`ours(host, "ping", ...)` runs the command there; with `privileged=False` without any capability."""
     program("setpriv")
 
-    def run(host: Host, *words: str, privileged: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(host: Host, *words: str, privileged: bool = True, seconds: float = 30) -> subprocess.CompletedProcess[str]:
         before = () if privileged else UNPRIVILEGED
         command = in_namespace(host.namespace, *before, sys.executable, "-m", "socketkit", *words)
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
 
     return run

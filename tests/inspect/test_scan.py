@@ -8,10 +8,13 @@ import re
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from socket import AF_INET, AF_INET6
+from socket import AF_INET
+from threading import Thread
+from typing import Any
 
 import pytest
 
+from socketkit import _core
 from socketkit import scan as exported
 from socketkit.errors import SocketError
 from socketkit.inspect import scan as module
@@ -30,18 +33,17 @@ def worlds(program: Callable[[str], str]) -> Iterator[Worlds]:
         yield worlds
 
 
-def summary(ours: Ours, worlds: Worlds, *words: str, privileged: bool = True, status: int = 0) -> dict[str, object]:
-    done = ours(worlds.near, "scan", "--json", *words, privileged=privileged)
+def summary(ours: Ours, worlds: Worlds, *words: str, privileged: bool = True, status: int = 0) -> dict[str, Any]:
+    # A policed scan takes its time where others keep the cores busy.
+    done = ours(worlds.near, "scan", "--json", *words, privileged=privileged, seconds=100)
     assert done.returncode == status, done.stdout + done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert isinstance(told, dict)
     return told
 
 
-def open_ports(told: dict[str, object]) -> list[int]:
-    hosts = told["hosts"]
-    assert isinstance(hosts, list)
-    (host,) = hosts
+def open_ports(told: dict[str, Any]) -> list[int]:
+    (host,) = told["hosts"]
     return [port["port"] for port in host["open"]]
 
 
@@ -50,6 +52,7 @@ def open_ports(told: dict[str, object]) -> list[int]:
 
 @pytest.mark.privileged
 @pytest.mark.slow
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("world", ["clean", "loss", "dropped", "policed"])
 def test_finds_fifty_of_fifty(worlds: Worlds, ours: Ours, world: str) -> None:
     ports = worlds.listen(50)
@@ -57,10 +60,10 @@ def test_finds_fifty_of_fifty(worlds: Worlds, ours: Ours, world: str) -> None:
     told = summary(ours, worlds, "--no-identify", "-p", "-", worlds.far.ip4)
     assert open_ports(told) == ports
     assert told["method"] == "syn"
-    (host,) = told["hosts"]  # type: ignore[misc]
+    (host,) = told["hosts"]
     closed = 65_535 - 50
     assert (host["closed"], host["silent"]) == ((0, closed) if world == "dropped" else (closed, 0))
-    assert (told["loss"] > 0.02) == (world in ("loss", "policed"))  # type: ignore[operator]
+    assert (told["loss"] > 0.02) == (world in ("loss", "policed"))
 
 
 @pytest.mark.privileged
@@ -77,9 +80,9 @@ def test_finds_all_over_ipv6(worlds: Worlds, ours: Ours) -> None:
 def test_connects_where_it_may_not_do_more(worlds: Worlds, ours: Ours, world: str) -> None:
     worlds.listen(20)
     worlds.become(world)
-    span = sorted(worlds.open)[9]
-    told = summary(ours, worlds, "--no-identify", "-p", f"1-{span}", worlds.far.ip4, privileged=False)
-    assert (told["method"], open_ports(told)) == ("connect", worlds.open[:10])
+    ports = ",".join(map(str, worlds.open))
+    told = summary(ours, worlds, "--no-identify", "-p", f"1-1000,{ports}", worlds.far.ip4, privileged=False)
+    assert (told["method"], open_ports(told)) == ("connect", worlds.open)
 
 
 @pytest.mark.privileged
@@ -93,12 +96,14 @@ def test_agrees_with_nmap(worlds: Worlds, ours: Ours, program: Callable[[str], s
 
 @pytest.mark.privileged
 def test_a_filter_that_says_so(worlds: Worlds, ours: Ours) -> None:
+    # Else one of these errors comes a second.
+    worlds.far.set(ipv4__icmp_ratelimit=0, ipv4__icmp_ratemask=0, ipv6__icmp__ratelimit=0)
     rules = "chain f { type filter hook input priority 0; tcp dport 80 reject with icmpx type admin-prohibited\n}"
     worlds.far.run("nft", f"add table inet world {{{rules}\n}}")
     for address in (worlds.far.ip4, worlds.far.ip6):
         for rights in (True, False):
             told = summary(ours, worlds, "-p", "79-81", address, privileged=rights)
-            (host,) = told["hosts"]  # type: ignore[misc]
+            (host,) = told["hosts"]
             assert (host["closed"], host["prohibited"], host["silent"]) == (2, 1, 0), (address, rights)
 
 
@@ -110,7 +115,7 @@ def test_a_network(worlds: Worlds, ours: Ours) -> None:
     done = ours(worlds.near, "scan", "--no-identify", "-p", ports, "10.77.0.0/29")
     assert done.returncode == 0
     assert f"{worlds.far.ip4}: 3 open" in done.stdout
-    assert "6 hosts, 4 cannot be reached, 3 open ports" in done.stdout, done.stdout
+    assert "6 hosts, 4 without an answer, 3 open ports" in done.stdout, done.stdout
 
 
 @pytest.mark.privileged
@@ -121,22 +126,18 @@ def test_udp(worlds: Worlds, ours: Ours) -> None:
     with quiet, named:
         quiet.bind(("", 0))
         named.bind(("", 53))
-        answering = worlds.near  # the answer is sent by a thread of the test, below
-        assert answering
 
         def answer() -> None:
             named.settimeout(20)
             query, peer = named.recvfrom(2_048)
             named.sendto(query[:2] + b"\x80\x05" + query[4:], peer)
 
-        from threading import Thread
-
         thread = Thread(target=answer)
         thread.start()
         silent = quiet.getsockname()[1]
         told = summary(ours, worlds, "-p", f"udp:53,udp:9,udp:{silent}", worlds.far.ip4)
         thread.join()
-    (host,) = told["hosts"]  # type: ignore[misc]
+    (host,) = told["hosts"]
     (found,) = host["open"]
     assert (found["port"], found["protocol"], found["service"]) == (53, "udp", "dns")
     assert (host["closed"], host["silent"]) == (1, 1)
@@ -153,7 +154,7 @@ def test_what_was_declared(worlds: Worlds, ours: Ours, tmp_path: Path) -> None:
     other = next(port for port in range(2_000, 3_000) if port not in worlds.open)
     file.write_text(f'"{worlds.far.ip4}" = ["{first}/tcp", "{other}/tcp"]\n')
     told = summary(ours, worlds, *words, "-p", str(second), status=1)
-    kinds = {(found["port"], found["kind"]) for found in told["differences"]}  # type: ignore[attr-defined]
+    kinds = {(found["port"], found["kind"]) for found in told["differences"]}
     assert kinds == {(second, "undeclared"), (other, "missing")}
 
 
@@ -200,7 +201,7 @@ def test_iterated_without_a_block(run: Run, listener: socket.socket) -> None:
 def test_greeting_is_read(run: Run) -> None:
     async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0-Example_1.0\r\n")
-        await writer.drain()
+        writer.close()
 
     async def main() -> OpenPort:
         async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
@@ -248,7 +249,7 @@ def test_half_open_needs_rights(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
     def refused(*_: object, sockets: int | None, **__: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(module._core, "Scanner", refused)
+    monkeypatch.setattr(_core, "Scanner", refused)
 
     async def main() -> None:
         with pytest.raises(SocketError, match="CAP_NET_RAW"):
@@ -291,4 +292,3 @@ def test_what_is_not_private_is_said() -> None:
 
 def test_it_is_exported() -> None:
     assert exported is scan
-    assert AF_INET != AF_INET6

@@ -199,8 +199,8 @@ def _said(difference: Difference) -> str:
 def _total(scanning: Scanning, differences: Sequence[Difference] | None) -> str:
     count = sum(len(report.open) for report in scanning.reports)
     words = [plural(len(scanning.reports), "host"), plural(count, "open port"), f"in {duration(scanning.seconds)}"]
-    if absent := sum(report.unreachable for report in scanning.reports):
-        words.insert(1, f"{absent:,} cannot be reached")
+    if mute := sum(not (report.open or report.closed or report.prohibited) for report in scanning.reports):
+        words.insert(1, f"{mute:,} without an answer")
     if scanning.ports.tcp:
         progress = scanning.progress
         words += {"syn": ["half-open"], "connect": ["by connecting"]}.get(scanning.method, [])

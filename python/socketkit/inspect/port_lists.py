@@ -36,8 +36,9 @@ def _numbers(text: str, item: str) -> range:
     if text == "-":
         return range(1, 65_536)
     first, dash, last = text.partition("-")
-    if first.isdecimal() and first.isascii() and (not dash or (last.isdecimal() and last.isascii())):
-        numbers = range(int(first), int(last if dash else first) + 1)
+    ends = (first, last) if dash else (first, first)
+    if all(end.isdecimal() and end.isascii() and len(end) <= 5 for end in ends):
+        numbers = range(int(ends[0]), int(ends[1]) + 1)
         if numbers and numbers[0] >= 1 and numbers[-1] <= 65_535:
             return numbers
     raise TargetError(

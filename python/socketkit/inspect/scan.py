@@ -312,7 +312,7 @@ class Scanning:
                 raise raisable(SocketError)("scan", None, self.why, failure.errno) from failure
         self.method = "connect"
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return opened(max(1, min(MOST_SOCKETS, (soft - KEPT_DESCRIPTORS) // 2)))
+        return opened(max(1, min(MOST_SOCKETS, soft - KEPT_DESCRIPTORS)))
 
     async def _identify(self, place: int, port: int, rtt_seconds: float, turn: asyncio.Semaphore) -> None:
         target = self._targets[place]
@@ -422,7 +422,7 @@ FOREIGN_PER_SECOND = 10_000
 FOREIGN_START_PER_SECOND = 1_000
 UDP_PER_SECOND = 1_000
 MOST_SOCKETS = 1_000
-KEPT_DESCRIPTORS = 64
+KEPT_DESCRIPTORS = 160
 IDENTIFIED_AT_ONCE = 32
 RESOLVED_AT_ONCE = 32
 RESOLVE_SECONDS = 15.0

@@ -14,6 +14,8 @@ mod diag;
 mod dissect;
 #[path = "../../../fuzz/properties/fingerprint.rs"]
 mod fingerprint;
+#[path = "../../../fuzz/properties/probe.rs"]
+mod probe;
 #[path = "../../../fuzz/properties/records.rs"]
 mod records;
 #[path = "../../../fuzz/properties/replay.rs"]
@@ -32,6 +34,11 @@ fn client_hello_keeps_its_properties() {
 #[test]
 fn dissect_keeps_its_properties() {
     replay("dissect", 3_000, dissect::check);
+}
+
+#[test]
+fn probe_keeps_its_properties() {
+    replay("probe", 5_000, probe::check);
 }
 
 #[test]

@@ -103,7 +103,10 @@ impl Job {
                 syn.leave_out(&mut rounds);
                 Driver::Syn(Box::new(syn))
             }
-            Method::Connect { sockets } => Driver::Connect(Connect::open(&order.targets, &order.ports, sockets)?),
+            Method::Connect { sockets } => {
+                rounds.spare_open_ports(CONNECTED_AGAIN);
+                Driver::Connect(Connect::open(&order.targets, &order.ports, sockets)?)
+            }
         };
         let shared = Arc::new(Shared {
             stopping: AtomicBool::new(false),
@@ -242,7 +245,8 @@ impl Work {
         let now_us = self.now_us();
         let mut next_us = self.rounds.next_us();
         let mut events = vec![PollFd::new(&self.shared.waker, PollFlags::IN)];
-        if next_us > now_us + SOON_US {
+        // An end of a connect is what gives its socket back.
+        if next_us > now_us + SOON_US || matches!(self.driver, Driver::Connect(_)) {
             match &self.driver {
                 Driver::Syn(syn) => {
                     events.extend(syn.descriptors().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)))
@@ -288,6 +292,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Besides the connect that finds a port open.
+const CONNECTED_AGAIN: u32 = 3;
 const TELL_US: u64 = 20_000;
 const SOON_US: u64 = 1_000;
 const LONGEST_US: u64 = Duration::from_millis(500).as_micros() as u64;

@@ -37,8 +37,11 @@ pub struct Rounds {
     position: usize,
     round: u32,
     pending: usize,
-    answering: Vec<u32>,
+    /// Those that controls go to, and how many more may.
+    answering: Vec<(u32, u32)>,
     answering_seen: u64,
+    /// How many controls an open port gets.
+    open_controls: u32,
     last_sent_us: u64,
     sent: u64,
     random: u64,
@@ -69,6 +72,7 @@ impl Rounds {
             pending: count,
             answering: Vec::new(),
             answering_seen: 0,
+            open_controls: u32::MAX,
             last_sent_us: 0,
             sent: 0,
             random: seed,
@@ -77,6 +81,12 @@ impl Rounds {
         };
         rounds.begin();
         rounds
+    }
+
+    /// Ports that are open get so many controls at most: a connect takes a place in the listener's queue, which a program that does
+    /// not accept never gives back.
+    pub fn spare_open_ports(&mut self, most: u32) {
+        self.open_controls = most.max(1);
     }
 
     /// How many probes may be taken now.
@@ -104,8 +114,14 @@ impl Rounds {
         let control = self.position < self.order.len() && self.next_random() % self.rate.control_share() == 0;
         if control && !self.answering.is_empty() {
             let chosen = self.next_random() as usize % self.answering.len();
-            let place = self.answering.get(chosen).copied().unwrap_or_default();
-            return Some(self.note(place, true, now_us));
+            if let Some((place, left)) = self.answering.get_mut(chosen) {
+                let place = *place;
+                *left -= 1;
+                if *left == 0 {
+                    self.answering.swap_remove(chosen);
+                }
+                return Some(self.note(place, true, now_us));
+            }
         }
         while let Some(&place) = self.order.get(self.position) {
             self.position += 1;
@@ -156,7 +172,8 @@ impl Rounds {
         if before == State::Silent {
             self.pending -= 1;
         }
-        self.remember(place as u32);
+        let most = if state == State::Open { self.open_controls } else { u32::MAX };
+        self.remember(place as u32, most);
         true
     }
 
@@ -290,15 +307,15 @@ impl Rounds {
     }
 
     /// A sample of those that answer, the same chance for each.
-    fn remember(&mut self, place: u32) {
+    fn remember(&mut self, place: u32, controls: u32) {
         self.answering_seen += 1;
         if self.answering.len() < REMEMBERED {
-            self.answering.push(place);
+            self.answering.push((place, controls));
             return;
         }
         let slot = (self.next_random() % self.answering_seen) as usize;
         if let Some(known) = self.answering.get_mut(slot) {
-            *known = place;
+            *known = (place, controls);
         }
     }
 

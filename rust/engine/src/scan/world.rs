@@ -243,6 +243,16 @@ fn an_answer_counts_once_and_the_better_one_wins() {
 }
 
 #[test]
+fn open_ports_are_spared() {
+    let mut rounds = Rounds::new(1, 5_000, 1, 10_000.0, 10_000.0);
+    rounds.spare_open_ports(3);
+    let first = rounds.take(0).unwrap();
+    assert!(rounds.answered(0, first.port, State::Open, 0, 10));
+    let again = std::iter::from_fn(|| rounds.take(20)).filter(|probe| probe.control).count();
+    assert_eq!(again, 3);
+}
+
+#[test]
 fn nothing_to_do_is_done() {
     assert!(Rounds::new(0, 5, 1, 1_000.0, 1_000.0).finished());
 }
