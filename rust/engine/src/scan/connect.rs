@@ -96,18 +96,26 @@ impl Connect {
                 break;
             }
         }
-        self.give_up(rounds, now_us);
+        self.give_up(rounds, now_us, &mut open);
     }
 
-    fn give_up(&mut self, rounds: &Rounds, now_us: u64) {
+    fn give_up(&mut self, rounds: &mut Rounds, now_us: u64, open: &mut impl FnMut(u32, u16, u64)) {
+        let oldest_us = now_us.saturating_sub(rounds.rate().settle_us());
         while let Some(&(slot, number)) = self.underway.front() {
             let Some(room) = self.attempts.get_mut(slot) else { break };
-            if room.as_ref().is_some_and(|attempt| attempt.number == number) {
-                if room.as_ref().is_some_and(|attempt| now_us < attempt.begun_us + rounds.rate().settle_us()) {
+            match room.take_if(|attempt| attempt.number == number) {
+                Some(attempt) if attempt.begun_us > oldest_us => {
+                    *room = Some(attempt);
                     break;
                 }
-                *room = None;
-                self.free.push(slot);
+                Some(attempt) => {
+                    self.free.push(slot);
+                    // An ICMP error that came while connect() still ran did not end it: it is a soft one (tcp_v4_err).
+                    if let Ok(Err(failure)) = sockopt::socket_error(&attempt.socket) {
+                        self.end(&attempt.socket, attempt.probe, attempt.begun_us, Err(failure), rounds, now_us, open);
+                    }
+                }
+                None => {}
             }
             self.underway.pop_front();
         }
