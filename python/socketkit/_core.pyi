@@ -488,7 +488,7 @@ class SocketTable:
     # `why`: why `source` is not the better one. `complete`: every process and namespace could be looked into.
 
     def __new__(
-        cls, *, namespaces: Literal["all", "own"] = "all", source: Literal["auto", "netlink"] = "auto"
+        cls, *, namespaces: Literal["all", "own"] = "all", source: Literal["auto", "bpf", "netlink"] = "auto"
     ) -> Self: ...
     @property
     def source(self) -> str: ...

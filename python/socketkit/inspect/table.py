@@ -58,7 +58,7 @@ def sockets(
     select: str = "",
     *,
     namespaces: Literal["all", "own"] = "all",
-    source: Literal["auto", "netlink"] = "auto",
+    source: Literal["auto", "bpf", "netlink"] = "auto",
 ) -> list[SocketEntry]:
     """Every socket now that is selected (`state=established port=443 !loopback`, see `Selection`).
 

@@ -6,13 +6,14 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyPermissionError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use socketkit_engine::table::ages::{Age, Ages};
+use socketkit_engine::table::destroy;
 use socketkit_engine::table::ended::Ended;
 use socketkit_engine::table::row::Snapshot;
-use socketkit_engine::table::{destroy, NetlinkTable};
+use socketkit_engine::table::source::{Source, Wanted};
 use socketkit_engine::Errno;
 
 use crate::failure::os_error;
@@ -30,7 +31,7 @@ pub struct SocketTable {
 }
 
 struct Looks {
-    table: NetlinkTable,
+    table: Source,
     ages: Ages,
     complete: bool,
 }
@@ -39,17 +40,27 @@ struct Looks {
 impl SocketTable {
     #[new]
     #[pyo3(signature = (*, namespaces="all", source="auto"))]
-    fn new(namespaces: &str, source: &str) -> PyResult<Self> {
+    fn new(py: Python<'_>, namespaces: &str, source: &str) -> PyResult<Self> {
         let everywhere = everywhere(namespaces)?;
-        match source {
-            "auto" | "netlink" => {}
-            other => return Err(PyValueError::new_err(format!("source is \"auto\" or \"netlink\", not {other:?}"))),
-        }
-        let looks = Looks { table: NetlinkTable::new(everywhere), ages: Ages::default(), complete: false };
-        Ok(SocketTable { state: Mutex::new(looks), source: "netlink", why: String::new() })
+        let wanted = match source {
+            "auto" => Wanted::Auto,
+            "bpf" => Wanted::Bpf,
+            "netlink" => Wanted::Netlink,
+            other => {
+                let text = format!("source is \"auto\", \"bpf\" or \"netlink\", not {other:?}");
+                return Err(PyValueError::new_err(text));
+            }
+        };
+        let (table, reason) = py.detach(|| Source::open(wanted, everywhere)).map_err(|reason| {
+            PyPermissionError::new_err(format!("{reason}; source=\"netlink\" asks in another way"))
+        })?;
+        let source = table.name();
+        let why = reason.map_or_else(String::new, |reason| reason.to_string());
+        let looks = Looks { table, ages: Ages::default(), complete: false };
+        Ok(SocketTable { state: Mutex::new(looks), source, why })
     }
 
-    /// Where it looks: "netlink".
+    /// Where it looks: "bpf" or "netlink".
     #[getter]
     fn source(&self) -> &'static str {
         self.source

@@ -8,12 +8,15 @@ pub mod ages;
 pub mod descriptors;
 pub mod destroy;
 pub mod ended;
+pub mod gathered;
+pub mod iterators;
 pub mod namespaces;
 pub mod netlink;
 pub mod numbers;
 pub mod owners;
 pub mod row;
 pub mod rows;
+pub mod source;
 pub mod words;
 
 use std::io;
@@ -134,7 +137,8 @@ impl Sight {
     fn add(&mut self, place: &Namespace, must: bool, absent: &Absent) -> io::Result<()> {
         let looked = place.visit(|| {
             let rows = netlink::sockets(place.inode, absent)?;
-            let names = interface_names(&rows, place.inode);
+            let bound = rows.iter().map(|row| row.interface).filter(|&index| index != 0).collect();
+            let names = interface_names(&bound, place.inode);
             Ok((rows, names))
         });
         match looked.and_then(|told| told) {
@@ -195,12 +199,11 @@ impl Sight {
     }
 }
 
-/// The names of the interfaces that rows name, in the namespace where the calling thread is.
-fn interface_names(rows: &[Row], namespace: u64) -> Vec<((u64, u32), String)> {
-    let indices: NumberSet<u32> = rows.iter().map(|row| row.interface).filter(|&index| index != 0).collect();
+/// The names of interfaces in the namespace where the calling thread is.
+fn interface_names(indices: &NumberSet<u32>, namespace: u64) -> Vec<((u64, u32), String)> {
     let Ok(socket) = netlink::open() else { return Vec::new() };
     let name = |index: u32| Some(((namespace, index), index_to_name(&socket, index).ok()?));
-    indices.into_iter().filter_map(name).collect()
+    indices.iter().copied().filter_map(name).collect()
 }
 
 const IPPROTO_SCTP: u16 = 132;

@@ -35,7 +35,7 @@ pub fn inet_row(told: &Inet<'_>, protocol: u8, namespace: u64) -> Row {
         uid: (told.inode != 0 || told.uid != 0).then_some(told.uid),
         receive_queue: told.receive_queue,
         send_queue: told.send_queue,
-        flow: information.map(|bytes| flow(TcpInfo(bytes), told.state)),
+        flow: information.map(|bytes| flow(&TcpInfo(bytes).into(), told.state)),
         only_ipv6: told.only_ipv6,
         dropped: told.dropped,
         ..Row::default()
@@ -87,15 +87,12 @@ pub fn unix_row(told: &Unix<'_>, namespace: u64) -> Row {
 }
 
 pub fn packet_row(told: &Packet, namespace: u64) -> Row {
-    let mut address = [0; 20];
-    let fields = [&AF_PACKET.to_ne_bytes()[..], &told.protocol.to_be_bytes(), &told.interface.to_ne_bytes()];
-    fill(&mut address, &fields);
     Row {
         family: AF_PACKET,
         kind: u16::from(told.kind),
         protocol: told.protocol,
         state: CLOSED,
-        local: Address::from_bytes(&address),
+        local: packet_address(told.protocol, told.interface),
         inode: u64::from(told.inode),
         cookie: told.cookie,
         namespace,
@@ -122,25 +119,59 @@ pub fn vsock_row(told: &Vsock, namespace: u64) -> Row {
 }
 
 /// What TCP counts, without the SYN and the FIN, which it counts as bytes.
-pub fn flow(information: TcpInfo<'_>, state: u8) -> Flow {
-    let acknowledged = information.acknowledged_bytes();
+pub fn flow(told: &Counts, state: u8) -> Flow {
     // What was sent as data is the most that can have been acknowledged of it.
-    let data = information.sent_bytes().map(|sent| sent.saturating_sub(information.sent_again_bytes()));
+    let data = told.sent_bytes.map(|sent| sent.saturating_sub(told.sent_again_bytes));
     let ended = matches!(state, CLOSE_WAIT | LAST_ACK | CLOSING);
-    let sent_bytes = data.map_or(acknowledged, |data| acknowledged.min(data));
-    let received_bytes = information.received_bytes().saturating_sub(u64::from(ended));
-    let (sent_ms, received_ms) = (information.last_data_sent_ms(), information.last_data_received_ms());
-    let moved = [(data.unwrap_or(sent_bytes) > 0, sent_ms), (received_bytes > 0, received_ms)];
+    let sent_bytes = data.map_or(told.acknowledged_bytes, |data| told.acknowledged_bytes.min(data));
+    let received_bytes = told.received_bytes.saturating_sub(u64::from(ended));
+    let moved = [(data.unwrap_or(sent_bytes) > 0, told.since_sent_ms), (received_bytes > 0, told.since_received_ms)];
+    let seen_ms = told.since_sent_ms.max(if received_bytes > 0 { told.since_received_ms } else { 0 });
     Flow {
         received_bytes,
         sent_bytes,
-        received_segments: information.received_segments(),
-        sent_segments: information.sent_segments(),
-        round_trip_us: information.round_trip_us(),
-        retransmits: information.retransmits(),
+        received_segments: told.received_segments,
+        sent_segments: told.sent_segments,
+        round_trip_us: told.round_trip_us,
+        retransmits: told.retransmits,
         quiet_ms: moved.iter().filter(|(any, _)| *any).map(|&(_, ms)| ms).min().unwrap_or(u32::MAX),
         // The clock of data sent begins when the connection stands; that of data received before there were any.
-        seen_ms: if state == SYN_SENT { 0 } else { sent_ms.max(if received_bytes > 0 { received_ms } else { 0 }) },
+        seen_ms: if state == SYN_SENT { 0 } else { seen_ms },
+    }
+}
+
+/// What a source tells of a TCP connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// With one for the SYN and one for the FIN, once they were acknowledged.
+    pub acknowledged_bytes: u64,
+    /// With one for the FIN.
+    pub received_bytes: u64,
+    /// Data alone, those that were sent again included; None = not told.
+    pub sent_bytes: Option<u64>,
+    pub sent_again_bytes: u64,
+    pub received_segments: u32,
+    pub sent_segments: u32,
+    pub round_trip_us: u32,
+    pub retransmits: u32,
+    pub since_sent_ms: u32,
+    pub since_received_ms: u32,
+}
+
+impl From<TcpInfo<'_>> for Counts {
+    fn from(told: TcpInfo<'_>) -> Counts {
+        Counts {
+            acknowledged_bytes: told.acknowledged_bytes(),
+            received_bytes: told.received_bytes(),
+            sent_bytes: told.sent_bytes(),
+            sent_again_bytes: told.sent_again_bytes(),
+            received_segments: told.received_segments(),
+            sent_segments: told.sent_segments(),
+            round_trip_us: told.round_trip_us(),
+            retransmits: told.retransmits(),
+            since_sent_ms: told.last_data_sent_ms(),
+            since_received_ms: told.last_data_received_ms(),
+        }
     }
 }
 
@@ -148,7 +179,7 @@ pub fn flow(information: TcpInfo<'_>, state: u8) -> Flow {
 /// the SYN and the FIN, which count as bytes, both were acknowledged (it connected, and ended in order), or one. That was the FIN
 /// if it was `accepted`, which is asked only then. Where ours was acknowledged, the peer's was received.
 pub fn ended_flow(information: TcpInfo<'_>, accepted: impl FnOnce() -> bool) -> Flow {
-    let mut flow = flow(information, CLOSED);
+    let mut flow = flow(&information.into(), CLOSED);
     let beyond_data = information.acknowledged_bytes() - flow.sent_bytes;
     let in_order = beyond_data > 1 || (beyond_data == 1 && accepted());
     flow.received_bytes = flow.received_bytes.saturating_sub(u64::from(in_order));
@@ -156,14 +187,14 @@ pub fn ended_flow(information: TcpInfo<'_>, accepted: impl FnOnce() -> bool) -> 
 }
 
 /// None for a socket that is bound to nothing. A raw socket has its protocol where others have the port, as its own name has.
-fn local_address(id: &SocketId, raw: Option<u8>) -> Address {
+pub fn local_address(id: &SocketId, raw: Option<u8>) -> Address {
     match raw {
         Some(protocol) => socket_address(&SocketId { local_port: u16::from(protocol), ..*id }, true),
         None => socket_address(id, id.local_port != 0 || id.local != [0; 16]),
     }
 }
 
-fn peer_address(id: &SocketId, portless: bool) -> Address {
+pub fn peer_address(id: &SocketId, portless: bool) -> Address {
     let port = if portless { 0 } else { id.peer_port };
     let peer = SocketId { local: id.peer, local_port: port, ..*id };
     socket_address(&peer, port != 0 || id.peer != [0; 16])
@@ -189,15 +220,22 @@ fn socket_address(id: &SocketId, there: bool) -> Address {
     Address::from_bytes(bytes.get(..length).unwrap_or_default())
 }
 
-fn unix_address(name: &[u8]) -> Address {
+pub fn unix_address(name: &[u8]) -> Address {
     if name.is_empty() {
         return Address::None;
     }
     Address::from_bytes(&[&AF_UNIX.to_ne_bytes()[..], name].concat())
 }
 
+/// `struct sockaddr_ll`
+pub fn packet_address(protocol: u16, interface: u32) -> Address {
+    let mut bytes = [0; 20];
+    fill(&mut bytes, &[&AF_PACKET.to_ne_bytes()[..], &protocol.to_be_bytes(), &interface.to_ne_bytes()]);
+    Address::from_bytes(&bytes)
+}
+
 /// `struct sockaddr_vm`; None for no peer.
-fn vsock_address((cid, port): (u32, u32)) -> Address {
+pub fn vsock_address((cid, port): (u32, u32)) -> Address {
     if (cid, port) == (u32::MAX, u32::MAX) {
         return Address::None;
     }

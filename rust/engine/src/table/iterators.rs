@@ -1,0 +1,294 @@
+//! The socket table by BPF iterators: the kernel walks its own lists and writes one record of each socket (rust/bpf/table.bpf.c).
+//!
+//! A hundred thousand sockets with their owners take some sixty milliseconds, where reading /proc takes seconds: no descriptor is
+//! opened and no link is read. It needs a kernel that tells of its own types (BTF, Linux 5.16) and that lets this process load
+//! programs; where one of these is missing, `load` says which, and netlink is asked instead.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use aya::programs::{Iter, ProgramError};
+use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Endianness, VerifierLogLevel};
+use rustix::thread::{capabilities, CapabilitySet};
+use rustix::time::{clock_getres, ClockId};
+use socketkit_wire::kernel_types;
+use socketkit_wire::socket_records::{records, Told};
+
+use super::gathered::Gathered;
+use super::interface_names;
+use super::namespaces::{self, sees_every_process, Namespace};
+use super::numbers::{NumberMap, NumberSet};
+use super::row::{Owner, Row, Snapshot};
+
+/// Why the kernel cannot be asked in this way.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    #[error("this kernel does not tell of its own types (no {KERNEL_TYPES})")]
+    NoTypes,
+    #[error("the kernel is locked down: BPF programs may not read its memory")]
+    Lockdown,
+    #[error("not permitted: BPF takes root, or CAP_BPF and CAP_PERFMON")]
+    NotPermitted,
+    #[error("this kernel refused the BPF programs: {0}")]
+    Refused(String),
+}
+
+/// The programs in the kernel. They do nothing until they are read, and go when this goes.
+#[derive(Debug)]
+pub struct Iterators {
+    programs: Ebpf,
+    buffer: Vec<u8>,
+    tick_ns: u64,
+    /// Not only the calling thread's own namespace.
+    everywhere: bool,
+}
+
+impl Iterators {
+    pub fn load(everywhere: bool) -> Result<Iterators, Unavailable> {
+        // Asked first: what a process without permission is told otherwise comes after all the work.
+        if !permitted() {
+            return Err(Unavailable::NotPermitted);
+        }
+        let types = fs::read(KERNEL_TYPES).map_err(|_| Unavailable::NoTypes)?;
+        match load(&types) {
+            Ok(programs) => Ok(Iterators { programs, buffer: vec![0; BUFFER_BYTES], tick_ns: tick_ns(), everywhere }),
+            Err(_) if locked_down() => Err(Unavailable::Lockdown),
+            Err(failure) if not_permitted(&failure) => Err(Unavailable::NotPermitted),
+            Err(failure) => Err(Unavailable::Refused(reasons(&failure))),
+        }
+    }
+
+    /// Every socket that a descriptor leads to, and of each namespace also those that none leads to.
+    ///
+    /// The lists of the protocols come first: a socket that was accepted meanwhile is told of again, with its owner. One that they
+    /// saw with a file, and that no descriptor led to afterwards, has ended, or is on its way through a Unix socket or kept by
+    /// io_uring: only of these a second look at the lists is taken.
+    pub fn refresh(&mut self) -> io::Result<Snapshot> {
+        let places = self.namespaces()?;
+        let mut gathered = Gathered::new(self.tick_ns);
+        let mut seen = Vec::new();
+        let mut whole = self.lists(&places, &LISTS, |told| match told {
+            Told::Seen(cookie) => seen.push(cookie),
+            Told::Socket(socket) => gathered.add(&socket),
+            Told::Thread { .. } => {}
+        })?;
+        gathered.replaceable();
+        let only = places.first().filter(|_| !self.everywhere).map(|own| own.inode);
+        self.each(DESCRIPTORS, |told| match told {
+            Told::Socket(socket) if only.is_none_or(|own| own == u64::from(socket.namespace)) => gathered.add(&socket),
+            _ => {}
+        })?;
+        let missed: NumberSet<u64> = seen.into_iter().filter(|&cookie| !gathered.has(cookie)).collect();
+        if !missed.is_empty() {
+            whole &= self.lists(&places, &WHOLE_LISTS, |told| match told {
+                Told::Socket(socket) if missed.contains(&socket.cookie) => gathered.add(&socket),
+                _ => {}
+            })?;
+        }
+        let (rows, owners) = gathered.finish();
+        let interfaces = interfaces(&places, &rows);
+        let namespaces = names(places, &rows, &owners);
+        Ok(Snapshot {
+            rows,
+            namespaces,
+            interfaces,
+            owners,
+            all_owners: sees_every_process(),
+            all_namespaces: whole && sees_every_process(),
+        })
+    }
+
+    /// Those that are to be looked into; our own comes first.
+    fn namespaces(&mut self) -> io::Result<Vec<Namespace>> {
+        let mut seen = Vec::new();
+        if self.everywhere {
+            self.each(THREADS, |told| {
+                if let Told::Thread { namespace, pid, thread } = told {
+                    let place = PathBuf::from(format!("/proc/{pid}/task/{thread}/ns/net"));
+                    seen.push((namespace, place, format!("pid {pid}")));
+                }
+            })?;
+        }
+        let mut places = namespaces::known(seen)?;
+        if !self.everywhere {
+            places.truncate(1);
+        }
+        Ok(places)
+    }
+
+    fn each(&mut self, name: &str, mut tell: impl FnMut(Told<'_>)) -> io::Result<()> {
+        each(open(&mut self.programs, name)?, &mut self.buffer, &mut tell)
+    }
+
+    /// Whether all of them could be looked into.
+    fn lists(&mut self, namespaces: &[Namespace], names: &[&str], mut tell: impl FnMut(Told<'_>)) -> io::Result<bool> {
+        let mut whole = true;
+        for namespace in namespaces {
+            // An iterator belongs to the namespace of the thread that opens it; it is read here.
+            let programs = &mut self.programs;
+            let opened =
+                namespace.visit(|| names.iter().map(|name| open(programs, name)).collect::<io::Result<Vec<File>>>());
+            match opened {
+                Ok(files) => {
+                    for file in files? {
+                        each(file, &mut self.buffer, &mut tell)?;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {} // it ended meanwhile
+                Err(_) => whole = false,
+            }
+        }
+        Ok(whole)
+    }
+}
+
+fn load(described: &[u8]) -> Result<Ebpf, EbpfError> {
+    let types = match kernel_types::needed(described, OBJECT, "bpf_iter_") {
+        Some(needed) => Btf::parse(&needed, Endianness::default())?,
+        None => Btf::parse(described, Endianness::default())?,
+    };
+    let mut loader = EbpfLoader::new();
+    let mut programs = loader.btf(Some(&types)).verifier_log_level(VerifierLogLevel::DISABLE).load(OBJECT)?;
+    for (list, names) in PROGRAMS {
+        for name in names {
+            iterator(&mut programs, name)?.load(list, &types)?;
+        }
+    }
+    Ok(programs)
+}
+
+fn iterator<'a>(programs: &'a mut Ebpf, name: &str) -> Result<&'a mut Iter, ProgramError> {
+    let Some(program) = programs.program_mut(name) else {
+        return Err(ProgramError::InvalidName { name: name.to_owned() });
+    };
+    program.try_into()
+}
+
+/// A look at the list from its start; every open file is one.
+fn open(programs: &mut Ebpf, name: &str) -> io::Result<File> {
+    let link = iterator(programs, name).and_then(|iterator| {
+        let link = iterator.attach()?;
+        iterator.take_link(link)
+    });
+    let link = link.map_err(|failure| io::Error::other(reasons(&failure)))?;
+    link.into_file().map_err(|failure| io::Error::other(reasons(&failure)))
+}
+
+fn each(mut file: File, buffer: &mut Vec<u8>, tell: &mut impl FnMut(Told<'_>)) -> io::Result<()> {
+    let mut kept = 0;
+    loop {
+        let room = buffer.get_mut(kept..).unwrap_or_default();
+        let taken = match file.read(room) {
+            Ok(0) => break,
+            Ok(taken) => taken,
+            // The iterator looked at a million of what it does not show, and stays where it is.
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => continue,
+            Err(error) => return Err(error),
+        };
+        let filled = kept + taken;
+        let mut told = records(buffer.get(..filled).unwrap_or_default());
+        for record in &mut told {
+            tell(record.map_err(|malformed| io::Error::new(io::ErrorKind::InvalidData, malformed))?);
+        }
+        kept = told.rest().len();
+        buffer.copy_within(filled - kept..filled, 0);
+    }
+    if kept == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the kernel's last record is not whole"))
+    }
+}
+
+/// The names of the interfaces that rows name.
+fn interfaces(places: &[Namespace], rows: &[Row]) -> Vec<((u64, u32), String)> {
+    let mut bound: NumberMap<u64, NumberSet<u32>> = NumberMap::default();
+    for row in rows.iter().filter(|row| row.interface != 0) {
+        bound.entry(row.namespace).or_default().insert(row.interface);
+    }
+    let mut named = Vec::new();
+    for place in places {
+        if let Some(indices) = bound.get(&place.inode) {
+            named.extend(place.visit(|| interface_names(indices, place.inode)).unwrap_or_default());
+        }
+    }
+    named
+}
+
+/// What the namespaces of the rows are called; one that only descriptors lead to, after who holds it.
+fn names(places: Vec<Namespace>, rows: &[Row], owners: &[Owner]) -> Vec<(u64, String)> {
+    let mut named: Vec<(u64, String)> = places.into_iter().map(|place| (place.inode, place.name)).collect();
+    let mut known: NumberSet<u64> = named.iter().map(|(inode, _)| *inode).collect();
+    for row in rows {
+        if !known.contains(&row.namespace) {
+            if let Some(owner) = owners.get(row.owners.start as usize) {
+                known.insert(row.namespace);
+                named.push((row.namespace, format!("pid {}", owner.pid)));
+            }
+        }
+    }
+    named
+}
+
+fn permitted() -> bool {
+    capabilities(None).is_ok_and(|sets| {
+        let enough = CapabilitySet::BPF | CapabilitySet::PERFMON;
+        sets.effective.contains(CapabilitySet::SYS_ADMIN) || sets.effective.contains(enough)
+    })
+}
+
+fn not_permitted(failure: &EbpfError) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(failure);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if kind == Some(io::ErrorKind::PermissionDenied) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// An error and what is behind it, in one line.
+fn reasons(failure: &dyn std::error::Error) -> String {
+    let mut text = failure.to_string();
+    let mut cause = failure.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn locked_down() -> bool {
+    fs::read_to_string("/sys/kernel/security/lockdown").is_ok_and(|state| state.contains("[confidentiality]"))
+}
+
+fn tick_ns() -> u64 {
+    let tick = clock_getres(ClockId::MonotonicCoarse);
+    u64::try_from(tick.tv_nsec).unwrap_or_default()
+}
+
+const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
+
+/// Committed beside its source; `make bpf` builds it.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/table.bpf.o");
+
+const THREADS: &str = "table_threads";
+const DESCRIPTORS: &str = "table_files";
+const LISTS: [&str; 3] = ["table_tcp", "table_udp", "table_unix"];
+const WHOLE_LISTS: [&str; 3] = ["all_tcp", "all_udp", "all_unix"];
+const PROGRAMS: [(&str, &[&str]); 5] = [
+    ("task", &[THREADS]),
+    ("task_file", &[DESCRIPTORS]),
+    ("tcp", &["table_tcp", "all_tcp"]),
+    ("udp", &["table_udp", "all_udp"]),
+    ("unix", &["table_unix", "all_unix"]),
+];
+
+/// Of one read; the kernel fills 32 KiB at a time where its pages have 4 KiB, and sixteen times as much where they have 64 KiB.
+const BUFFER_BYTES: usize = 256 * 1024;
