@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs wheel clean setup setup-dev test-rust test-python test-vm check-python check-rust check-shell
+.PHONY: help demo test check bench docs wheel bpf clean setup setup-dev test-rust test-python test-vm check-python check-rust check-bpf check-shell
 
 BIN := .venv/bin
 # rustup's folder comes last: a toolchain that is already on PATH goes first.
@@ -23,7 +23,7 @@ demo: setup ## set everything up in ./.venv, then open every socket type of this
 
 test: test-rust test-python ## set everything up, then run all tests (pytest's arguments in ARGS)
 
-check: check-python check-rust check-shell ## formats, lints, types, and the stub of the compiled module
+check: check-python check-rust check-bpf check-shell ## formats, lints, types, and the stub of the compiled module
 
 bench: setup-dev ## run the benches, or one: make bench NAME=echo
 	@for bench in $(BENCHES); do echo "== $$bench" && $(BIN)/python $$bench || exit 1; done
@@ -33,6 +33,9 @@ docs: setup-dev ## check the pages: links resolve, examples run, commands exist
 
 wheel: setup ## build the wheel (abi3: one for every Python from 3.11 on) into dist/
 	@$(BIN)/maturin build --release $(LOCKED) --quiet --out dist && ls dist/*.whl
+
+bpf: ## build the BPF object that is committed (Debian 12's clang-14 and llvm-14)
+	@rust/bpf/build.sh rust/bpf/table.bpf.o
 
 clean: ## remove everything that was built, .venv too
 	rm -rf .venv target build dist bench/build fuzz/target .hypothesis .mypy_cache .pytest_cache .ruff_cache python/socketkit/_core*.so
@@ -67,6 +70,12 @@ check-rust: setup-dev
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets $(LOCKED) --quiet -- -D warnings
 
+# Another compiler gives other bytes, so it is this one or none.
+check-bpf:
+	@if command -v clang-14 >/dev/null && command -v llvm-strip-14 >/dev/null; then \
+	mkdir -p build && rust/bpf/build.sh build/table.bpf.o && cmp build/table.bpf.o rust/bpf/table.bpf.o; \
+	else echo "clang-14 is not here (apt install clang-14 llvm-14): whether the BPF object is that of its source went unchecked"; fi
+
 check-shell:
-	@if command -v shellcheck >/dev/null; then shellcheck tools/*.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck tools/*.sh rust/bpf/*.sh .ci/run; \
 	else echo "shellcheck is not here (apt install shellcheck): the shell scripts went unchecked"; fi

@@ -22,6 +22,8 @@ mod records;
 mod replay;
 #[path = "../../../fuzz/properties/uses.rs"]
 mod uses;
+#[path = "../../../fuzz/properties/socket_records.rs"]
+mod socket_records;
 
 use replay::replay;
 use socketkit_wire::hello::{self, Hello};
@@ -69,6 +71,11 @@ fn uses_keep_their_properties() {
 #[test]
 fn arrivals_keep_their_properties() {
     replay("arrivals", 5_000, arrivals::check);
+}
+
+#[test]
+fn socket_records_keep_their_properties() {
+    replay("socket_records", 5_000, socket_records::check);
 }
 
 #[test]

@@ -19,6 +19,7 @@ use super::gathered::Gathered;
 use super::interface_names;
 use super::namespaces::{self, sees_every_process, Namespace};
 use super::numbers::{NumberMap, NumberSet};
+use super::present::Present;
 use super::row::{Owner, Row, Snapshot};
 
 /// Why the kernel cannot be asked in this way.
@@ -68,20 +69,28 @@ impl Iterators {
         let places = self.namespaces()?;
         let mut gathered = Gathered::new(self.tick_ns);
         let mut seen = Vec::new();
-        let mut whole = self.lists(&places, &LISTS, |told| match told {
-            Told::Seen(cookie) => seen.push(cookie),
-            Told::Socket(socket) => gathered.add(&socket),
-            Told::Thread { .. } => {}
-        })?;
+        let mut whole = true;
+        for place in &places {
+            whole &= self.lists(place, Lists::Brief, |list, told| match told {
+                Told::Seen(cookie) => seen.push((place.inode, list, cookie)),
+                Told::Socket(socket) => gathered.add(&socket),
+                Told::Thread { .. } => {}
+            })?;
+        }
         gathered.replaceable();
         let only = places.first().filter(|_| !self.everywhere).map(|own| own.inode);
         self.each(DESCRIPTORS, |told| match told {
             Told::Socket(socket) if only.is_none_or(|own| own == u64::from(socket.namespace)) => gathered.add(&socket),
             _ => {}
         })?;
-        let missed: NumberSet<u64> = seen.into_iter().filter(|&cookie| !gathered.has(cookie)).collect();
-        if !missed.is_empty() {
-            whole &= self.lists(&places, &WHOLE_LISTS, |told| match told {
+        seen.retain(|(.., cookie)| !gathered.has(*cookie));
+        let missed: NumberSet<u64> = seen.iter().map(|(.., cookie)| *cookie).collect();
+        for place in &places {
+            let asked = LISTS.map(|list| seen.iter().any(|(inode, at, _)| (*inode, *at) == (place.inode, list.brief)));
+            if !asked.contains(&true) {
+                continue;
+            }
+            whole &= self.lists(place, Lists::Whole(asked), |_, told| match told {
                 Told::Socket(socket) if missed.contains(&socket.cookie) => gathered.add(&socket),
                 _ => {}
             })?;
@@ -121,25 +130,51 @@ impl Iterators {
         each(open(&mut self.programs, name)?, &mut self.buffer, &mut tell)
     }
 
-    /// Whether all of them could be looked into.
-    fn lists(&mut self, namespaces: &[Namespace], names: &[&str], mut tell: impl FnMut(Told<'_>)) -> io::Result<bool> {
-        let mut whole = true;
-        for namespace in namespaces {
-            // An iterator belongs to the namespace of the thread that opens it; it is read here.
-            let programs = &mut self.programs;
-            let opened =
-                namespace.visit(|| names.iter().map(|name| open(programs, name)).collect::<io::Result<Vec<File>>>());
-            match opened {
-                Ok(files) => {
-                    for file in files? {
-                        each(file, &mut self.buffer, &mut tell)?;
-                    }
+    /// The lists of a namespace: in brief, or those that are `asked` for with everything. Whether it could be looked into.
+    fn lists(
+        &mut self,
+        place: &Namespace,
+        mode: Lists,
+        mut tell: impl FnMut(&'static str, Told<'_>),
+    ) -> io::Result<bool> {
+        // An iterator belongs to the namespace of the thread that opens it; it is read here.
+        let programs = &mut self.programs;
+        let opened = place.visit(|| {
+            let names = mode.names(Present::here());
+            names.into_iter().map(|name| Ok((name, open(programs, name)?))).collect::<io::Result<Vec<_>>>()
+        });
+        match opened {
+            Ok(files) => {
+                for (name, file) in files? {
+                    each(file, &mut self.buffer, &mut |told: Told<'_>| tell(name, told))?;
                 }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {} // it ended meanwhile
-                Err(_) => whole = false,
+                Ok(true)
+            }
+            // It ended meanwhile.
+            Err(error) => Ok(error.kind() == io::ErrorKind::NotFound),
+        }
+    }
+}
+
+/// Which lists of a namespace are read.
+#[derive(Clone, Copy, Debug)]
+enum Lists {
+    /// All; of what has a file only that it is there.
+    Brief,
+    /// These, with everything.
+    Whole([bool; LISTS.len()]),
+}
+
+impl Lists {
+    fn names(self, present: Present) -> Vec<&'static str> {
+        let there = [present.tcp, present.udp, true];
+        let names = LISTS.iter().enumerate().filter(|(at, _)| there.get(*at) == Some(&true));
+        match self {
+            Lists::Brief => names.map(|(_, list)| list.brief).collect(),
+            Lists::Whole(asked) => {
+                names.filter(|(at, _)| asked.get(*at) == Some(&true)).map(|(_, list)| list.whole).collect()
             }
         }
-        Ok(whole)
     }
 }
 
@@ -150,10 +185,9 @@ fn load(described: &[u8]) -> Result<Ebpf, EbpfError> {
     };
     let mut loader = EbpfLoader::new();
     let mut programs = loader.btf(Some(&types)).verifier_log_level(VerifierLogLevel::DISABLE).load(OBJECT)?;
-    for (list, names) in PROGRAMS {
-        for name in names {
-            iterator(&mut programs, name)?.load(list, &types)?;
-        }
+    let lists = LISTS.into_iter().flat_map(|list| [(list.target, list.brief), (list.target, list.whole)]);
+    for (target, name) in lists.chain([("task", THREADS), ("task_file", DESCRIPTORS)]) {
+        iterator(&mut programs, name)?.load(target, &types)?;
     }
     Ok(programs)
 }
@@ -280,14 +314,18 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/table.bpf.o");
 
 const THREADS: &str = "table_threads";
 const DESCRIPTORS: &str = "table_files";
-const LISTS: [&str; 3] = ["table_tcp", "table_udp", "table_unix"];
-const WHOLE_LISTS: [&str; 3] = ["all_tcp", "all_udp", "all_unix"];
-const PROGRAMS: [(&str, &[&str]); 5] = [
-    ("task", &[THREADS]),
-    ("task_file", &[DESCRIPTORS]),
-    ("tcp", &["table_tcp", "all_tcp"]),
-    ("udp", &["table_udp", "all_udp"]),
-    ("unix", &["table_unix", "all_unix"]),
+
+/// The lists of the protocols, in the order of `Present`, and the two programs for each.
+struct List {
+    target: &'static str,
+    brief: &'static str,
+    whole: &'static str,
+}
+
+const LISTS: [List; 3] = [
+    List { target: "tcp", brief: "table_tcp", whole: "all_tcp" },
+    List { target: "udp", brief: "table_udp", whole: "all_udp" },
+    List { target: "unix", brief: "table_unix", whole: "all_unix" },
 ];
 
 /// Of one read; the kernel fills 32 KiB at a time where its pages have 4 KiB, and sixteen times as much where they have 64 KiB.

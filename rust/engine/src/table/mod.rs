@@ -14,6 +14,7 @@ pub mod namespaces;
 pub mod netlink;
 pub mod numbers;
 pub mod owners;
+pub mod present;
 pub mod row;
 pub mod rows;
 pub mod source;
