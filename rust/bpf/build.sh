@@ -6,5 +6,6 @@ into=$(realpath "$1")
 cd "$(dirname "$0")"
 clang=${CLANG:-clang-14}
 strip=${LLVM_STRIP:-llvm-strip-14}
-"$clang" --target=bpfel -mcpu=v2 -O2 -g -Wall -Wextra -Werror -ffile-prefix-map="$PWD"=. -fdebug-compilation-dir=. -c table.bpf.c -o "$into"
-"$strip" --strip-debug "$into"
+"$clang" --target=bpfel -mcpu=v2 -O2 -g -Wall -Wextra -Werror -ffile-prefix-map="$PWD"=. -fdebug-compilation-dir=. -c table.bpf.c -o "$into.new"
+"$strip" --strip-debug "$into.new"
+mv "$into.new" "$into"

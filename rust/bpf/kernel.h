@@ -12,6 +12,7 @@ typedef int s32;
 #define INLINE static inline __attribute__((always_inline))
 
 // Numbers of include/uapi/linux/bpf.h: what a program may call.
+static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static u64 (*const bpf_get_socket_cookie)(void *sock) = (void *)46;
 static long (*const bpf_probe_read_kernel)(void *into, u32 size, const void *from) = (void *)113;
 static u64 (*const bpf_jiffies64)(void) = (void *)118;

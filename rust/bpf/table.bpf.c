@@ -4,7 +4,7 @@
 // (TIME_WAIT, orphans, connections that nobody accepted yet, the kernel's own) comes from table_tcp, table_udp and
 // table_unix; which namespaces these are to be asked in, table_threads tells. A socket that has a file may still be in no table of descriptors (on its way through a Unix socket, or
 // registered with io_uring), and only the reader can find that out: of these the three name the cookie alone, and
-// their twins (all_tcp, ...) tell everything when the reader met a cookie that it does not know.
+// everything only where the reader put the cookie into `wanted`: one that it met and does not know.
 //
 // The reader is rust/engine/src/table/record.rs: both change together, with VERSION.
 #include "kernel.h"
@@ -20,6 +20,15 @@ enum { AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10, AF_PACKET = 17, AF_BLUETOOTH = 3
 enum { SOCK_STREAM = 1, SOCK_DGRAM = 2 };
 enum { IPPROTO_TCP = 6, IPPROTO_UDP = 17 };
 enum { TCP_ESTABLISHED = 1, TCP_SYN_RECV = 3, TCP_TIME_WAIT = 6, TCP_CLOSE = 7, TCP_LISTEN = 10, TCP_NEW_SYN_RECV = 12 };
+
+// The keys are cookies.
+struct {
+	int (*type)[1]; // BPF_MAP_TYPE_HASH
+	u64 *key;
+	u8 *value;
+	int (*max_entries)[65536];
+	int (*map_flags)[1]; // no memory before it is used
+} wanted SECTION(".maps");
 
 struct head {
 	u16 size; // of the record, this included
@@ -409,40 +418,44 @@ int table_threads(struct bpf_iter__task *context)
 	return 0;
 }
 
-// A socket (the first part of what the protocol makes of it) as the protocol's lists have it. Without `all` only the cookie of what has a file, as that is told of elsewhere.
-INLINE void list(struct seq_file *seq, struct sock *sock, int all)
+// A socket (the first part of what the protocol makes of it) as the protocol's lists have it. Of what has a file only the cookie, as
+// that is told of elsewhere; unless the reader wants to hear more.
+INLINE void list(struct seq_file *seq, struct sock *sock)
 {
+	struct head head = { .size = sizeof(head), .version = VERSION, .class = CLASS_SEEN };
 	struct record record = {};
 	struct socket *socket;
 
 	if (!sock)
 		return;
 	socket = sock->sk_socket;
-	if (socket && socket->file && !all) {
-		struct head head = { .size = sizeof(head), .version = VERSION, .class = CLASS_SEEN };
-
+	if (socket && socket->file) {
 		head.cookie = sock->__sk_common.skc_cookie.counter;
 		if (!head.cookie)
 			head.cookie = bpf_get_socket_cookie(sock);
-		bpf_seq_write(seq, &head, sizeof(head));
-		return;
+		u64 cookie = head.cookie;
+		if (!bpf_map_lookup_elem(&wanted, &cookie)) {
+			bpf_seq_write(seq, &head, sizeof(head));
+			return;
+		}
 	}
 	record.body.inode = inode_of(socket);
 	tell(seq, &record, sock);
 }
 
-INLINE void list_tcp(struct bpf_iter__tcp *context, int all)
+SECTION("iter/tcp")
+int table_tcp(struct bpf_iter__tcp *context)
 {
 	struct sock_common *half = context->sk_common;
 	struct record record = {};
 	struct tcp_sock *tcp;
 
 	if (!half)
-		return;
+		return 0;
 	if (half->skc_state != TCP_TIME_WAIT && half->skc_state != TCP_NEW_SYN_RECV) {
 		tcp = bpf_skc_to_tcp_sock(half);
-		list(context->meta->seq, (void *)tcp, all);
-		return;
+		list(context->meta->seq, (void *)tcp);
+		return 0;
 	}
 	common(&record.body, half);
 	record.body.kind = SOCK_STREAM;
@@ -453,47 +466,20 @@ INLINE void list_tcp(struct bpf_iter__tcp *context, int all)
 		record.body.flags |= KNOWS_UID;
 	}
 	write_inet(context->meta->seq, &record, half);
-}
-
-SECTION("iter/tcp")
-int table_tcp(struct bpf_iter__tcp *context)
-{
-	list_tcp(context, 0);
-	return 0;
-}
-
-SECTION("iter/tcp")
-int all_tcp(struct bpf_iter__tcp *context)
-{
-	list_tcp(context, 1);
 	return 0;
 }
 
 SECTION("iter/udp")
 int table_udp(struct bpf_iter__udp *context)
 {
-	list(context->meta->seq, (void *)context->udp_sk, 0);
-	return 0;
-}
-
-SECTION("iter/udp")
-int all_udp(struct bpf_iter__udp *context)
-{
-	list(context->meta->seq, (void *)context->udp_sk, 1);
+	list(context->meta->seq, (void *)context->udp_sk);
 	return 0;
 }
 
 SECTION("iter/unix")
 int table_unix(struct bpf_iter__unix *context)
 {
-	list(context->meta->seq, (void *)context->unix_sk, 0);
-	return 0;
-}
-
-SECTION("iter/unix")
-int all_unix(struct bpf_iter__unix *context)
-{
-	list(context->meta->seq, (void *)context->unix_sk, 1);
+	list(context->meta->seq, (void *)context->unix_sk);
 	return 0;
 }
 

@@ -19,7 +19,15 @@ from socketkit.inspect.table import SocketEntry, SocketTable, as_json
 pytestmark = pytest.mark.privileged
 
 # What only one of the two knows, what belongs to the moment, and what depends on when a table looked first.
-DIFFERENT = {"dropped", "only_ipv6", "reuse_address", "reuse_port", "oldest_seconds", "youngest_seconds", "quiet_seconds"}
+DIFFERENT = {
+    "dropped",
+    "only_ipv6",
+    "reuse_address",
+    "reuse_port",
+    "oldest_seconds",
+    "youngest_seconds",
+    "quiet_seconds",
+}
 
 
 @pytest.fixture
@@ -92,32 +100,32 @@ def test_both_say_the_same_of_every_kind(opened: ExitStack, tmp_path: Path) -> N
         assert left == {name: value for name, value in netlink[inode].items() if name not in DIFFERENT}, kinds[inode]
 
 
-def test_a_connection_that_nobody_accepted(opened: ExitStack, table: SocketTable) -> None:
+def test_a_connection_that_nobody_accepted(table: SocketTable, opened: ExitStack) -> None:
     listener = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
     caller = opened.enter_context(socket.create_connection(listener.getsockname()))
     where = f"tcp://127.0.0.1:{caller.getsockname()[1]}"
-    (waiting,) = (row for row in table.refresh() if str(row.peer) == where)
+    here = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+    (waiting,) = (row for row in table.refresh() if (str(row.local), str(row.peer)) == (here, where))
     assert (waiting.state, waiting.inode, waiting.processes) == ("established", 0, ())
     assert entry_of(listener, table).backlog == 1
 
 
-def test_what_time_wait_is_left_of_a_connection(opened: ExitStack, table: SocketTable) -> None:
+def test_what_time_wait_is_left_of_a_connection(table: SocketTable, opened: ExitStack) -> None:
     listener, caller, accepted = tcp_pair(opened)
-    where = f"tcp://127.0.0.1:{caller.getsockname()[1]}"
+    ends = [f"tcp://127.0.0.1:{sock.getsockname()[1]}" for sock in (caller, listener)]
     caller.close()
     assert accepted.recv(1) == b""
     accepted.close()
     # The last segment of the other side may still be on its way.
     for _ in range(1000):
-        rows = [row for row in table.refresh() if str(row.local) == where]
+        rows = [row for row in table.refresh() if [str(row.local), str(row.peer)] == ends]
         if rows and rows[0].state == "time-wait":
             break
     (left,) = rows
     assert (left.state, left.uid, left.processes) == ("time-wait", None, ())
-    assert str(left.peer) == f"tcp://127.0.0.1:{listener.getsockname()[1]}"
 
 
-def test_one_row_for_several_descriptors_and_processes(opened: ExitStack, table: SocketTable) -> None:
+def test_one_row_for_several_descriptors_and_processes(table: SocketTable, opened: ExitStack) -> None:
     sock = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
     again = opened.enter_context(sock.dup())
     code = "import sys; print(flush=True); sys.stdin.read()"
@@ -134,7 +142,7 @@ def test_one_row_for_several_descriptors_and_processes(opened: ExitStack, table:
     assert {process.pid for process in entry.processes or ()} == {os.getpid(), child.pid}
 
 
-def test_a_thread_with_descriptors_of_its_own(opened: ExitStack, table: SocketTable) -> None:
+def test_a_thread_with_descriptors_of_its_own(table: SocketTable, opened: ExitStack) -> None:
     clone_files = 0x400
     libc = ctypes.CDLL(None, use_errno=True)
     made, looked = threading.Event(), threading.Event()
@@ -158,7 +166,7 @@ def test_a_thread_with_descriptors_of_its_own(opened: ExitStack, table: SocketTa
     assert [process.pid for process in entry.processes or ()] == [os.getpid()]
 
 
-def test_a_socket_on_its_way_through_another(opened: ExitStack, table: SocketTable) -> None:
+def test_a_socket_on_its_way_through_another(table: SocketTable, opened: ExitStack) -> None:
     one, other = socket.socketpair()
     opened.enter_context(one)
     opened.enter_context(other)
@@ -167,10 +175,12 @@ def test_a_socket_on_its_way_through_another(opened: ExitStack, table: SocketTab
     socket.send_fds(one, [b"x"], [sent.fileno()])
     sent.close()
     (entry,) = (row for row in table.refresh() if row.inode == inode)
-    assert (str(entry.local), entry.processes) == (f"tcp://127.0.0.1:{where[1]}", ())
+    assert str(entry.local) == f"tcp://127.0.0.1:{where[1]}"
+    # Where a process cannot be looked into, /proc leaves open whether that one has it.
+    assert entry.processes == () or (table.source == "netlink" and not table.complete)
 
 
-def test_other_namespaces(opened: ExitStack, table: SocketTable) -> None:
+def test_other_namespaces(table: SocketTable, opened: ExitStack) -> None:
     code = (
         "import os, socket, sys; s = socket.create_server(('', 0));"
         "print(os.fstat(s.fileno()).st_ino, os.stat('/proc/self/ns/net').st_ino,"
@@ -190,7 +200,7 @@ def test_other_namespaces(opened: ExitStack, table: SocketTable) -> None:
 
 
 def without_permission(code: str) -> str:
-    command = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all", "--reuid", "65534", "--clear-groups"]
+    command = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"]
     done = subprocess.run([*command, sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 

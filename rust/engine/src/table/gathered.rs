@@ -31,11 +31,14 @@ impl Gathered {
             None => self.rows.push(row(socket, self.tick_ns)),
             Some(known) if (place as usize) < self.replaceable && known.owners.end == 0 => {
                 *known = row(socket, self.tick_ns);
-                known.owners.end = 1;
             }
             Some(_) => {}
         }
         if let Some((pid, descriptor)) = socket.owner {
+            // How many there are is counted at the end; that there is one, at once.
+            if let Some(row) = self.rows.get_mut(place as usize) {
+                row.owners.end = 1;
+            }
             self.owners.push((place, Owner { pid, descriptor }));
         }
     }
@@ -47,6 +50,12 @@ impl Gathered {
 
     pub fn has(&self, cookie: u64) -> bool {
         self.places.contains_key(&cookie)
+    }
+
+    /// Whether it was told of by a list, and no descriptor leads to it.
+    pub fn unowned(&self, cookie: u64) -> bool {
+        let row = self.places.get(&cookie).and_then(|&place| self.rows.get(place as usize));
+        row.is_some_and(|row| row.owners.end == 0)
     }
 
     /// The rows, and the owners that they name.

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::PathBuf;
 
+use aya::maps::HashMap as BpfMap;
 use aya::programs::{Iter, ProgramError};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Endianness, VerifierLogLevel};
 use rustix::thread::{capabilities, CapabilitySet};
@@ -43,6 +44,8 @@ pub struct Iterators {
     tick_ns: u64,
     /// Not only the calling thread's own namespace.
     everywhere: bool,
+    /// Cookies of what has a file and no descriptor: the lists tell everything of them.
+    wanted: NumberSet<u64>,
 }
 
 impl Iterators {
@@ -53,7 +56,13 @@ impl Iterators {
         }
         let types = fs::read(KERNEL_TYPES).map_err(|_| Unavailable::NoTypes)?;
         match load(&types) {
-            Ok(programs) => Ok(Iterators { programs, buffer: vec![0; BUFFER_BYTES], tick_ns: tick_ns(), everywhere }),
+            Ok(programs) => Ok(Iterators {
+                programs,
+                buffer: vec![0; BUFFER_BYTES],
+                tick_ns: tick_ns(),
+                everywhere,
+                wanted: NumberSet::default(),
+            }),
             Err(_) if locked_down() => Err(Unavailable::Lockdown),
             Err(failure) if not_permitted(&failure) => Err(Unavailable::NotPermitted),
             Err(failure) => Err(Unavailable::Refused(reasons(&failure))),
@@ -64,14 +73,14 @@ impl Iterators {
     ///
     /// The lists of the protocols come first: a socket that was accepted meanwhile is told of again, with its owner. One that they
     /// saw with a file, and that no descriptor led to afterwards, has ended, or is on its way through a Unix socket or kept by
-    /// io_uring: only of these a second look at the lists is taken.
+    /// io_uring: the lists are looked at once more, and tell of these what they know, at the next look at once.
     pub fn refresh(&mut self) -> io::Result<Snapshot> {
         let places = self.namespaces()?;
         let mut gathered = Gathered::new(self.tick_ns);
         let mut seen = Vec::new();
         let mut whole = true;
         for place in &places {
-            whole &= self.lists(place, Lists::Brief, |list, told| match told {
+            whole &= self.lists(place, &LISTS, |list, told| match told {
                 Told::Seen(cookie) => seen.push((place.inode, list, cookie)),
                 Told::Socket(socket) => gathered.add(&socket),
                 Told::Thread { .. } => {}
@@ -84,16 +93,17 @@ impl Iterators {
             _ => {}
         })?;
         seen.retain(|(.., cookie)| !gathered.has(*cookie));
-        let missed: NumberSet<u64> = seen.iter().map(|(.., cookie)| *cookie).collect();
+        let missed: Vec<u64> = seen.iter().map(|(.., cookie)| *cookie).collect();
+        self.want(&gathered, &missed)?;
         for place in &places {
-            let asked = LISTS.map(|list| seen.iter().any(|(inode, at, _)| (*inode, *at) == (place.inode, list.brief)));
-            if !asked.contains(&true) {
-                continue;
+            let asked = |list: &&'static str| seen.iter().any(|(inode, at, _)| (inode, at) == (&place.inode, list));
+            let lists: Vec<&str> = LISTS.iter().copied().filter(asked).collect();
+            if !lists.is_empty() {
+                whole &= self.lists(place, &lists, |_, told| match told {
+                    Told::Socket(socket) if missed.contains(&socket.cookie) => gathered.add(&socket),
+                    _ => {}
+                })?;
             }
-            whole &= self.lists(place, Lists::Whole(asked), |_, told| match told {
-                Told::Socket(socket) if missed.contains(&socket.cookie) => gathered.add(&socket),
-                _ => {}
-            })?;
         }
         let (rows, owners) = gathered.finish();
         let interfaces = interfaces(&places, &rows);
@@ -130,50 +140,53 @@ impl Iterators {
         each(open(&mut self.programs, name)?, &mut self.buffer, &mut tell)
     }
 
-    /// The lists of a namespace: in brief, or those that are `asked` for with everything. Whether it could be looked into.
+    /// Has the lists tell everything of these, and no longer of what a descriptor leads to again, or what has ended.
+    fn want(&mut self, gathered: &Gathered, missed: &[u64]) -> io::Result<()> {
+        let Some(map) = self.programs.map_mut(WANTED) else { return Ok(()) };
+        let mut wanted: BpfMap<_, u64, u8> = BpfMap::try_from(map).map_err(io::Error::other)?;
+        let settled: Vec<u64> = self.wanted.iter().copied().filter(|&cookie| !gathered.unowned(cookie)).collect();
+        for cookie in settled {
+            // What is not there any more needs not go.
+            drop(wanted.remove(&cookie));
+            self.wanted.remove(&cookie);
+        }
+        for &cookie in missed {
+            // A full map leaves the rest untold this time.
+            if wanted.insert(cookie, 1, 0).is_ok() {
+                self.wanted.insert(cookie);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of the lists of a namespace, and whether it could be looked into.
     fn lists(
         &mut self,
         place: &Namespace,
-        mode: Lists,
+        lists: &[&'static str],
         mut tell: impl FnMut(&'static str, Told<'_>),
     ) -> io::Result<bool> {
         // An iterator belongs to the namespace of the thread that opens it; it is read here.
         let programs = &mut self.programs;
         let opened = place.visit(|| {
-            let names = mode.names(Present::here());
-            names.into_iter().map(|name| Ok((name, open(programs, name)?))).collect::<io::Result<Vec<_>>>()
+            let present = Present::here();
+            let there = |list: &&str| match *list {
+                TCP => present.tcp,
+                UDP => present.udp,
+                _ => true,
+            };
+            let lists = lists.iter().copied().filter(there);
+            lists.map(|list| Ok((list, open(programs, list)?))).collect::<io::Result<Vec<_>>>()
         });
         match opened {
             Ok(files) => {
-                for (name, file) in files? {
-                    each(file, &mut self.buffer, &mut |told: Told<'_>| tell(name, told))?;
+                for (list, file) in files? {
+                    each(file, &mut self.buffer, &mut |told: Told<'_>| tell(list, told))?;
                 }
                 Ok(true)
             }
             // It ended meanwhile.
             Err(error) => Ok(error.kind() == io::ErrorKind::NotFound),
-        }
-    }
-}
-
-/// Which lists of a namespace are read.
-#[derive(Clone, Copy, Debug)]
-enum Lists {
-    /// All; of what has a file only that it is there.
-    Brief,
-    /// These, with everything.
-    Whole([bool; LISTS.len()]),
-}
-
-impl Lists {
-    fn names(self, present: Present) -> Vec<&'static str> {
-        let there = [present.tcp, present.udp, true];
-        let names = LISTS.iter().enumerate().filter(|(at, _)| there.get(*at) == Some(&true));
-        match self {
-            Lists::Brief => names.map(|(_, list)| list.brief).collect(),
-            Lists::Whole(asked) => {
-                names.filter(|(at, _)| asked.get(*at) == Some(&true)).map(|(_, list)| list.whole).collect()
-            }
         }
     }
 }
@@ -185,8 +198,7 @@ fn load(described: &[u8]) -> Result<Ebpf, EbpfError> {
     };
     let mut loader = EbpfLoader::new();
     let mut programs = loader.btf(Some(&types)).verifier_log_level(VerifierLogLevel::DISABLE).load(OBJECT)?;
-    let lists = LISTS.into_iter().flat_map(|list| [(list.target, list.brief), (list.target, list.whole)]);
-    for (target, name) in lists.chain([("task", THREADS), ("task_file", DESCRIPTORS)]) {
+    for (target, name) in PROGRAMS {
         iterator(&mut programs, name)?.load(target, &types)?;
     }
     Ok(programs)
@@ -314,19 +326,13 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/table.bpf.o");
 
 const THREADS: &str = "table_threads";
 const DESCRIPTORS: &str = "table_files";
-
-/// The lists of the protocols, in the order of `Present`, and the two programs for each.
-struct List {
-    target: &'static str,
-    brief: &'static str,
-    whole: &'static str,
-}
-
-const LISTS: [List; 3] = [
-    List { target: "tcp", brief: "table_tcp", whole: "all_tcp" },
-    List { target: "udp", brief: "table_udp", whole: "all_udp" },
-    List { target: "unix", brief: "table_unix", whole: "all_unix" },
-];
+const TCP: &str = "table_tcp";
+const UDP: &str = "table_udp";
+const UNIX: &str = "table_unix";
+const LISTS: [&str; 3] = [TCP, UDP, UNIX];
+const PROGRAMS: [(&str, &str); 5] =
+    [("task", THREADS), ("task_file", DESCRIPTORS), ("tcp", TCP), ("udp", UDP), ("unix", UNIX)];
+const WANTED: &str = "wanted";
 
 /// Of one read; the kernel fills 32 KiB at a time where its pages have 4 KiB, and sixteen times as much where they have 64 KiB.
 const BUFFER_BYTES: usize = 256 * 1024;
