@@ -64,7 +64,9 @@ def of_every_kind(opened: ExitStack, folder: Path) -> list[socket.socket]:
     kinds = [*tcp_pair(opened), *tcp_pair(opened, socket.AF_INET6)]
     kinds[1].sendall(b"x" * 1000)
 
-    def make(family: int, kind: int, protocol: int = 0, where: object = None) -> socket.socket:
+    def make(
+        family: int, kind: int, protocol: int = 0, where: tuple[str, int] | str | bytes | None = None
+    ) -> socket.socket:
         sock = opened.enter_context(socket.socket(family, kind, protocol))
         if where is not None:
             sock.bind(where)
@@ -90,8 +92,8 @@ def of_every_kind(opened: ExitStack, folder: Path) -> list[socket.socket]:
 def test_both_say_the_same_of_every_kind(opened: ExitStack, tmp_path: Path) -> None:
     kinds = {inode_of(sock): sock for sock in of_every_kind(opened, tmp_path)}
     told = []
-    for source in ("bpf", "netlink"):
-        rows = SocketTable(source=source).refresh()
+    for table in (SocketTable(source="bpf"), SocketTable(source="netlink")):
+        rows = table.refresh()
         told.append({row.inode: as_json(row) for row in rows if row.inode in kinds})
     bpf, netlink = told
     assert bpf.keys() == netlink.keys() == kinds.keys()
@@ -193,7 +195,7 @@ def test_other_namespaces(table: SocketTable, opened: ExitStack) -> None:
         assert child.stdout is not None
         inode, namespace = (int(word) for word in child.stdout.readline().split())
         found = [row for row in table.refresh() if row.inode == inode]
-        own = SocketTable(source=table.source, namespaces="own").refresh()
+        own = SocketTable(source="bpf" if table.source == "bpf" else "netlink", namespaces="own").refresh()
         child.communicate()
     assert [(row.namespace, row.namespace_name) for row in found] == [(namespace, f"pid {child.pid}")]
     assert not [row for row in own if row.inode == inode]
