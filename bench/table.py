@@ -1,4 +1,4 @@
-"""The socket table beside `ss -tanp`, `lsof -i -n -P` and psutil: 1,000, 20,000 and 100,000 TCP sockets with their owners.
+"""The socket table beside `ss -tanp`, `lsof -i -n -P` and psutil: up to 100,000 TCP sockets with their owners.
 
 Eight processes hold the sockets, in a network namespace of their own (needs root), and that one alone is looked at, as
 ss does. `cold` is a new table and its first look, for other programs the whole process; `refresh` is a later look of
@@ -31,6 +31,7 @@ from socketkit._core import SocketTable
 HOLDERS = 8
 PAIRS_FOR_A_LISTENER = 4000
 SLOW_SOCKETS = 20_000  # what lsof and psutil are asked for at most
+PR_SET_PDEATHSIG = 1
 CLONE_NEWNET = 0x40000000
 TARGETS = {"cold": 1 / 12, "refresh": 1 / 40}
 
@@ -55,6 +56,7 @@ def held(sockets: int) -> Iterator[None]:
         for _ in range(HOLDERS):
             pid = os.fork()
             if not pid:
+                ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
                 with suppress(BaseException):
                     kept = hold(sockets // HOLDERS)
                     os.write(writer, b"." if kept else b"")
