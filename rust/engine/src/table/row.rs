@@ -8,9 +8,9 @@ pub enum Address {
     /// There is none: an unnamed Unix socket, the peer of a listener.
     #[default]
     None,
-    /// IPv4, IPv6, vsock, packet, Bluetooth: the first `length` bytes are the address.
+    /// What is short: IPv4, IPv6, vsock, packet, Bluetooth, some Unix names. The first `length` bytes are the address.
     Short { bytes: [u8; 28], length: u8 },
-    /// A Unix socket's name: its family and its path, or a NUL and its abstract name.
+    /// A longer name of a Unix socket: its family and its path, or a NUL and its abstract name.
     Unix(Box<[u8]>),
 }
 

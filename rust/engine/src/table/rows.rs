@@ -272,3 +272,49 @@ const LAST_ACK: u8 = 9;
 const LISTENING: u8 = 10;
 const CLOSING: u8 = 11;
 const NEW_SYN_RECEIVED: u8 = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn information(acknowledged: u64, received: u64, sent: u64, again: u64) -> Vec<u8> {
+        let mut bytes = vec![0; 216];
+        for (at, number) in [(120, acknowledged), (128, received), (200, sent), (208, again)] {
+            fill(&mut bytes[at..], &[&number.to_ne_bytes()]);
+        }
+        bytes
+    }
+
+    #[test]
+    fn syn_and_fin_are_no_bytes() {
+        let counted = information(1001, 301, 1500, 500);
+        let alive = flow(TcpInfo(&counted), 1);
+        assert_eq!((alive.sent_bytes, alive.received_bytes), (1000, 301));
+        assert_eq!(flow(TcpInfo(&counted), CLOSE_WAIT).received_bytes, 300);
+        assert_eq!(flow(TcpInfo(&information(400, 0, 1000, 0)), 1).sent_bytes, 400, "not acknowledged yet");
+    }
+
+    #[test]
+    fn what_ended_in_order_received_a_fin() {
+        let received = |acknowledged, accepted: bool| {
+            ended_flow(TcpInfo(&information(acknowledged, 301, 1000, 0)), || accepted).received_bytes
+        };
+        assert_eq!(received(1002, false), 300, "it connected, and both ended");
+        assert_eq!(received(1001, true), 300, "it was accepted, and both ended");
+        assert_eq!(received(1001, false), 301, "it connected, and was reset");
+        assert_eq!(received(1000, true), 301, "it was accepted, and was reset");
+    }
+
+    #[test]
+    fn one_that_moved_nothing_was_never_quiet() {
+        assert_eq!(flow(TcpInfo(&information(1, 0, 0, 0)), 1).quiet_ms, u32::MAX);
+    }
+
+    #[test]
+    fn unbound_and_unconnected_have_no_address() {
+        let id = SocketId { family: AF_INET, ..SocketId::default() };
+        assert_eq!((local_address(&id, None), peer_address(&id, false)), (Address::None, Address::None));
+        let raw = local_address(&id, Some(1));
+        assert_eq!(raw.as_bytes().get(..8), Some(&[2, 0, 0, 1, 0, 0, 0, 0][..]), "its protocol stands for the port");
+    }
+}

@@ -104,3 +104,58 @@ const IPPROTO_ICMPV6: u16 = 58;
 const IPPROTO_SCTP: u16 = 132;
 const BTPROTO_L2CAP: u16 = 0;
 const BTPROTO_RFCOMM: u16 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::row::Address;
+
+    fn bound(family: u16, address: &[u8], interface: u32) -> Row {
+        let raw = match family {
+            AF_INET => [&[2, 0, 0, 80], address, &[0; 8]].concat(),
+            AF_INET6 => [&[10, 0, 0, 80, 0, 0, 0, 0], address, &[0; 4]].concat(),
+            _ => address.to_vec(),
+        };
+        Row { family, kind: SOCK_STREAM, protocol: 6, local: Address::from_bytes(&raw), interface, ..Row::default() }
+    }
+
+    #[test]
+    fn exposure_is_told_by_the_address() {
+        let mapped = |last: [u8; 4]| [MAPPED, &last].concat();
+        for (family, address, interface, told) in [
+            (AF_INET, vec![127, 1, 2, 3], 0, "loopback"),
+            (AF_INET, vec![0; 4], 0, "everywhere"),
+            (AF_INET, vec![0; 4], LOOPBACK, "loopback"),
+            (AF_INET, vec![0; 4], 7, "network"),
+            (AF_INET, vec![192, 0, 2, 1], 0, "network"),
+            (AF_INET6, vec![0; 16], 0, "everywhere"),
+            (AF_INET6, std::net::Ipv6Addr::LOCALHOST.octets().to_vec(), 0, "loopback"),
+            (AF_INET6, mapped([127, 0, 0, 1]), 0, "loopback"),
+            (AF_INET6, mapped([0; 4]), 0, "everywhere"),
+            (AF_INET6, mapped([0, 0, 0, 1]), 0, "network"),
+            (AF_UNIX, b"\x01\0/run/a".to_vec(), 0, "machine"),
+            (AF_PACKET, vec![17, 0], 0, "everywhere"),
+            (AF_PACKET, vec![17, 0], LOOPBACK, "loopback"),
+        ] {
+            assert_eq!(exposure(&bound(family, &address, interface)), told, "{family} {address:?} {interface}");
+        }
+    }
+
+    #[test]
+    fn states_are_told_by_type() {
+        let tcp = |state| Row { family: AF_INET, kind: SOCK_STREAM, protocol: 6, state, ..Row::default() };
+        let unix = |state| Row { family: AF_UNIX, kind: SOCK_STREAM, state, ..Row::default() };
+        assert_eq!(
+            [1, 3, 6, 7, 10, 12, 13].map(|number| state(&tcp(number))),
+            ["established", "syn-received", "time-wait", "closed", "listening", "syn-received", "closed"]
+        );
+        assert_eq!([1, 7, 10].map(|number| state(&unix(number))), ["connected", "unconnected", "listening"]);
+    }
+
+    #[test]
+    fn what_no_address_opens_has_no_scheme() {
+        assert_eq!(scheme(&Row { family: 16, kind: SOCK_RAW, ..Row::default() }), None);
+        assert_eq!(scheme(&Row { family: AF_BLUETOOTH, kind: SOCK_RAW, protocol: 1, ..Row::default() }), None);
+        assert_eq!(scheme(&Row { family: AF_INET6, kind: SOCK_DGRAM, protocol: 58, ..Row::default() }), Some("icmp"));
+    }
+}
