@@ -32,9 +32,11 @@ from .verbs import bind, connect, listen, relay, serve
 if TYPE_CHECKING:
     from .datagrams import Datagrams
     from .identity import Identity
+    from .inspect.first_bytes import FirstBytes
     from .inspect.processes import Process
     from .inspect.scan import scan
     from .inspect.table import sockets
+    from .inspect.uses import Use, use_of
     from .trust import Trust
 else:
 
@@ -57,6 +59,14 @@ else:
             from .inspect import table
 
             globals().update(Process=table.Process, sockets=table.sockets)
+        elif name == "FirstBytes":
+            from .inspect import first_bytes
+
+            globals()["FirstBytes"] = first_bytes.FirstBytes
+        elif name in ("Use", "use_of"):
+            from .inspect import uses
+
+            globals().update(Use=uses.Use, use_of=uses.use_of)
         else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return globals()[name]
@@ -73,6 +83,7 @@ __all__ = [
     "EndOfStream",
     "Endpoint",
     "EndpointError",
+    "FirstBytes",
     "Identity",
     "IdentityError",
     "Limits",
@@ -91,6 +102,7 @@ __all__ = [
     "UnreachablePeer",
     "Unsupported",
     "UntrustedPeer",
+    "Use",
     "__version__",
     "bind",
     "connect",
@@ -99,4 +111,5 @@ __all__ = [
     "scan",
     "serve",
     "sockets",
+    "use_of",
 ]
