@@ -20,10 +20,10 @@ mod probe;
 mod records;
 #[path = "../../../fuzz/properties/replay.rs"]
 mod replay;
-#[path = "../../../fuzz/properties/uses.rs"]
-mod uses;
 #[path = "../../../fuzz/properties/socket_records.rs"]
 mod socket_records;
+#[path = "../../../fuzz/properties/uses.rs"]
+mod uses;
 
 use replay::replay;
 use socketkit_wire::hello::{self, Hello};

@@ -111,7 +111,7 @@ impl Rounds {
     /// The next probe. It counts as sent; `unsent` says if it was not.
     pub fn take(&mut self, now_us: u64) -> Option<Probe> {
         // By chance: every so many probes, they would always have the same place in a burst, and its fate.
-        let control = self.position < self.order.len() && self.next_random() % self.rate.control_share() == 0;
+        let control = self.position < self.order.len() && self.next_random().is_multiple_of(self.rate.control_share());
         if control && !self.answering.is_empty() {
             let chosen = self.next_random() as usize % self.answering.len();
             if let Some((place, left)) = self.answering.get_mut(chosen) {

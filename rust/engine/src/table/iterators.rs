@@ -221,7 +221,7 @@ fn open(programs: &mut Ebpf, name: &str) -> io::Result<File> {
     link.into_file().map_err(|failure| io::Error::other(reasons(&failure)))
 }
 
-fn each(mut file: File, buffer: &mut Vec<u8>, tell: &mut impl FnMut(Told<'_>)) -> io::Result<()> {
+fn each(mut file: File, buffer: &mut [u8], tell: &mut impl FnMut(Told<'_>)) -> io::Result<()> {
     let mut kept = 0;
     loop {
         let room = buffer.get_mut(kept..).unwrap_or_default();

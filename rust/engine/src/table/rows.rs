@@ -288,16 +288,20 @@ mod tests {
     #[test]
     fn syn_and_fin_are_no_bytes() {
         let counted = information(1001, 301, 1500, 500);
-        let alive = flow(TcpInfo(&counted), 1);
+        let alive = flow(&Counts::from(TcpInfo(&counted)), 1);
         assert_eq!((alive.sent_bytes, alive.received_bytes), (1000, 301));
-        assert_eq!(flow(TcpInfo(&counted), CLOSE_WAIT).received_bytes, 300);
-        assert_eq!(flow(TcpInfo(&information(400, 0, 1000, 0)), 1).sent_bytes, 400, "not acknowledged yet");
+        assert_eq!(flow(&Counts::from(TcpInfo(&counted)), CLOSE_WAIT).received_bytes, 300);
+        assert_eq!(
+            flow(&Counts::from(TcpInfo(&information(400, 0, 1000, 0))), 1).sent_bytes,
+            400,
+            "not acknowledged yet"
+        );
     }
 
     #[test]
     fn what_ended_in_order_received_a_fin() {
         let received = |acknowledged, accepted: bool| {
-            ended_flow(TcpInfo(&information(acknowledged, 301, 1000, 0)), || accepted).received_bytes
+            ended_flow(&Counts::from(TcpInfo(&information(acknowledged, 301, 1000, 0))), || accepted).received_bytes
         };
         assert_eq!(received(1002, false), 300, "it connected, and both ended");
         assert_eq!(received(1001, true), 300, "it was accepted, and both ended");
@@ -307,7 +311,7 @@ mod tests {
 
     #[test]
     fn one_that_moved_nothing_was_never_quiet() {
-        assert_eq!(flow(TcpInfo(&information(1, 0, 0, 0)), 1).quiet_ms, u32::MAX);
+        assert_eq!(flow(&Counts::from(TcpInfo(&information(1, 0, 0, 0))), 1).quiet_ms, u32::MAX);
     }
 
     #[test]

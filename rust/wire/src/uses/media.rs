@@ -199,7 +199,7 @@ fn srt(look: &Look<'_>) -> u8 {
 }
 
 fn mpeg_ts(look: &Look<'_>) -> u8 {
-    let fits = look.length >= 188 && look.length % 188 == 0;
+    let fits = look.length >= 188 && look.length.is_multiple_of(188);
     match *look.bytes {
         [0x47, high, _, 0x10..=0x3f, ..] if high & 0x80 == 0 => if_so(fits, 95),
         _ => 0,

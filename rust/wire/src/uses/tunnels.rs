@@ -29,7 +29,7 @@ fn wireguard(look: &Look<'_>) -> u8 {
         [4, 0, 0, 0, ..] => {
             // Its counter has eight bytes and begins at 0.
             let counts = be32(look.bytes, 12).is_some_and(|high| high & 0x00ff_ffff == 0);
-            if_so(look.length >= 32 && look.length % 16 == 0 && counts, 80)
+            if_so(look.length >= 32 && look.length.is_multiple_of(16) && counts, 80)
         }
         _ => 0,
     }
@@ -82,7 +82,7 @@ fn esp(look: &Look<'_>) -> u8 {
         .zip(look.following.first().and_then(|(head, _)| be32(head, 4)))
         .is_some_and(|(one, next)| next == one.wrapping_add(1))
         && look.following.first().is_some_and(|(head, _)| be32(head, 0) == be32(look.bytes, 0));
-    if look.length < 24 || look.length % 4 != 0 || !index {
+    if look.length < 24 || !look.length.is_multiple_of(4) || !index {
         return 0;
     }
     if_so(
