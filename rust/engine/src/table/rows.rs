@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn what_ended_in_order_received_a_fin() {
         let received = |acknowledged, accepted: bool| {
-            ended_flow(&Counts::from(TcpInfo(&information(acknowledged, 301, 1000, 0))), || accepted).received_bytes
+            ended_flow(TcpInfo(&information(acknowledged, 301, 1000, 0)), || accepted).received_bytes
         };
         assert_eq!(received(1002, false), 300, "it connected, and both ended");
         assert_eq!(received(1001, true), 300, "it was accepted, and both ended");
