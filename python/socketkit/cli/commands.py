@@ -127,7 +127,7 @@ SUMMARIES = {
     "capture": "Show what goes over an interface, or write it to files.",
     "ping": "Ask many hosts for an echo, and measure the round trips.",
     "trace": "Show the way to hosts, hop by hop, with loss and round trips.",
-    "scan": "Find the open ports of hosts, and compare them with what was declared.",
+    "scan": "Find the open ports of hosts, and what listens there.",
     "bench": "Measure throughput, loss, jitter, and latency under load.",
     "identity": "Show who you are to your peers, or make a new key.",
     "trust": "List, add and remove the keys of peers that you trust.",

@@ -49,7 +49,6 @@ Exit status: 0; 1 if --expect differs from what there is, 2 if a name has no add
 @click.option("-6", "family", flag_value=6, type=int, help="IPv6 addresses only.")
 @click.option(
     "--expect",
-    type=click.Path(exists=True, dir_okay=False),
     metavar="FILE",
     help="Compare with the ports that are declared there. Without a HOST: scan its hosts.",
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..errors import explain
 from ..fingerprint import NotFingerprint, canonical
 from .port_lists import Ports
 from .targets import TargetError
@@ -43,14 +44,16 @@ Declared = dict[str, tuple[Expected, ...]]
 
 
 def read(path: str | os.PathLike[str]) -> Declared:
-    """The ports of each host. Raises TargetError for what is no such file, OSError for one that cannot be read."""
+    """The ports of each host. Raises TargetError for what is no such file, or cannot be read."""
     import tomllib
 
-    with open(path, "rb") as file:
-        try:
+    try:
+        with open(path, "rb") as file:
             found = tomllib.load(file)
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
-            raise TargetError(f"{path}: {failure}") from None
+    except OSError as failure:
+        raise TargetError(f"{path}: {explain(failure.errno or 0)}") from failure
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
+        raise TargetError(f"{path}: {failure}") from None
     return {host: _ports(host, listed, path) for host, listed in found.items()}
 
 
