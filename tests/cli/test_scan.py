@@ -69,7 +69,7 @@ def test_compared_with_what_was_declared(ran: Ran, listening: int, tmp_path: Pat
         (["-p", "0", "127.0.0.1"], "is no port"),
         (["--rate", "0", "127.0.0.1"], "the rate must be"),
         ([], "which hosts?"),
-        (["--expect", "/nowhere", "127.0.0.1"], "/nowhere: no such file"),
+        (["--expect", "/nowhere", "127.0.0.1"], "/nowhere: no such path"),
     ],
 )
 def test_refused(ran: Ran, words: list[str], said: str) -> None:
