@@ -40,7 +40,7 @@ impl Load {
 
     fn asks_kernel(&mut self) -> bool {
         self.next += 1;
-        self.next % SWEEPS_TO_ASK_ALL == 0
+        self.next.is_multiple_of(SWEEPS_TO_ASK_ALL)
     }
 
     /// Cuts the connections that keep most until the rest is within the bound.
