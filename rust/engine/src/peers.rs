@@ -103,23 +103,23 @@ impl<E> Peers<E> {
         own_port: Option<u16>,
     ) -> Permission {
         let name = &*to.name;
-        if to.place < self.entries.len() {
-            self.last = to.place;
-        }
-        if self.find(name.bytes()).is_none() {
-            let Some(question) = asked else {
+        let place = match (self.place_of(to), asked) {
+            (Some(place), _) => place,
+            (None, None) => {
                 // This side speaks first.
                 if let Some(place) = self.place(name.bytes()) {
                     self.entries[place].called = true;
                 }
                 return Permission::Send;
-            };
-            // It has called, and a flood of others has taken its place in the table since.
-            if let Some(place) = self.place(name.bytes()) {
-                self.entries[place].received_bytes = question as u64;
             }
-        }
-        let Some(entry) = self.find(name.bytes()) else { return Permission::Withhold };
+            (None, Some(question)) => {
+                // It has called, and a flood of others has taken its place in the table since.
+                let Some(place) = self.place(name.bytes()) else { return Permission::Withhold };
+                self.entries[place].received_bytes = question as u64;
+                place
+            }
+        };
+        let entry = &mut self.entries[place];
         entry.used = true;
         if entry.called || entry.validated {
             return Permission::Send;
@@ -146,12 +146,22 @@ impl<E> Peers<E> {
     }
 
     fn find(&mut self, raw: &[u8]) -> Option<&mut Entry<E>> {
-        // Most often it is the same one again.
-        let same = self.entries.get(self.last).is_some_and(|entry| entry.name.bytes() == raw);
-        if !same {
-            self.last = *self.by_name.get(raw)?;
-        }
+        // Most often it is the same one again; or several take turns, and it is the one that first came after that.
+        let is_at = |place: &usize| self.entries.get(*place).is_some_and(|entry| entry.name.bytes() == raw);
+        self.last = match [self.last, self.last + 1].into_iter().find(is_at) {
+            Some(place) => place,
+            None => *self.by_name.get(raw)?,
+        };
         self.entries.get_mut(self.last)
+    }
+
+    /// Where `known` is: most often still where it was found.
+    fn place_of(&mut self, known: &Known) -> Option<usize> {
+        if self.entries.get(known.place).is_some_and(|entry| Arc::ptr_eq(&entry.name, &known.name)) {
+            return Some(known.place);
+        }
+        self.find(known.name.bytes())?;
+        Some(self.last)
     }
 
     fn place(&mut self, raw: &[u8]) -> Option<usize> {
