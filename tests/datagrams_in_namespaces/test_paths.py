@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import time
 from collections.abc import Callable
 
@@ -24,6 +25,7 @@ NOWHERE = {"4": "10.99.0.66", "6": "fd00:99::66"}
 FORBIDDEN = {"4": "10.99.0.67", "6": "fd00:99::67"}
 NARROW_BYTES = 1300
 HEADERS = {"4": 28, "6": 48}
+SOL_UDP, UDP_SEGMENT = 17, 103
 
 
 @pytest.fixture
@@ -63,6 +65,26 @@ def test_the_mtu_of_a_path_is_named(run: Run, far: Network, family: str) -> None
                 assert len((await next_of(server)).data) == NARROW_BYTES - HEADERS[family]
                 with pytest.raises(MessageTooLarge):
                     await client.send(bytes(NARROW_BYTES - HEADERS[family] + 1))
+
+    run(main())
+
+
+def test_a_train_goes_back_one_by_one_where_the_link_takes_no_segments(run: Run, network: MakeNetwork) -> None:
+    """The kernel refuses to cut a run whose segments are larger than the link's packets."""
+    host = network("host")["host"]
+
+    async def main() -> None:
+        async with await bound(host, "127.0.0.1") as server:
+            with plain(host, "4") as sock:
+                train = [bytes([number]) * 1200 for number in range(40)]
+                control = [(SOL_UDP, UDP_SEGMENT, (1200).to_bytes(2, sys.byteorder))]
+                sock.sendmsg([b"".join(train)], control, 0, ("127.0.0.1", server.local.port))
+                got = await server.receive_many()
+                assert len(got) == 40
+                host.run("ip", "link", "set", "lo", "mtu", "900")
+                await server.send_many(got)
+                assert [sock.recv(2000) for _ in train] == train
+                assert server.stats["sent_messages"] == 40
 
     run(main())
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use socketkit_wire::arrivals::{self, Header, DATA, MEASURED};
@@ -126,11 +127,12 @@ pub fn count_arrivals<'py>(
     let others = PyList::empty(py);
     let mut latest: Option<(Place, Option<Bound<'py, Arrivals>>)> = None;
     for datagram in batch {
-        let known = datagram.cast::<Datagram>()?.get();
-        let bytes = known.data.as_bytes(py);
+        let known = Datagram::of(&datagram).ok_or_else(|| PyTypeError::new_err("not a Datagram"))?;
+        let data = known.data(py);
+        let bytes = data.as_bytes(py);
         let Some(header) = Header::parse(bytes) else { continue };
         if header.kind != DATA {
-            others.append(datagram)?;
+            others.append(&datagram)?;
             continue;
         }
         let place: Place = (header.session, header.flow);
@@ -142,7 +144,7 @@ pub fn count_arrivals<'py>(
             }
         };
         if let Some(flow) = flow {
-            let arrived_ns = known.arrived_ns().unwrap_or(now_ns);
+            let arrived_ns = known.arrival().timestamp_ns.unwrap_or(now_ns);
             flow.get().counted().note(header.phase, header.number, header.sent_ns, arrived_ns, bytes.len() as u64);
         }
     }

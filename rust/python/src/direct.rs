@@ -21,7 +21,7 @@ use pyo3::types::{PyTuple, PyType};
 
 use crate::entering;
 use crate::operation::{self, OperationRef};
-use crate::slots::{attribute, fast, guarded, make_type, no_argument, one_argument, slot, variadic};
+use crate::slots::{attribute, fast, guarded, make_type, no_argument, one_argument, slot, variadic, INTERNAL};
 
 /// What the coroutine did while the task was not looking, kept until the task asks.
 enum Outcome {
@@ -329,7 +329,7 @@ pub fn python_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
             slot(ffi::Py_am_await, slot_self as *const () as *mut c_void),
             slot(ffi::Py_am_send, slot_send as *const () as *mut c_void),
         ];
-        let flags = ffi::Py_TPFLAGS_HAVE_GC;
+        let flags = INTERNAL | ffi::Py_TPFLAGS_HAVE_GC;
         make_type(py, c"socketkit._core.Direct", std::mem::size_of::<Object>(), flags, methods, attributes, &slots)
     })?;
     Ok(made.bind(py))

@@ -39,7 +39,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<reactor::Reactor>()?;
     module.add_class::<stream::Stream>()?;
     module.add_class::<messages::MessageSocket>()?;
-    module.add_class::<messages::Datagram>()?;
+    module.add("Datagram", messages::datagram_type(module.py())?)?;
     module.add_class::<listener::Listener>()?;
     module.add_class::<listener::Arrival>()?;
     module.add_class::<listener::MemoryPort>()?;

@@ -1,7 +1,7 @@
 //! `_core.MessageSocket`: the operations of one kernel socket that keeps message borders, and the lists of tasks that wait on it.
 //!
-//! One message's way in: the kernel's queue -> the thread's `Batch` (one system call for many) -> an object in the inbox, which is filled
-//! only when somebody asks and it is empty -> the task. Its way out: the kernel at once, or the outbox while that is full.
+//! One message's way in: the kernel's queue -> the thread's `Batch` (one system call for many) -> the inbox, which is filled only when
+//! somebody asks and it is empty -> the task. Its way out: the kernel at once, or the outbox while that is full.
 //!
 //! Locks are held for a system call at most, never while Python code may run (an exception is made, an endpoint named).
 
@@ -34,12 +34,14 @@ mod datagram;
 mod guarding;
 mod kind;
 mod receiving;
+mod run;
 mod sending;
 
+pub use datagram::python_type as datagram_type;
 pub use datagram::Datagram;
 use kind::Kind;
 use receiving::{Item, Joined, Want};
-use sending::{Load, Queued};
+use sending::{Gathering, Load, Queued};
 
 /// A socket that keeps message borders. `reactor` None: for blocking use.
 #[pyclass(subclass, frozen, module = "socketkit._core")]
@@ -255,26 +257,24 @@ impl MessageSocket {
 
     /// Each datagram to its peer, from where it says.
     fn _send_datagrams<'py>(slf: &Bound<'py, Self>, datagrams: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let queued = datagrams
-            .try_iter()?
-            .map(|datagram| {
-                let datagram = datagram?;
-                let datagram = datagram.cast::<Datagram>().map_err(|_| PyTypeError::new_err(NO_DATAGRAM))?;
-                Queued::of(slf, datagram)
-            })
-            .collect::<PyResult<_>>()?;
-        Self::operation(slf, MessageVerb::Send(Load::Many(queued)))
+        let mut gathering = Gathering::new(slf, datagrams.len().unwrap_or(0));
+        for datagram in datagrams.try_iter()? {
+            let datagram = datagram?;
+            gathering.add(Datagram::of(&datagram).ok_or_else(|| PyTypeError::new_err(NO_DATAGRAM))?)?;
+        }
+        Self::operation(slf, MessageVerb::Send(Load::Many(gathering.finish()?)))
     }
 
     /// `data` to who sent `datagram`, from the address it came to.
     fn answer<'py>(
         slf: &Bound<'py, Self>,
-        datagram: &Bound<'py, Datagram>,
+        datagram: &Bound<'py, PyAny>,
         data: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let to = sending::sender(slf, datagram)?;
-        let queued = Queued::new(slf, data, Some(to), sending::origin(slf, datagram)?)?;
-        let queued = queued.answering(slf.py(), datagram.get());
+        let datagram = Datagram::of(datagram).ok_or_else(|| PyTypeError::new_err("answer() takes a Datagram"))?;
+        let to = sending::sender(slf, datagram.arrival())?;
+        let queued = Queued::new(slf, data, Some(to), sending::origin(slf, datagram.arrival())?)?;
+        let queued = queued.answering(datagram.asked(slf.py()));
         Self::operation(slf, MessageVerb::Send(Load::one(queued)))
     }
 

@@ -27,7 +27,7 @@ use crate::blocking::Watch;
 use crate::direct;
 use crate::entering;
 use crate::reactor::Reactor;
-use crate::slots::{attribute, fast, guarded, make_type, no_argument, one_argument, slot, variadic};
+use crate::slots::{attribute, fast, guarded, make_type, no_argument, one_argument, slot, variadic, INTERNAL};
 
 /// Where an operation stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -404,7 +404,15 @@ pub fn python_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
             slot(ffi::Py_am_await, slot_self as *const () as *mut c_void),
             slot(ffi::Py_am_send, slot_send as *const () as *mut c_void),
         ];
-        make_type(py, c"socketkit._core.Operation", std::mem::size_of::<Object>(), 0, methods, attributes, &slots)
+        make_type(
+            py,
+            c"socketkit._core.Operation",
+            std::mem::size_of::<Object>(),
+            INTERNAL,
+            methods,
+            attributes,
+            &slots,
+        )
     })?;
     Ok(made.bind(py))
 }

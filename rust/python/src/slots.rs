@@ -10,7 +10,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-/// The type of instances of `size` bytes that only our code makes.
+/// A type whose instances have `size` bytes.
 pub fn make_type(
     py: Python<'_>,
     name: &'static CStr,
@@ -35,10 +35,7 @@ pub fn make_type(
         name: name.as_ptr(),
         basicsize: size as c_int,
         itemsize: 0,
-        flags: (flags
-            | ffi::Py_TPFLAGS_DEFAULT
-            | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION
-            | ffi::Py_TPFLAGS_IMMUTABLETYPE) as _,
+        flags: (flags | ffi::Py_TPFLAGS_DEFAULT) as _,
         slots: slots.as_mut_ptr(),
     };
     // SAFETY: the specification is complete, and what the type keeps of it outlives it.
@@ -47,6 +44,9 @@ pub fn make_type(
         Ok(Bound::from_owned_ptr_or_err(py, kind)?.cast_into::<PyType>()?.unbind())
     }
 }
+
+/// Of a type whose instances only our code makes.
+pub const INTERNAL: std::ffi::c_ulong = ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION | ffi::Py_TPFLAGS_IMMUTABLETYPE;
 
 pub fn slot(id: c_int, function: *mut c_void) -> ffi::PyType_Slot {
     ffi::PyType_Slot { slot: id, pfunc: function }

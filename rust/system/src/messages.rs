@@ -2,26 +2,31 @@
 //! knows of each (man 7 ip, ipv6, udp, socket, unix).
 //!
 //! One message's way in: the kernel's queue -> `Batch::receive`, into memory that is kept and reused -> `Batch::message`, a
-//! view. Its way out: the caller's bytes -> `send`; runs of equal messages to one peer as one (`Outgoing::segment_bytes`).
+//! view, or `Batch::take`, the memory itself. Its way out: the caller's bytes -> `Outgoing`; runs of equal messages to one
+//! peer as one.
 
+use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr::null_mut;
 
 use rustix::io::Errno;
 
+mod buffer;
 mod control;
 mod fault;
 mod memory;
 mod name;
 
+use buffer::Buffer;
+pub use buffer::Taken;
 use control::{Control, Writer};
 pub use control::{Local, Marks};
 pub use fault::{faults, Fault, Origin};
-use memory::Memory;
 pub use name::Name;
 
 /// Room for a number of messages, reused for every call.
 pub struct Batch {
-    memory: Memory,
+    buffers: Box<[Buffer]>,
     slot_bytes: usize,
     names: Box<[libc::sockaddr_storage]>,
     controls: Box<[Control]>,
@@ -48,7 +53,7 @@ pub struct Message<'a> {
 impl Batch {
     /// For up to `slots` messages of up to `slot_bytes` each. Memory is used as messages come, not before.
     pub fn new(slots: usize, slot_bytes: usize) -> Result<Self, Errno> {
-        let memory = Memory::new(slots * slot_bytes)?;
+        let buffers = (0..slots).map(|slot| Buffer::new(slot_bytes, slot)).collect::<Result<_, _>>()?;
         // SAFETY: all-zero is a value of each of these C structures.
         let (names, parts, headers) = unsafe {
             (
@@ -58,11 +63,11 @@ impl Batch {
             )
         };
         let controls = vec![Control::default(); slots].into_boxed_slice();
-        let mut batch = Self { memory, slot_bytes, names, controls, parts, headers };
+        let mut batch = Self { buffers, slot_bytes, names, controls, parts, headers };
         for slot in 0..slots {
             // Boxed slices do not move when the batch does.
             let part = &mut batch.parts[slot];
-            part.iov_base = batch.memory.at(slot * slot_bytes).cast();
+            part.iov_base = batch.buffers[slot].start().cast();
             part.iov_len = slot_bytes;
             let header = &mut batch.headers[slot].msg_hdr;
             header.msg_name = (&raw mut batch.names[slot]).cast();
@@ -106,7 +111,7 @@ impl Batch {
             let name = (&raw const self.names[slot]).cast::<u8>();
             let name_bytes = (hdr.msg_namelen as usize).min(size_of::<libc::sockaddr_storage>());
             (
-                std::slice::from_raw_parts(self.memory.at(slot * self.slot_bytes), length.min(self.slot_bytes)),
+                std::slice::from_raw_parts(self.buffers[slot].start(), length.min(self.slot_bytes)),
                 std::slice::from_raw_parts(name, name_bytes),
             )
         };
@@ -120,11 +125,17 @@ impl Batch {
         }
     }
 
+    /// The memory of the message in that slot, which was `length` bytes long: the slot gets other memory.
+    pub fn take(&mut self, slot: usize, length: usize) -> Result<Taken, Errno> {
+        let mut buffer = Buffer::again(self.slot_bytes, slot)?;
+        self.parts[slot].iov_base = buffer.start().cast();
+        std::mem::swap(&mut self.buffers[slot], &mut buffer);
+        Ok(Taken::new(buffer, length))
+    }
+
     /// Gives memory back that large messages have used.
     pub fn trim(&mut self, slot: usize, used: usize) {
-        if used > KEPT_BYTES {
-            self.memory.discard(slot * self.slot_bytes + KEPT_BYTES, self.slot_bytes - KEPT_BYTES);
-        }
+        self.buffers[slot].trim(used);
     }
 
     fn prepare(&mut self, slot: usize) {
@@ -146,69 +157,84 @@ impl Message<'_> {
     }
 }
 
-/// One message to send, or several of equal size to one peer.
-#[derive(Clone, Copy)]
+/// Messages to be sent by one system call, at most `AT_ONCE`.
 pub struct Outgoing<'a> {
-    pub parts: &'a [&'a [u8]],
-    /// None: to the peer that the socket is connected to.
-    pub to: Option<&'a Name>,
-    /// From which of this machine's addresses.
-    pub from: Option<&'a Local>,
-    /// Each part is a message of its own, and all but the last have this size (UDP_SEGMENT, man 7 udp).
-    pub segment_bytes: Option<u16>,
+    parts: Vec<libc::iovec>,
+    headers: Vec<libc::mmsghdr>,
+    /// Of those messages whose header has a length for it.
+    controls: Vec<Writer>,
+    borrowed: PhantomData<&'a [u8]>,
 }
 
-/// Sends without waiting; how many of `messages` the kernel took. An error is that of the first.
-pub fn send(socket: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> Result<usize, Errno> {
-    let mut vectors: Vec<libc::iovec> = Vec::with_capacity(messages.iter().map(|message| message.parts.len()).sum());
-    let count = messages.len().min(AT_ONCE);
-    // Neither moves after its first element: there is room for all.
-    let mut controls: Vec<Writer> = Vec::with_capacity(count);
-    let mut headers: Vec<libc::mmsghdr> = Vec::with_capacity(count);
-    for message in &messages[..count] {
-        vectors.extend(
-            message
-                .parts
-                .iter()
-                .map(|part| libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() }),
-        );
+impl<'a> Outgoing<'a> {
+    pub fn with_capacity(messages: usize) -> Self {
+        let messages = messages.min(AT_ONCE);
+        let (parts, headers) = (Vec::with_capacity(messages), Vec::with_capacity(messages));
+        Self { parts, headers, controls: Vec::new(), borrowed: PhantomData }
     }
-    let mut vector = vectors.as_mut_ptr();
-    for message in &messages[..count] {
+
+    pub fn is_full(&self) -> bool {
+        self.headers.len() >= AT_ONCE
+    }
+
+    /// One more message, of several parts. `to`: None is the peer that the socket is connected to; `from`: from which of this machine's
+    /// addresses. With `segment_bytes` it is several messages, all of this size but the last, which may be shorter (UDP_SEGMENT, man 7 udp).
+    pub fn add(
+        &mut self,
+        parts: impl Iterator<Item = &'a [u8]>,
+        to: Option<&'a Name>,
+        from: Option<&Local>,
+        segment_bytes: Option<u16>,
+    ) {
         // SAFETY: all-zero is a value of this C structure.
         let mut whole: libc::mmsghdr = unsafe { std::mem::zeroed() };
         let header = &mut whole.msg_hdr;
-        if let Some(name) = message.to {
+        if let Some(name) = to {
             header.msg_name = name.bytes().as_ptr().cast_mut().cast();
             header.msg_namelen = name.bytes().len() as libc::socklen_t;
         }
-        header.msg_iov = vector;
-        header.msg_iovlen = message.parts.len() as _;
-        // SAFETY: the vectors of all messages lie one behind the other, and these are as many as this one has parts.
-        vector = unsafe { vector.add(message.parts.len()) };
-        if message.segment_bytes.is_some() || message.from.is_some() {
-            controls.push(Writer::new());
-            let Some(control) = controls.last_mut() else { break };
-            if let Some(bytes) = message.segment_bytes {
+        let before = self.parts.len();
+        self.parts
+            .extend(parts.map(|part| libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() }));
+        header.msg_iovlen = (self.parts.len() - before) as _;
+        if segment_bytes.is_some() || from.is_some() {
+            let mut control = Writer::new();
+            if let Some(bytes) = segment_bytes {
                 control.segment(bytes);
             }
-            if let Some(local) = message.from {
+            if let Some(local) = from {
                 control.leave_from(local);
             }
-            (header.msg_control, header.msg_controllen) = control.finish();
+            (_, header.msg_controllen) = control.finish();
+            self.controls.push(control);
         }
-        headers.push(whole);
+        self.headers.push(whole);
     }
-    // SAFETY: the headers describe memory that lives until the end of this function, and the kernel only reads it.
-    let sent = unsafe {
-        libc::sendmmsg(
-            socket.as_raw_fd(),
-            headers.as_mut_ptr(),
-            headers.len() as libc::c_uint,
-            (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _,
-        )
-    };
-    usize::try_from(sent).map_err(|_| last_error())
+
+    /// Sends without waiting; how many messages the kernel took. An error is that of the first.
+    pub fn send(&mut self, socket: BorrowedFd<'_>) -> Result<usize, Errno> {
+        // The addresses are put in now that nothing is added, and so nothing moves any more.
+        let mut part = self.parts.as_mut_ptr();
+        let mut controls = self.controls.iter_mut();
+        for header in self.headers.iter_mut().map(|whole| &mut whole.msg_hdr) {
+            header.msg_iov = part;
+            // SAFETY: the parts of all messages lie one behind the other, and these are as many as this one has.
+            part = unsafe { part.add(header.msg_iovlen) };
+            if header.msg_controllen > 0 {
+                (header.msg_control, header.msg_controllen) = controls.next().map_or((null_mut(), 0), Writer::finish);
+            }
+        }
+        // SAFETY: the headers describe memory that lives as long as this does, and the kernel only reads it.
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                self.headers.len() as libc::c_uint,
+                (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _,
+            )
+        };
+        usize::try_from(sent).map_err(|_| last_error())
+    }
 }
 
 /// Sends one message without waiting, with descriptors that the peer gets (Unix only).
@@ -299,12 +325,10 @@ fn last_error() -> Errno {
 /// Descriptors that came with a message.
 pub type Descriptors = Vec<OwnedFd>;
 
-/// How many messages one `send` hands over at most.
+/// How many messages one system call hands over at most.
 pub const AT_ONCE: usize = 64;
 /// How many parts one message has at most (UDP_MAX_SEGMENTS is 64 before Linux 6.2).
 pub const MOST_SEGMENTS: usize = 64;
-/// Memory that a slot keeps for the next message.
-const KEPT_BYTES: usize = 65_536;
 const SO_MEMINFO: libc::c_int = 55;
 const SCTP_STATUS: libc::c_int = 14;
 const SK_MEMINFO_VARS: usize = 9;

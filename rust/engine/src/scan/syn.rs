@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{ipproto, socket_with, AddressFamily, Protocol, SocketFlags, SocketType};
 use socketkit_system::filter::{self, keep, Instruction};
-use socketkit_system::messages::{self, Batch, Name, Outgoing, AT_ONCE};
+use socketkit_system::messages::{Batch, Name, Outgoing, AT_ONCE};
 use socketkit_wire::probe::{self, Answer, Complaint, Quote, SYN_BYTES};
 
 use super::job::Target;
@@ -186,20 +186,14 @@ impl Syn {
         probes: &[&(Probe, [u8; SYN_BYTES])],
         rounds: &mut Rounds,
     ) -> Result<(), Errno> {
-        let parts: Vec<[&[u8]; 1]> = probes.iter().map(|(_, packet)| [&packet[..]]).collect();
-        let outgoing: Vec<Outgoing<'_>> = probes
-            .iter()
-            .zip(&parts)
-            .map(|((probe, _), parts)| Outgoing {
-                parts,
-                to: self.routes.get(probe.target as usize).and_then(|route| route.name.as_ref()),
-                from: None,
-                segment_bytes: None,
-            })
-            .collect();
         let mut done = 0;
-        while let (Some(rest), Some((probe, _))) = (outgoing.get(done..), probes.get(done)) {
-            match messages::send(family.tcp.as_fd(), rest) {
+        while let Some((probe, _)) = probes.get(done) {
+            let mut outgoing = Outgoing::with_capacity(probes.len() - done);
+            for (probe, packet) in probes.iter().skip(done).take(AT_ONCE) {
+                let to = self.routes.get(probe.target as usize).and_then(|route| route.name.as_ref());
+                outgoing.add(std::iter::once(&packet[..]), to, None, None);
+            }
+            match outgoing.send(family.tcp.as_fd()) {
                 Ok(count) => done += count.max(1),
                 // No room now: it is tried again when the rate says so.
                 Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => {

@@ -1,6 +1,7 @@
 //! Receiving: from the inbox, which is filled by one system call whenever it is empty and somebody asks.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 
@@ -8,10 +9,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 use rustix::io::Errno;
-use socketkit_system::messages::{self, faults, Batch, Fault, Message, Name, Origin};
+use socketkit_system::messages::{self, faults, Batch, Fault, Local, Marks, Message, Name, Origin};
 
-use super::datagram::Notes;
-use super::{Datagram, Kind, MessageSocket, MessagesShared, State};
+use super::datagram::{Arrival, Datagram};
+use super::run::{Part, Parts, Run};
+use super::{Kind, MessageSocket, MessagesShared, State};
 use crate::action::{Attempt, Wait};
 use crate::failure::Failure;
 use crate::operation::OperationRef;
@@ -25,8 +27,15 @@ pub enum Want {
     Descriptors,
 }
 
-/// A message that has come, as the application will get it.
-pub struct Item {
+/// What has come.
+pub enum Item {
+    One(One),
+    /// Several, of which objects are made when they are asked for.
+    Run(Parts),
+}
+
+/// A message, as the application will get it.
+pub struct One {
     /// Bytes, or a Datagram.
     message: Py<PyAny>,
     bytes: usize,
@@ -43,7 +52,8 @@ pub struct Joined {
 
 /// What an attempt found before it asked the kernel.
 enum Found {
-    Item(Item),
+    One(One),
+    Part(Part),
     Items(Vec<Item>),
     Ask(Arc<OwnedFd>),
 }
@@ -58,10 +68,11 @@ impl MessagesShared {
         let py = subject.py();
         loop {
             let socket = match self.look(py, want, me)? {
-                Ok(Found::Item(item)) => return self.deliver(py, want, item),
+                Ok(Found::One(one)) => return self.deliver(py, want, one),
+                Ok(Found::Part(part)) => return self.deliver(py, want, One::part(py, part)?),
                 Ok(Found::Items(items)) => {
-                    let list = PyList::new(py, items.into_iter().map(|item| item.message));
-                    return list.map(|list| Attempt::Ready(list.into_any().unbind())).map_err(Failure::Python);
+                    let list = listed(py, items).map_err(Failure::Python)?;
+                    return Ok(Attempt::Ready(list.into_any().unbind()));
                 }
                 Ok(Found::Ask(socket)) => socket,
                 Err(wait) => return Ok(Attempt::Wait(wait)),
@@ -100,20 +111,13 @@ impl MessagesShared {
             drop(reader);
             return Err(done);
         }
-        let (found, count, bytes) = match (want, state.inbox.pop_front()) {
-            (_, None) => return Ok(Err(Wait::NextTurn)),
-            (Want::Many { max_count }, Some(item)) => {
-                let count = max_count.min(state.inbox.len() + 1);
-                let mut items = Vec::with_capacity(count);
-                items.push(item);
-                items.extend(state.inbox.drain(..count - 1));
-                let bytes = items.iter().map(|item| item.bytes).sum();
-                (Found::Items(items), count, bytes)
-            }
-            (Want::One { .. } | Want::Descriptors, Some(item)) => {
-                let bytes = item.bytes;
-                (Found::Item(item), 1, bytes)
-            }
+        let (found, count, bytes) = if let Want::Many { max_count } = want {
+            let items = take(&mut state.inbox, max_count);
+            let (count, bytes) = (items.iter().map(Item::count).sum(), items.iter().map(Item::bytes).sum());
+            (Found::Items(items), count, bytes)
+        } else {
+            let Some((found, bytes)) = take_one(&mut state.inbox) else { return Ok(Err(Wait::NextTurn)) };
+            (found, 1, bytes)
         };
         state.counters.received_messages += count as u64;
         state.counters.received_bytes += bytes as u64;
@@ -137,15 +141,13 @@ impl MessagesShared {
         Ok(Wait::Listed)
     }
 
-    fn deliver(&self, py: Python<'_>, want: Want, item: Item) -> Result<Attempt, Failure> {
+    fn deliver(&self, py: Python<'_>, want: Want, item: One) -> Result<Attempt, Failure> {
         let given = match want {
             Want::Many { .. } | Want::One { max_bytes: usize::MAX } => return Ok(Attempt::Ready(item.message)),
             Want::One { max_bytes } => {
                 if item.bytes > max_bytes && !self.connected {
-                    match item.message.bind(py).cast::<Datagram>() {
-                        Ok(datagram) => Bound::new(py, datagram.get().cut(py, max_bytes)).map(Bound::into_any),
-                        Err(_) => Ok(item.message.into_bound(py)),
-                    }
+                    let cut = Datagram::of(item.message.bind(py)).map(|datagram| datagram.cut(py, max_bytes));
+                    cut.map_or(Ok(item.message), |cut| cut.into_object(py)).map(|given| given.into_bound(py))
                 } else {
                     Ok(item.message.into_bound(py))
                 }
@@ -192,7 +194,12 @@ impl MessagesShared {
                 let outcome = if self.kind.comes_in_parts() {
                     self.join(subject.py(), &message, &mut came)
                 } else {
-                    self.convert(subject, &message, &mut came)
+                    self.convert(subject, &message, &mut came).and_then(|joined| {
+                        let Some((segment_bytes, arrival)) = joined else { return Ok(()) };
+                        let taken = batch.take(slot, used).map_err(Failure::Os)?;
+                        came.push(Item::Run(Run::begin(subject.py(), taken, segment_bytes, arrival)));
+                        Ok(())
+                    })
                 };
                 trouble = outcome.err().or(trouble);
                 if self.kind.is_unix() {
@@ -201,7 +208,7 @@ impl MessagesShared {
             }
             let mut state = self.state();
             // What one system call brings is one attempt, however many ask for it.
-            state.budget.spend(came.iter().map(|item| item.bytes).sum());
+            state.budget.spend(came.iter().map(Item::bytes).sum());
             state.ended |= ended;
             if got < count && !state.to_the_end && !self.kind.ends_both_ways() {
                 state.readable = false;
@@ -288,13 +295,14 @@ impl MessagesShared {
         state.faults.push_back(failure);
     }
 
-    /// Makes of a message what the application gets: one item, or several if the kernel had joined them.
+    /// Makes of a message what the application gets. Of a long run that the kernel has joined, it says the size of its parts and what is
+    /// known of them.
     fn convert(
         &self,
         subject: &Bound<'_, MessageSocket>,
         message: &Message<'_>,
         into: &mut Vec<Item>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<(usize, Arrival)>, Failure> {
         let py = subject.py();
         let marks = if message.is_marked() { message.marks() } else { Default::default() };
         let data = match self.kind {
@@ -307,39 +315,51 @@ impl MessagesShared {
         if self.connected {
             let mut descriptors = marks.descriptors;
             for part in parts(data, marks.segment_bytes) {
-                into.push(Item {
+                into.push(Item::One(One {
                     message: PyBytes::new(py, part).into_any().unbind(),
                     bytes: part.len(),
                     descriptors: std::mem::take(&mut descriptors),
                     descriptors_lost: marks.descriptors_lost,
-                });
+                }));
             }
-            return Ok(());
+            return Ok(None);
         }
-        let (peer, came_from) = self.endpoint(subject, message.from, data.len()).map_err(Failure::Python)?;
-        let local = match &marks.local {
-            Some(local) => self.local_endpoint(subject, local).map_err(Failure::Python)?,
-            None => self.own_endpoint(subject).map_err(Failure::Python)?,
+        let arrival = self.arrival(subject, message, &marks, data.len()).map_err(Failure::Python)?;
+        let Some(segment_bytes) = marks.segment_bytes.map(usize::from).filter(|size| *size < data.len()) else {
+            into.push(Item::One(One::alone(py, data, arrival)?));
+            return Ok(None);
         };
-        let notes = Notes {
+        if Run::is_long(data.len(), segment_bytes) {
+            return Ok(Some((segment_bytes, arrival)));
+        }
+        for part in parts(data, marks.segment_bytes) {
+            into.push(Item::One(One::alone(py, part, arrival.clone_ref(py))?));
+        }
+        Ok(None)
+    }
+
+    /// What is known of a datagram, or of several of `bytes` together that came as one.
+    fn arrival(
+        &self,
+        subject: &Bound<'_, MessageSocket>,
+        message: &Message<'_>,
+        marks: &Marks,
+        bytes: usize,
+    ) -> PyResult<Arrival> {
+        let (peer, came_from) = self.endpoint(subject, message.from, bytes)?;
+        let local = match &marks.local {
+            Some(local) => self.local_endpoint(subject, local)?,
+            None => self.own_endpoint(subject)?,
+        };
+        Ok(Arrival {
+            peer,
+            local,
             truncated: message.truncated,
             ecn: marks.ecn,
             timestamp_ns: marks.timestamp_ns,
             came_to: marks.local,
             came_from: came_from.map(|known| (self.id, known)),
-        };
-        into.reserve(marks.segment_bytes.map_or(1, |size| data.len().div_ceil(usize::from(size).max(1))));
-        for part in parts(data, marks.segment_bytes) {
-            let bytes = PyBytes::new(py, part).unbind();
-            let datagram = Datagram::received(bytes, peer.clone_ref(py), local.clone_ref(py), &notes);
-            into.push(Item {
-                message: datagram.into_object(py).map_err(Failure::Python)?,
-                bytes: part.len(),
-                descriptors: Vec::new(),
-                descriptors_lost: false,
-            });
-        }
-        Ok(())
+        })
     }
 
     /// Puts a message together that comes in parts. Of one that is longer than allowed nothing is kept.
@@ -362,12 +382,12 @@ impl MessagesShared {
             return Err(Failure::TooLarge { count: length, limit });
         }
         let data = if data.is_empty() { part.data } else { &data };
-        into.push(Item {
+        into.push(Item::One(One {
             message: PyBytes::new(py, data).into_any().unbind(),
             bytes: length,
             descriptors: Vec::new(),
             descriptors_lost: false,
-        });
+        }));
         Ok(())
     }
 
@@ -391,11 +411,7 @@ impl MessagesShared {
         Ok((made, known))
     }
 
-    fn local_endpoint(
-        &self,
-        subject: &Bound<'_, MessageSocket>,
-        local: &socketkit_system::messages::Local,
-    ) -> PyResult<Py<PyAny>> {
+    fn local_endpoint(&self, subject: &Bound<'_, MessageSocket>, local: &Local) -> PyResult<Py<PyAny>> {
         let py = subject.py();
         let known = self.locals().iter().find(|(known, _)| known == local).map(|(_, endpoint)| endpoint.clone_ref(py));
         if let Some(known) = known {
@@ -419,6 +435,86 @@ impl MessagesShared {
         let _ = self.own_endpoint.set(made.clone_ref(py));
         Ok(made)
     }
+}
+
+impl One {
+    fn alone(py: Python<'_>, data: &[u8], arrival: Arrival) -> Result<Self, Failure> {
+        Self::of(py, data.len(), Datagram::Alone { data: PyBytes::new(py, data).unbind(), arrival })
+    }
+
+    fn part(py: Python<'_>, part: Part) -> Result<Self, Failure> {
+        Self::of(py, part.bytes(), Datagram::Part(part))
+    }
+
+    fn of(py: Python<'_>, bytes: usize, datagram: Datagram) -> Result<Self, Failure> {
+        let message = datagram.into_object(py).map_err(Failure::Python)?;
+        Ok(Self { message, bytes, descriptors: Vec::new(), descriptors_lost: false })
+    }
+}
+
+impl Item {
+    fn count(&self) -> usize {
+        match self {
+            Item::One(_) => 1,
+            Item::Run(parts) => parts.len(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Item::One(one) => one.bytes,
+            Item::Run(parts) => parts.bytes(),
+        }
+    }
+}
+
+/// At most `max_count` messages. What came joined is not parted for a few more: it is sent as one again.
+fn take(inbox: &mut VecDeque<Item>, max_count: usize) -> Vec<Item> {
+    if let Some(Item::Run(parts)) = inbox.front_mut() {
+        if let Some(rest) = parts.split_off(max_count) {
+            inbox.insert(1, Item::Run(rest));
+        }
+    }
+    let mut count = 0;
+    let fits = inbox.iter().take_while(|item| {
+        count += item.count();
+        count <= max_count
+    });
+    let fits = fits.count();
+    inbox.drain(..fits).collect()
+}
+
+/// One message, and its size.
+fn take_one(inbox: &mut VecDeque<Item>) -> Option<(Found, usize)> {
+    let Some(Item::Run(parts)) = inbox.front_mut() else {
+        let Item::One(one) = inbox.pop_front()? else { return None };
+        let bytes = one.bytes;
+        return Some((Found::One(one), bytes));
+    };
+    let part = parts.next();
+    if parts.len() == 0 {
+        inbox.pop_front();
+    }
+    part.map(|part| {
+        let bytes = part.bytes();
+        (Found::Part(part), bytes)
+    })
+}
+
+/// The messages as objects.
+fn listed(py: Python<'_>, items: Vec<Item>) -> PyResult<Bound<'_, PyList>> {
+    let mut messages = Vec::with_capacity(items.iter().map(Item::count).sum());
+    for item in items {
+        match item {
+            Item::One(one) => messages.push(one.message),
+            Item::Run(parts) => {
+                for part in parts {
+                    messages.push(Datagram::Part(part).into_object(py)?);
+                }
+            }
+        }
+    }
+    PyList::new(py, messages)
 }
 
 /// An error that concerns a message that was sent, not the socket.

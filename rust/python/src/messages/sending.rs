@@ -1,6 +1,7 @@
 //! Sending: all of what one call brings or nothing, in the order of the askers.
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -10,24 +11,38 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use socketkit_system::messages::{self, Local, Name, Outgoing, MOST_SEGMENTS};
+use socketkit_system::messages::{self, Local, Name, Outgoing, Taken, MOST_SEGMENTS};
 
+use super::datagram::{Arrival, Datagram};
 use super::receiving::is_passing;
-use super::{Datagram, MessageSocket, MessagesShared, State};
+use super::run::{Part, Run};
+use super::{MessageSocket, MessagesShared, State};
 use crate::action::{Attempt, Wait};
 use crate::failure::Failure;
 use crate::operation::OperationRef;
 use crate::stream::Data;
 use socketkit_engine::peers::{Known, Permission};
 
-/// A message that is to be sent.
+/// A message that is to be sent, or several of equal size to one peer that lie one behind the other.
 pub struct Queued {
-    data: Data,
+    data: Content,
+    length: usize,
+    /// Of each of several; the last may be shorter.
+    segment_bytes: Option<u16>,
+    /// How many of several are sent.
+    gone: usize,
     /// None: to the peer that the socket is connected to.
     to: Option<Known>,
     from: Option<Local>,
-    /// It is an answer, to so many bytes.
+    /// It is an answer, to so many bytes; of several, that is the first's.
     asked: Option<usize>,
+}
+
+/// Bytes that nobody changes.
+enum Content {
+    Own(Data),
+    /// Where they came.
+    Run(Arc<Taken>, Range<usize>),
 }
 
 /// What one call brings.
@@ -45,9 +60,9 @@ impl Load {
         Load::One { message, permitted: false }
     }
 
-    fn messages(&self) -> &[Queued] {
+    fn messages(&mut self) -> &mut [Queued] {
         match self {
-            Load::One { message, .. } => std::slice::from_ref(message),
+            Load::One { message, .. } => std::slice::from_mut(message),
             Load::Many(messages) => messages,
         }
     }
@@ -60,32 +75,145 @@ impl Queued {
         to: Option<Known>,
         from: Option<Local>,
     ) -> PyResult<Self> {
-        let queued = Self { data: Data::new(data)?, to, from, asked: None };
-        queued.fits(socket)
+        Self::alone(socket, Data::new(data)?, to, from)
     }
 
-    pub fn answering(mut self, py: Python<'_>, datagram: &Datagram) -> Self {
-        self.asked = datagram.asked(py);
-        self
+    pub fn answering(self, asked: Option<usize>) -> Self {
+        Self { asked, ..self }
     }
 
-    pub fn of(socket: &Bound<'_, MessageSocket>, datagram: &Bound<'_, Datagram>) -> PyResult<Self> {
-        let py = socket.py();
-        let to = sender(socket, datagram)?;
-        let data = Data::Python(datagram.get().data.clone_ref(py));
-        let queued = Self { data, to: Some(to), from: origin(socket, datagram)?, asked: datagram.get().asked(py) };
-        queued.fits(socket)
+    /// `datagram` to its peer.
+    fn of(socket: &Bound<'_, MessageSocket>, datagram: &Datagram) -> PyResult<Self> {
+        let (py, arrival) = (socket.py(), datagram.arrival());
+        let (to, from) = (sender(socket, arrival)?, origin(socket, arrival)?);
+        let queued = Self::alone(socket, Data::Python(datagram.data(py)), Some(to), from)?;
+        Ok(queued.answering(datagram.asked(py)))
     }
 
-    fn fits(self, socket: &Bound<'_, MessageSocket>) -> PyResult<Self> {
-        let (bytes, most) = (self.data.bytes(socket.py()).len(), socket.get().shared.most_bytes);
-        if bytes == 0 && !socket.get().shared.kind.has_empty() {
+    fn alone(socket: &Bound<'_, MessageSocket>, data: Data, to: Option<Known>, from: Option<Local>) -> PyResult<Self> {
+        let (length, most) = (data.bytes(socket.py()).len(), socket.get().shared.most_bytes);
+        if length == 0 && !socket.get().shared.kind.has_empty() {
             return Err(Failure::Empty.into_exception(socket.as_any(), "send"));
         }
-        if bytes > most {
-            return Err(Failure::Oversize { bytes, most }.into_exception(socket.as_any(), "send"));
+        if length > most {
+            return Err(Failure::Oversize { bytes: length, most }.into_exception(socket.as_any(), "send"));
         }
-        Ok(self)
+        Ok(Self { data: Content::Own(data), length, segment_bytes: None, gone: 0, to, from, asked: None })
+    }
+
+    /// What is not sent yet.
+    fn bytes<'a>(&'a self, py: Python<'a>) -> &'a [u8] {
+        self.data.bytes(py).get(self.length - self.left()..).unwrap_or_default()
+    }
+
+    /// How many bytes that is.
+    fn left(&self) -> usize {
+        self.length - self.gone * self.segment_bytes.map_or(0, usize::from)
+    }
+
+    /// How many messages that is.
+    fn count(&self) -> usize {
+        self.segment_bytes.map_or(1, |size| self.left().div_ceil(usize::from(size)))
+    }
+
+    fn name(&self) -> Option<&Name> {
+        self.to.as_ref().map(|to| &*to.name)
+    }
+
+    /// Several, each by itself.
+    fn divided(self, py: Python<'_>) -> Vec<Self> {
+        if self.segment_bytes.is_none() {
+            return vec![self];
+        }
+        let one = |part: &[u8]| Self {
+            data: Content::Own(Data::Copy(part.to_vec())),
+            length: part.len(),
+            segment_bytes: None,
+            gone: 0,
+            to: self.to.clone(),
+            from: self.from,
+            asked: self.asked.map(|_| part.len()),
+        };
+        self.apart(py).map(one).collect()
+    }
+
+    /// The bytes of each message.
+    fn apart<'a>(&'a self, py: Python<'a>) -> impl Iterator<Item = &'a [u8]> {
+        let (bytes, size) = (self.bytes(py), self.segment_bytes.map(usize::from));
+        let alone = size.is_none().then_some(bytes);
+        let several = size.map(|size| bytes.chunks(size)).into_iter().flatten();
+        alone.into_iter().chain(several)
+    }
+}
+
+impl Content {
+    fn bytes<'a>(&'a self, py: Python<'a>) -> &'a [u8] {
+        match self {
+            Content::Own(data) => data.bytes(py),
+            Content::Run(taken, range) => taken.bytes().get(range.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+/// Collects datagrams to be sent to their peers, and finds those that came as a run and leave as one.
+pub struct Gathering<'a, 'py> {
+    socket: &'a Bound<'py, MessageSocket>,
+    queued: Vec<Queued>,
+    open: Option<(Arc<Run>, Range<u8>)>,
+}
+
+impl<'a, 'py> Gathering<'a, 'py> {
+    pub fn new(socket: &'a Bound<'py, MessageSocket>, expected: usize) -> Self {
+        Self { socket, queued: Vec::with_capacity(expected.min(messages::AT_ONCE)), open: None }
+    }
+
+    pub fn add(&mut self, datagram: &Datagram) -> PyResult<()> {
+        let Datagram::Part(Part { run, index }) = datagram else {
+            self.close()?;
+            self.queued.push(Queued::of(self.socket, datagram)?);
+            return Ok(());
+        };
+        match &mut self.open {
+            Some((open, parts)) if Arc::ptr_eq(open, run) && parts.end == *index => parts.end += 1,
+            _ => {
+                self.close()?;
+                self.open = Some((Arc::clone(run), *index..*index + 1));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn finish(mut self) -> PyResult<Vec<Queued>> {
+        self.close()?;
+        Ok(self.queued)
+    }
+
+    fn close(&mut self) -> PyResult<()> {
+        let Some((run, parts)) = self.open.take() else { return Ok(()) };
+        let (to, from) = (sender(self.socket, &run.arrival)?, origin(self.socket, &run.arrival)?);
+        let range = run.range(parts.clone());
+        let segment_bytes = run.segment_bytes();
+        let several = parts.len() > 1 && segment_bytes <= LARGEST_SEGMENT && range.len() <= LARGEST_RUN;
+        if let (true, Some(joined)) = (several, run.joined()) {
+            let asked = run.arrival.came_from.is_some().then_some(segment_bytes);
+            let length = range.len();
+            // What waits to be sent must not hold much more memory than it needs.
+            let data = if 2 * length >= joined.bytes().len() {
+                Content::Run(joined, range)
+            } else {
+                Content::Own(Data::Copy(joined.bytes().get(range).unwrap_or_default().to_vec()))
+            };
+            let segment_bytes = u16::try_from(segment_bytes).ok();
+            self.queued.push(Queued { data, length, segment_bytes, gone: 0, to: Some(to), from, asked });
+            return Ok(());
+        }
+        for index in parts {
+            let data = Data::Python(run.data(self.socket.py(), index));
+            let queued = Queued::alone(self.socket, data, Some(to.clone()), from)?;
+            let asked = run.arrival.came_from.is_some().then(|| run.range(index..index + 1).len());
+            self.queued.push(queued.answering(asked));
+        }
+        Ok(())
     }
 }
 
@@ -99,20 +227,19 @@ pub fn address(socket: &Bound<'_, MessageSocket>, to: &Bound<'_, PyAny>) -> PyRe
     Ok(Known::new(name.ok_or_else(|| PyValueError::new_err("this address is longer than any"))?))
 }
 
-/// The address of who sent `datagram`, which knows it if it came by this socket.
-pub fn sender(socket: &Bound<'_, MessageSocket>, datagram: &Bound<'_, Datagram>) -> PyResult<Known> {
-    match &datagram.get().came_from {
+/// The address of who sent a datagram, which knows it if it came by this socket.
+pub fn sender(socket: &Bound<'_, MessageSocket>, arrival: &Arrival) -> PyResult<Known> {
+    match &arrival.came_from {
         Some((id, known)) if *id == socket.get().shared.id => Ok(known.clone()),
-        _ => address(socket, datagram.get().peer.bind(socket.py())),
+        _ => address(socket, arrival.peer.bind(socket.py())),
     }
 }
 
-/// From where an answer to `datagram` must leave: its asker expects it from the address that he has asked.
-pub fn origin(socket: &Bound<'_, MessageSocket>, datagram: &Bound<'_, Datagram>) -> PyResult<Option<Local>> {
-    let datagram = datagram.get();
-    let local = datagram.local.bind(socket.py());
-    if datagram.came_to.is_some() || local.is_none() {
-        return Ok(datagram.came_to);
+/// From where an answer to a datagram must leave: its asker expects it from the address that he has asked.
+pub fn origin(socket: &Bound<'_, MessageSocket>, arrival: &Arrival) -> PyResult<Option<Local>> {
+    let local = arrival.local.bind(socket.py());
+    if arrival.came_to.is_some() || local.is_none() {
+        return Ok(arrival.came_to);
     }
     let own = socket.get().shared.own_endpoint.get();
     if own.is_some_and(|own| own.is(local)) {
@@ -171,10 +298,13 @@ impl MessagesShared {
             return Err(lost(failure));
         }
         let withheld = self.kind.is_forgeable() && !self.connected && self.withhold(py, state, load);
-        let count = load.messages().len();
-        let (sent, outcome) = self.hand_over(py, &socket, state, load.messages());
+        let count = load.messages().iter().map(|queued| queued.count()).sum();
+        let handed = load.messages().len();
+        let before = state.counters.sent_messages;
+        let (taken, outcome) = self.hand_over(py, &socket, state, load.messages());
+        let sent = (state.counters.sent_messages - before) as usize;
         let out = match (outcome, load) {
-            (Ok(()), _) if sent == count => Ok(()),
+            (Ok(()), _) if taken == handed => Ok(()),
             // Nothing of it was taken, so its sender may still change his mind.
             (Ok(()), Load::One { permitted, .. }) => {
                 *permitted = true;
@@ -183,7 +313,7 @@ impl MessagesShared {
             }
             (Ok(()), Load::Many(messages)) => {
                 state.writable = false;
-                state.outbox.extend(messages.drain(sent..));
+                state.outbox.extend(messages.drain(taken..));
                 Ok(())
             }
             (Err(number), load) => Err((number, load)),
@@ -203,7 +333,7 @@ impl MessagesShared {
         }
         match out {
             Ok(()) => Ok(Attempt::Ready(py.None())),
-            Err((number, load)) => Err(self.refusal(py, &socket, number, load.messages().get(sent), (sent, count))),
+            Err((number, load)) => Err(self.refusal(py, &socket, number, load.messages().get(taken), (sent, count))),
         }
     }
 
@@ -262,8 +392,8 @@ impl MessagesShared {
         let mut queued: Vec<Queued> = state.outbox.drain(..).collect();
         let (mut gone, mut patience) = (0, RETRIES);
         while gone < queued.len() {
-            let (sent, outcome) = self.hand_over(py, &socket, state, &queued[gone..]);
-            gone += sent;
+            let (taken, outcome) = self.hand_over(py, &socket, state, &mut queued[gone..]);
+            gone += taken;
             let Err(number) = outcome else { break };
             // Their sender has been told that they are taken; who sends next is told that they are lost.
             let to = queued[gone].to.as_ref().map(|to| *to.name);
@@ -273,7 +403,7 @@ impl MessagesShared {
             } else if self.connected && is_passing(number) && patience > 0 {
                 patience -= 1; // It was about an earlier message.
             } else {
-                gone += 1; // It is about this one: the others may get there.
+                gone += advance(&mut queued[gone..], 1); // It is about this one: the others may get there.
             }
         }
         let rest = queued.split_off(gone);
@@ -282,20 +412,20 @@ impl MessagesShared {
         queued
     }
 
-    /// Gives the kernel what it takes of `queued`: how many it took, and why no more (Ok: it has no room).
+    /// Gives the kernel what it takes of `queued`: how many of them it took wholly, and why no more (Ok: it has no room).
     fn hand_over(
         &self,
         py: Python<'_>,
         socket: &OwnedFd,
         state: &mut State,
-        queued: &[Queued],
+        queued: &mut [Queued],
     ) -> (usize, Result<(), Errno>) {
         let mut taken = 0;
         let mut patience = RETRIES;
         while taken < queued.len() {
             let (number, run) = match self.hand_over_some(py, socket, state.segments, &queued[taken..]) {
                 Ok((sent, bytes)) => {
-                    taken += sent;
+                    taken += advance(&mut queued[taken..], sent);
                     state.counters.sent_messages += sent as u64;
                     state.counters.sent_bytes += bytes as u64;
                     state.budget.spend_message(bytes);
@@ -313,7 +443,7 @@ impl MessagesShared {
                 // would end: the socket has room, and the queue may be full of what others send.
                 Errno::NOBUFS if self.kind.may_lose() => {
                     state.counters.unsent += run as u64;
-                    taken += run;
+                    taken += advance(&mut queued[taken..], run);
                 }
                 // What others told of an earlier message: it was not about this one (man 7 ip, IP_RECVERR).
                 number if is_passing(number) && patience > 0 && !self.connected => patience -= 1,
@@ -335,44 +465,15 @@ impl MessagesShared {
         segments: bool,
         queued: &[Queued],
     ) -> Result<(usize, usize), (Errno, usize)> {
+        let refused = |number| (number, 1);
         if let (Some(first), true) = (queued.first(), self.kind.may_be_cut()) {
-            let bytes = first.data.bytes(py);
-            return send_uncut(socket, bytes).map(|()| (1, bytes.len())).map_err(|number| (number, 1));
+            return send_uncut(socket, first.bytes(py)).map(|()| (1, first.length)).map_err(refused);
         }
-        if let [only] = queued {
-            let bytes = only.data.bytes(py);
-            let outcome = messages::send_one(
-                socket.as_fd(),
-                bytes,
-                only.to.as_ref().map(|to| &*to.name),
-                only.from.as_ref(),
-                &[],
-            );
-            return outcome.map(|()| (1, bytes.len())).map_err(|number| (number, 1));
+        if let [only @ Queued { segment_bytes: None, .. }] = queued {
+            let sent = messages::send_one(socket.as_fd(), only.bytes(py), only.name(), only.from.as_ref(), &[]);
+            return sent.map(|()| (1, only.length)).map_err(refused);
         }
-        let parts: Vec<&[u8]> = queued.iter().map(|queued| queued.data.bytes(py)).take(MOST_AT_ONCE).collect();
-        let mut outgoing = Vec::with_capacity(messages::AT_ONCE.min(parts.len()));
-        let mut runs = Vec::with_capacity(messages::AT_ONCE.min(parts.len()));
-        let mut at = 0;
-        while at < parts.len() && outgoing.len() < messages::AT_ONCE {
-            let run = if segments { run(&queued[at..], &parts[at..]) } else { 1 };
-            let first = &queued[at];
-            outgoing.push(Outgoing {
-                parts: &parts[at..at + run],
-                to: first.to.as_ref().map(|to| &*to.name),
-                from: first.from.as_ref(),
-                segment_bytes: if run > 1 { u16::try_from(parts[at].len()).ok() } else { None },
-            });
-            runs.push(run);
-            at += run;
-        }
-        match messages::send(socket.as_fd(), &outgoing) {
-            Ok(sent) => {
-                let count = runs[..sent].iter().sum();
-                Ok((count, parts[..count].iter().map(|part| part.len()).sum()))
-            }
-            Err(number) => Err((number, runs.first().copied().unwrap_or(1))),
-        }
+        send_several(py, socket, segments, queued)
     }
 
     /// Takes out what must not be sent: answers to somebody who may not have asked. Says whether there were any.
@@ -380,8 +481,7 @@ impl MessagesShared {
         let mut peers = self.peers();
         let mut may_go = |queued: &Queued| {
             let Some(to) = &queued.to else { return true };
-            let bytes = queued.data.bytes(py).len();
-            peers.permit(to, bytes, queued.asked, self.rules.answer_ratio, self.own_port) == Permission::Send
+            peers.permit(to, queued.length, queued.asked, self.rules.answer_ratio, self.own_port) == Permission::Send
         };
         let withheld = match load {
             Load::One { permitted: true, .. } => 0,
@@ -391,9 +491,23 @@ impl MessagesShared {
                 1
             }
             Load::Many(messages) => {
-                let before = messages.len();
-                messages.retain(may_go);
-                before - messages.len()
+                let Some(first) = messages.iter().position(|queued| !may_go(queued)) else { return false };
+                let mut withheld = 0;
+                for queued in messages.split_off(first) {
+                    if may_go(&queued) {
+                        messages.push(queued);
+                        continue;
+                    }
+                    // If all of a run may go, then each of it; else it is decided for each.
+                    for one in queued.divided(py) {
+                        if may_go(&one) {
+                            messages.push(one);
+                        } else {
+                            withheld += 1;
+                        }
+                    }
+                }
+                withheld
             }
         };
         state.counters.withheld += withheld as u64;
@@ -411,7 +525,7 @@ impl MessagesShared {
     ) -> Failure {
         let to = failed.and_then(|queued| queued.to.as_ref().map(|to| *to.name)).map(Box::new);
         if number == Errno::MSGSIZE {
-            let bytes = failed.map_or(0, |queued| queued.data.bytes(py).len());
+            let bytes = failed.and_then(|queued| queued.apart(py).next()).map_or(0, <[u8]>::len);
             let found = messages::faults(socket.as_fd(), 4);
             let mtu = found.iter().map(|fault| fault.mtu).find(|mtu| *mtu > 0);
             return Failure::Oversize { bytes, most: mtu.map_or(0, |mtu| mtu as usize) };
@@ -462,6 +576,67 @@ fn send_uncut(socket: &OwnedFd, data: &[u8]) -> Result<(), Errno> {
     }
 }
 
+/// Several by one system call, as `hand_over_some` tells of it.
+fn send_several(
+    py: Python<'_>,
+    socket: &OwnedFd,
+    segments: bool,
+    queued: &[Queued],
+) -> Result<(usize, usize), (Errno, usize)> {
+    let mut outgoing = Outgoing::with_capacity(queued.len());
+    // Of each that goes to the kernel as one: how many messages and bytes it is.
+    let mut sizes = Vec::with_capacity(queued.len().min(messages::AT_ONCE));
+    let mut rest = queued;
+    while let Some(first) = rest.first().filter(|_| !outgoing.is_full()) {
+        let (to, from) = (first.name(), first.from.as_ref());
+        let together = match first.segment_bytes {
+            None if segments => run(rest),
+            None => 1,
+            Some(_) if segments => {
+                let count = first.count();
+                let segment_bytes = first.segment_bytes.filter(|_| count > 1);
+                outgoing.add(std::iter::once(first.bytes(py)), to, from, segment_bytes);
+                sizes.push((count, first.left()));
+                rest = &rest[1..];
+                continue;
+            }
+            Some(_) => {
+                for part in first.apart(py) {
+                    if outgoing.is_full() {
+                        break;
+                    }
+                    outgoing.add(std::iter::once(part), to, from, None);
+                    sizes.push((1, part.len()));
+                }
+                rest = &rest[1..];
+                continue;
+            }
+        };
+        let (run, others) = rest.split_at(together);
+        let segment_bytes = if together > 1 { u16::try_from(first.length).ok() } else { None };
+        outgoing.add(run.iter().map(|queued| queued.bytes(py)), to, from, segment_bytes);
+        sizes.push((together, run.iter().map(Queued::left).sum()));
+        rest = others;
+    }
+    match outgoing.send(socket.as_fd()) {
+        Ok(sent) => Ok(sizes.iter().take(sent).fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1))),
+        Err(number) => Err((number, sizes.first().map_or(1, |(messages, _)| *messages))),
+    }
+}
+
+/// Notes that the first `messages` of `queued` are gone: how many of `queued` are gone wholly.
+fn advance(queued: &mut [Queued], mut messages: usize) -> usize {
+    for (place, first) in queued.iter_mut().enumerate() {
+        let count = first.count();
+        if messages < count {
+            first.gone += messages;
+            return place;
+        }
+        messages -= count;
+    }
+    queued.len()
+}
+
 /// What is told of a message that was taken and then refused by the kernel.
 pub fn lost((number, to): (Errno, Option<Name>)) -> Failure {
     match to {
@@ -474,20 +649,21 @@ pub fn lost((number, to): (Errno, Option<Name>)) -> Failure {
 }
 
 /// How many of the first messages can go as one: equal in size but for a shorter last one, to one peer, in one packet's length.
-fn run(queued: &[Queued], parts: &[&[u8]]) -> usize {
-    let (Some(first), Some(size)) = (queued.first(), parts.first().map(|part| part.len())) else { return 1 };
+fn run(queued: &[Queued]) -> usize {
+    let Some(first) = queued.first() else { return 1 };
+    let size = first.length;
     if size == 0 || size > LARGEST_SEGMENT {
         return 1;
     }
-    let most = MOST_SEGMENTS.min(LARGEST_RUN / size).min(parts.len());
-    for place in 1..most {
-        let (next, bytes) = (&queued[place], parts[place].len());
+    let most = MOST_SEGMENTS.min(LARGEST_RUN / size).min(queued.len());
+    for (place, next) in queued.iter().enumerate().take(most).skip(1) {
+        let bytes = next.length;
         let same_peer = match (&first.to, &next.to) {
             (Some(a), Some(b)) => Arc::ptr_eq(&a.name, &b.name) || a.name == b.name,
             (None, None) => true,
             _ => false,
         };
-        if !same_peer || next.from != first.from || bytes > size || bytes == 0 {
+        if !same_peer || next.from != first.from || next.segment_bytes.is_some() || bytes > size || bytes == 0 {
             return place;
         }
         if bytes < size {
@@ -499,8 +675,6 @@ fn run(queued: &[Queued], parts: &[&[u8]]) -> usize {
 
 /// Ends the reference to a peer's error after so many sends: it may have a new one for each.
 const RETRIES: usize = 8;
-/// Of one call, how many messages are looked at for one system call.
-const MOST_AT_ONCE: usize = messages::AT_ONCE * MOST_SEGMENTS;
 /// An IPv4 packet's length without the headers.
 const LARGEST_RUN: usize = 65_507;
 /// Larger ones would need more than an Ethernet frame each, and the kernel refuses to cut them.

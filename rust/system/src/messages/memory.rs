@@ -9,6 +9,11 @@ pub struct Memory {
     bytes: usize,
 }
 
+// SAFETY: a mapping belongs to the process, not to the thread that made it.
+unsafe impl Send for Memory {}
+// SAFETY: by a shared reference one gets no more than the address of a byte.
+unsafe impl Sync for Memory {}
+
 impl Memory {
     pub fn new(bytes: usize) -> Result<Self, Errno> {
         // SAFETY: a new private mapping, which concerns no other memory.
@@ -35,12 +40,16 @@ impl Memory {
         unsafe { self.start.add(offset) }
     }
 
-    /// Gives `bytes` from `offset` back; they are zero when they are next looked at.
-    pub fn discard(&mut self, offset: usize, bytes: usize) {
-        if offset + bytes <= self.bytes {
+    /// Gives back what is behind `offset`, a multiple of a page; it is zero when it is next looked at.
+    pub fn discard_from(&mut self, offset: usize) {
+        if offset < self.bytes {
             // SAFETY: within the mapping; it is private and anonymous, so nothing is lost but what is given back.
-            unsafe { libc::madvise(self.at(offset).cast(), bytes, libc::MADV_DONTNEED) };
+            unsafe { libc::madvise(self.at(offset).cast(), self.bytes - offset, libc::MADV_DONTNEED) };
         }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 

@@ -26,10 +26,13 @@ fn many_go_and_come_in_one_call_with_their_sender() {
     let (a, b) = pair();
     let to = name(b.local_addr().unwrap());
     let messages: Vec<Vec<u8>> = (0..5_u8).map(|number| vec![number; usize::from(number) * 100]).collect();
-    let parts: Vec<[&[u8]; 1]> = messages.iter().map(|message| [message.as_slice()]).collect();
-    let outgoing: Vec<_> =
-        parts.iter().map(|parts| Outgoing { parts, to: Some(&to), from: None, segment_bytes: None }).collect();
-    assert_eq!(send(a.as_fd(), &outgoing), Ok(5));
+    let from = Local::new([127, 0, 0, 1].into(), 0);
+    let mut outgoing = Outgoing::with_capacity(1);
+    for (number, message) in messages.iter().enumerate() {
+        let from = (number % 2 == 1).then_some(&from);
+        outgoing.add([message.as_slice()].into_iter(), Some(&to), from, None);
+    }
+    assert_eq!(outgoing.send(a.as_fd()), Ok(5));
     let mut batch = Batch::new(8, 65_536).unwrap();
     assert_eq!(batch.receive(b.as_fd(), 8, true), Ok(5));
     for (slot, sent) in messages.iter().enumerate() {
@@ -56,11 +59,30 @@ fn a_run_of_equal_ones_is_one_call_and_arrives_as_many() {
     let (a, b) = pair();
     let to = name(b.local_addr().unwrap());
     let parts = [[1_u8; 700].as_slice(), &[2; 700], &[3; 10]];
-    let run = [Outgoing { parts: &parts, to: Some(&to), from: None, segment_bytes: Some(700) }];
-    assert_eq!(send(a.as_fd(), &run), Ok(1));
+    let mut run = Outgoing::with_capacity(1);
+    run.add(parts.into_iter(), Some(&to), None, Some(700));
+    assert_eq!(run.send(a.as_fd()), Ok(1));
     let mut batch = Batch::new(4, 65_536).unwrap();
     assert_eq!(batch.receive(b.as_fd(), 4, true), Ok(3));
     assert_eq!([0, 1, 2].map(|slot| batch.message(slot).data.len()), [700, 700, 10]);
+}
+
+#[test]
+fn what_is_taken_stays_as_it_is() {
+    let (a, b) = pair();
+    let mut batch = Batch::new(2, 1000).unwrap();
+    let mut taken = Vec::new();
+    for round in 0..40_u8 {
+        a.send_to(&[round; 100], b.local_addr().unwrap()).unwrap();
+        assert_eq!(batch.receive(b.as_fd(), 2, true), Ok(1));
+        let length = batch.message(0).data.len();
+        taken.push(batch.take(0, length).unwrap());
+        if round % 2 == 1 {
+            taken.remove(0); // whose memory is used again
+        }
+    }
+    let kept: Vec<&[u8]> = taken.iter().map(Taken::bytes).collect();
+    assert_eq!(kept, (20..40).map(|round| [round; 100]).collect::<Vec<_>>());
 }
 
 #[test]
