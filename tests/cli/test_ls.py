@@ -37,7 +37,7 @@ def lines(result: Result) -> list[str]:
 def test_table(ran: Ran, pair: tuple[socket.socket, socket.socket, socket.socket]) -> None:
     listener, caller, _ = pair
     ours, theirs = listener.getsockname()[1], caller.getsockname()[1]
-    header, *rows = lines(ran("ls", f"port={ours}"))
+    header, *rows = lines(ran("ls", "--own", f"port={ours}"))
     assert header.split() == ["state", "local", "peer", "process", "user", "use"]
     assert [row.split()[:3] for row in rows] == [
         ["listening", f"tcp://127.0.0.1:{ours}", "(loopback)"],
@@ -54,7 +54,7 @@ def test_table(ran: Ran, pair: tuple[socket.socket, socket.socket, socket.socket
 
 def test_what_it_prints_can_be_connected_to(ran: Ran, socketkit: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        printed = lines(ran("ls", "--columns", "local", "--listen", f"pid={os.getpid()}"))[1:]
+        printed = lines(ran("ls", "--own", "--columns", "local", "--listen", f"pid={os.getpid()}"))[1:]
         assert printed == [f"tcp://127.0.0.1:{listener.getsockname()[1]}"]
         listener.settimeout(10)
         caller = socketkit("connect", printed[0])
@@ -86,7 +86,7 @@ def test_listen_has_open_datagram_sockets(ran: Ran) -> None:
 
 def test_json(ran: Ran, pair: tuple[socket.socket, socket.socket, socket.socket]) -> None:
     port = pair[0].getsockname()[1]
-    rows = [json.loads(line) for line in lines(ran("ls", "--json", f"local-port={port}", "established"))]
+    rows = [json.loads(line) for line in lines(ran("ls", "--own", "--json", f"local-port={port}", "established"))]
     (row,) = rows
     assert (row["state"], row["receive_queue"]) == ("established", 5)
     assert row["local"] == f"tcp://127.0.0.1:{port}"
@@ -97,7 +97,7 @@ def test_json(ran: Ran, pair: tuple[socket.socket, socket.socket, socket.socket]
 
 def test_tree(ran: Ran, pair: tuple[socket.socket, socket.socket, socket.socket]) -> None:
     port = pair[0].getsockname()[1]
-    title, *rows = lines(ran("ls", "--tree", f"port={port}"))
+    title, *rows = lines(ran("ls", "--own", "--tree", f"port={port}"))
     assert f"(pid {os.getpid()}, " in title
     assert len(rows) == 3
     assert all(row.startswith("  ") for row in rows)
@@ -105,17 +105,18 @@ def test_tree(ran: Ran, pair: tuple[socket.socket, socket.socket, socket.socket]
 
 def test_columns_and_order(ran: Ran, pair: tuple[socket.socket, socket.socket, socket.socket]) -> None:
     port = pair[0].getsockname()[1]
-    header, first, *_ = lines(ran("ls", "--columns", "receive-queue, local", "--sort", "receive-queue", f"port={port}"))
+    where = ["--own", f"port={port}"]
+    header, first, *_ = lines(ran("ls", "--columns", "receive-queue, local", "--sort", "receive-queue", *where))
     assert header.split() == ["receive-queue", "local"]
     assert first.split() == ["5", f"tcp://127.0.0.1:{port}"]
     for name in COLUMNS:
-        assert len(lines(ran("ls", "--columns", name, f"port={port}"))) == 4, name
+        assert len(lines(ran("ls", "--columns", name, *where))) == 4, name
 
 
 @pytest.mark.privileged
 def test_kill(ran: Ran, socketkit: Start, pair: tuple[socket.socket, socket.socket, socket.socket]) -> None:
     _, caller, callee = pair
-    term = f"local-port={caller.getsockname()[1]}"
+    term = f"inode={os.fstat(caller.fileno()).st_ino}"  # a port may be somebody else's in another namespace
     alone = ran("ls", "--kill", term, start_new_session=True)
     assert (alone.status, "there is no terminal: add --yes" in alone.err) == (2, True)
     terminal = Terminal()
@@ -136,7 +137,7 @@ def test_kill(ran: Ran, socketkit: Start, pair: tuple[socket.socket, socket.sock
 @pytest.mark.privileged
 def test_what_a_user_may_not_know_is_marked(ran: Ran, program: Callable[[str], str], socketkit: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        term = f"local-port={listener.getsockname()[1]}"
+        term = f"inode={os.fstat(listener.fileno()).st_ino}"
         words = [program("setpriv"), "--reuid", "65534", "--clear-groups"]
         result = ran_as(socketkit, words, "ls", term)
         assert lines(result)[1].split()[3] == "?"

@@ -12,11 +12,7 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Seque
     """Lines: the header, then the rows; columns whose index is in `left` to the left, the others to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
 
-    def line(cells: Sequence[str]) -> str:
-        padded = (
-            cell.ljust(width) if index in left else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        return "  ".join(padded).rstrip()
-
-    return [line(header), *map(line, rows)]
+    line = "  ".join(
+        f"{{:{'<' if index in left else '>'}{max(width, 1)}}}" for index, width in enumerate(widths)
+    ).format
+    return [line(*cells).rstrip() for cells in (header, *rows)]

@@ -92,7 +92,7 @@ def command(
     elif tree:
         _print_tree(rows)
     else:
-        _print_table(rows, shown)
+        _print_table(rows, shown if names else _with_namespaces(shown, rows))
     _tell_what_is_missing(hidden, complete=whole.complete)
 
 
@@ -139,6 +139,13 @@ def _column_names(names: str | None) -> list[str]:
     return wanted
 
 
+def _with_namespaces(shown: list[Column], rows: Sequence[Row]) -> list[Column]:
+    """What stands in another network namespace must not be taken for what can be reached from here."""
+    if any(row.entry.namespace_name for row in rows):
+        return [*shown, COLUMNS["namespace"]]
+    return shown
+
+
 def _require_column(name: str) -> None:
     if name not in COLUMNS:
         from ..schemes import did_you_mean
@@ -169,8 +176,7 @@ def _place(row: Row) -> tuple[str, int]:
 
 
 def _print_table(rows: Sequence[Row], shown: Sequence[Column]) -> None:
-    for line in _lines(rows, shown):
-        click.echo(line)
+    click.echo("\n".join(_lines(rows, shown)))
 
 
 def _lines(rows: Sequence[Row], shown: Sequence[Column]) -> list[str]:
@@ -178,18 +184,17 @@ def _lines(rows: Sequence[Row], shown: Sequence[Column]) -> list[str]:
 
     header = [next(name for name, column in COLUMNS.items() if column is one) for one in shown]
     left = [index for index, column in enumerate(shown) if column.left]
-    lines = columns(header, [[column.cell(row) for column in shown] for row in rows], left=left)
-    return [_fitted(line) for line in lines]
+    cells = [column.cell for column in shown]
+    lines = columns(header, [[cell(row) for cell in cells] for row in rows], left=left)
+    return _fitted(lines) if sys.stdout.isatty() else lines
 
 
-def _fitted(line: str) -> str:
+def _fitted(lines: Sequence[str]) -> list[str]:
     """On a terminal a socket is one line; a pipe gets all of it."""
-    if not sys.stdout.isatty():
-        return line
     from shutil import get_terminal_size
 
     width = get_terminal_size().columns
-    return line if len(line) <= width else line[: width - 1] + "…"
+    return [line if len(line) <= width else line[: width - 1] + "…" for line in lines]
 
 
 def _print_tree(rows: Sequence[Row]) -> None:
@@ -308,7 +313,8 @@ def _number(name: str, shown: Callable[[float], str] = "{:,}".format) -> Column:
 
 
 def _use(row: Row) -> str:
-    return row.use.name if row.use.confidence >= SURE else f"{row.use.name}?"
+    use = row.use
+    return use.name if use.confidence >= SURE or not use.confidence else f"{use.name}?"
 
 
 def _age(row: Row) -> str:
