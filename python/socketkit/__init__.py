@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .inspect.scan import scan
     from .inspect.table import sockets
     from .inspect.uses import Use, use_of
+    from .inspect.watch import watch
     from .trust import Trust
 else:
 
@@ -51,6 +52,10 @@ else:
             from .inspect.scan import scan
 
             globals()["scan"] = scan
+        elif name == "watch":
+            from .inspect.watch import watch
+
+            globals()["watch"] = watch
         elif name in ("Identity", "Trust"):
             from . import identity, trust
 
@@ -112,4 +117,5 @@ __all__ = [
     "serve",
     "sockets",
     "use_of",
+    "watch",
 ]

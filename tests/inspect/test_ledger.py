@@ -99,6 +99,14 @@ def test_one_look_that_lacks_it_closes_nothing(seen: Any) -> None:
     assert look() == [("closed", 5)]
 
 
+def test_what_looks_lack_has_time_for_its_end() -> None:
+    book = ledger(patience_seconds=1.0)
+    book.seen([Entry(5)], 100.0)
+    for now in (100.1, 100.2, 101.0):
+        assert book.seen([], now) == []
+    assert kinds(book.seen([], 101.1)) == [("closed", 5)]
+
+
 def test_an_end_that_is_told_after_two_looks_is_not_counted_again(seen: Any) -> None:
     book, look = seen
     assert [*look(Entry(5)), *look(), *look()] == [("opened", 5), ("closed", 5)]

@@ -83,7 +83,7 @@ class Watched:
         "_asked",
         "_counts",
         "_ledger",
-        "_missed",
+        "_missed_at",
         "_shown",
         "_spark",
         "_unseen",
@@ -115,7 +115,7 @@ class Watched:
         self._asked = False  # whether its use has been asked for since it moved
         self._counts = _counts(entry)
         self._unseen = unseen  # by any look: known from its end alone
-        self._missed = False  # by the last look
+        self._missed_at: float | None = None  # by the last look, and the first of them in a row
         self._shown = False  # whether it has been wanted
 
     def __repr__(self) -> str:
@@ -167,7 +167,8 @@ class Ledger:
     """What is open, what has just been closed, and what has moved in all.
 
     `purpose` says what a socket is for, `wanted` which ones are told of: from the first time that it holds of one, that
-    one is told of until its end. Closed rows stay for `keep_seconds`, `most_closed` of them at most.
+    one is told of until its end. Closed rows stay for `keep_seconds`, `most_closed` of them at most. What looks lack has
+    `patience_seconds` for its end to be told.
     """
 
     def __init__(
@@ -176,6 +177,7 @@ class Ledger:
         purpose: Purpose | None = None,
         wanted: Wanted | None = None,
         keep_seconds: float = 10.0,
+        patience_seconds: float = 0.0,
         most_closed: int = 10_000,
         most_ended: int = 65_536,
     ) -> None:
@@ -188,6 +190,7 @@ class Ledger:
         self.now = 0.0
         self._wanted = wanted
         self._keep_seconds = keep_seconds
+        self._patience_seconds = patience_seconds
         self._most_ended = most_ended
         self._open: dict[Hashable, Watched] = {}
         self._closed: deque[Watched] = deque(maxlen=most_closed)
@@ -223,11 +226,11 @@ class Ledger:
                 self._opened(row, changes, since=before)
             present[key] = row
         for key, row in self._open.items():
-            if row._missed:
+            if row._missed_at is not None and self.now - row._missed_at >= self._patience_seconds:
                 self._remember_passed_over(key)
                 self._close(row, changes)
             else:
-                row._missed = True
+                row._missed_at = self.now if row._missed_at is None else row._missed_at
                 present[key] = row
         self._open = present
         self._ended.clear()
@@ -277,7 +280,7 @@ class Ledger:
         counts = _counts(entry)
         moved, row._counts = counts != row._counts, counts
         row.entry = entry
-        row._missed = False
+        row._missed_at = None
         if moved:
             row._asked = False
         if moved or not row._shown:

@@ -19,12 +19,18 @@ from ..schemes import SCHEMES, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Any
+    from typing import Any, Protocol
 
     from .._core import SocketEntry
     from .uses import Use
 
-    Holds = Callable[["Subject"], bool]
+    class Judged(Protocol):
+        @property
+        def entry(self) -> SocketEntry: ...
+        @property
+        def use(self) -> Use: ...
+
+    Holds = Callable[[Judged], bool]
     Test = Callable[[Any], bool]
 
 
@@ -41,6 +47,10 @@ class Selection:
     def matches(self, entry: SocketEntry, use: Use | None = None) -> bool:
         """Whether the row is wanted; `use` is what is known of its purpose, and otherwise asked for when needed."""
         return self._holds(Subject(entry, use))
+
+    def holds(self, row: Judged) -> bool:
+        """The same of what knows its entry and its use."""
+        return self._holds(row)
 
     def __str__(self) -> str:
         return self._text
@@ -80,7 +90,7 @@ class Field(NamedTuple):
     """A name that may stand before an operator: what it is for people, the values of a row, how a value is read."""
 
     meaning: str
-    values: Callable[[Subject], Iterable[Any]]
+    values: Callable[[Judged], Iterable[Any]]
     kind: Callable[[str, str], Test]
     words: tuple[str, ...] = ()
 
@@ -196,7 +206,7 @@ def _comparison(name: str, sign: str, written: str, text: str, at: int) -> Holds
             raise SelectionError(str(failure), text, at + part.at, f"{name} is {field.meaning}") from None
     values = field.values
 
-    def holds(subject: Subject) -> bool:
+    def holds(subject: Judged) -> bool:
         return any(test(value) for value in values(subject) if value is not None for test in tests)
 
     return (lambda subject: not holds(subject)) if sign == "!=" else holds
@@ -218,7 +228,7 @@ def _anywhere(wanted: str, text: str, at: int) -> Holds:
     if not wanted:
         raise SelectionError("nothing stands behind this ~", text, at, "write what to look for: ~nginx")
 
-    def holds(subject: Subject) -> bool:
+    def holds(subject: Judged) -> bool:
         entry = subject.entry
         words = [entry.scheme, entry.state, str(entry.local or ""), str(entry.peer or ""), entry.user or ""]
         for process in entry.processes or ():
@@ -318,16 +328,16 @@ def _address(sign: str, written: str) -> Test:
 # --- what can be asked for
 
 
-def _of_processes(name: str) -> Callable[[Subject], Iterable[Any]]:
+def _of_processes(name: str) -> Callable[[Judged], Iterable[Any]]:
     return lambda subject: [getattr(process, name) for process in subject.entry.processes or ()]
 
 
-def _of_entry(*names: str) -> Callable[[Subject], Iterable[Any]]:
+def _of_entry(*names: str) -> Callable[[Judged], Iterable[Any]]:
     read = operator.attrgetter(*names)
     return lambda subject: read(subject.entry) if len(names) > 1 else (read(subject.entry),)
 
 
-def _ports(*names: str) -> Callable[[Subject], Iterable[Any]]:
+def _ports(*names: str) -> Callable[[Judged], Iterable[Any]]:
     read = _of_entry(*names)
     return lambda subject: [endpoint.port for endpoint in read(subject) if endpoint is not None]
 
@@ -340,7 +350,7 @@ def _has_family(version: int) -> Holds:
     """By the colon in an address; every interface may be those of both versions."""
     other = 6 if version == 4 else 4
 
-    def holds(subject: Subject) -> bool:
+    def holds(subject: Judged) -> bool:
         for endpoint in (subject.entry.local, subject.entry.peer):
             if endpoint is None or endpoint.path is not None or endpoint.host is None:
                 continue
