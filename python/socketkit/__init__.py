@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from .inspect.table import sockets
     from .inspect.uses import Use, use_of
     from .inspect.watch import watch
+    from .threats.audit import audit
+    from .threats.finding import Finding
     from .trust import Trust
 else:
 
@@ -72,6 +74,10 @@ else:
             from .inspect import uses
 
             globals().update(Use=uses.Use, use_of=uses.use_of)
+        elif name in ("Finding", "audit"):
+            from .threats import audit, finding
+
+            globals().update(Finding=finding.Finding, audit=audit.audit)
         else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return globals()[name]
@@ -89,6 +95,7 @@ __all__ = [
     "Endpoint",
     "EndpointError",
     "FirstBytes",
+    "Finding",
     "Identity",
     "IdentityError",
     "Limits",
@@ -109,6 +116,7 @@ __all__ = [
     "UntrustedPeer",
     "Use",
     "__version__",
+    "audit",
     "bind",
     "connect",
     "listen",

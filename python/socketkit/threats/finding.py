@@ -43,6 +43,8 @@ class Finding:
     def __post_init__(self) -> None:
         if not self.severity:
             object.__setattr__(self, "severity", self.check.severity)
+        if self.severity not in SEVERITIES:
+            raise ValueError(f"there is no severity {self.severity!r}: {', '.join(SEVERITIES)}")
 
     @property
     def id(self) -> str:
@@ -87,7 +89,7 @@ def as_sarif(findings: Iterable[Finding], version: str) -> dict[str, object]:
     return {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
-        "runs": [{"tool": {"driver": driver}, "results": [_result(finding) for finding in found]}],
+        "runs": [{"tool": {"driver": driver}, "results": [_result(finding, list(checks)) for finding in found]}],
     }
 
 
@@ -95,14 +97,17 @@ def _rule(check: Check) -> Mapping[str, object]:
     return {
         "id": check.id,
         "shortDescription": {"text": check.title},
+        "fullDescription": {"text": f"docs/threats/{check.page}.md"},
         "defaultConfiguration": {"level": LEVELS[check.severity]},
+        "properties": {"tags": ["security", check.page], "security-severity": SCORES[check.severity]},
     }
 
 
-def _result(finding: Finding) -> Mapping[str, object]:
+def _result(finding: Finding, rules: list[str]) -> Mapping[str, object]:
     where = {"fullyQualifiedName": finding.socket or finding.subject, "kind": "resource"}
     return {
         "ruleId": finding.id,
+        "ruleIndex": rules.index(finding.id),
         "level": LEVELS[finding.severity],
         "message": {"text": f"{finding.title}: {finding.evidence}. {finding.remedy}"},
         "locations": [{"logicalLocations": [where]}],
@@ -111,3 +116,5 @@ def _result(finding: Finding) -> Mapping[str, object]:
 
 
 LEVELS = {"info": "note", "low": "note", "medium": "warning", "high": "error"}
+# Code hosts sort by such a number: from 7 on it is high, from 4 on medium.
+SCORES = {"info": "0.0", "low": "2.0", "medium": "5.0", "high": "8.0"}

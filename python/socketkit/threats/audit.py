@@ -1,0 +1,132 @@
+"""`audit()`: what is wrong with the sockets of this machine, and what to do about each.
+
+It looks once (view.py), asks every finder, and remembers what it saw for the next time (state.py). Nothing is changed
+on the machine, and nothing is sent to anybody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..errors import IdentityError
+from ..inspect.selection import Selection
+from . import state
+from .finding import SEVERITIES, Check, Finding
+from .view import Remembered, View, name_of
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+    from typing import Literal
+
+    from ..inspect.expected_ports import Expected
+    from ..inspect.first_bytes import FirstBytes
+    from .view import Presented
+
+__all__ = ["Finding", "Report", "audit", "checks", "look"]
+
+
+class Report(NamedTuple):
+    """What an audit found, and what it could not know."""
+
+    findings: list[Finding]
+    unknown: list[str]
+    view: View
+
+
+def audit(
+    select: str = "",
+    *,
+    namespaces: Literal["all", "own"] = "all",
+    expect: str | os.PathLike[str] | None = None,
+    first_bytes: FirstBytes | None = None,
+    remember: bool = True,
+) -> list[Finding]:
+    """What is wrong with this machine's sockets now, the worst first.
+
+    `select`: only of sockets that are selected (`Selection`), and nothing about the machine as a whole. `expect`: a
+    file of declared ports, as `socketkit scan` takes it; those of `localhost` count. `first_bytes`: what was seen of
+    the flows so far; without it only programs and ports tell what is in plain text. `remember`: keep what was seen in
+    socketkit's folder, so that the next audit knows what is new.
+
+    Raises SelectionError, TargetError for a file that declares no ports, OSError where the kernel tells of no socket.
+    What this user may not know is not found: `look` says what that was.
+    """
+    return look(select, namespaces=namespaces, expect=expect, first_bytes=first_bytes, remember=remember).findings
+
+
+def look(
+    select: str = "",
+    *,
+    namespaces: Literal["all", "own"] = "all",
+    source: Literal["auto", "netlink"] = "auto",
+    expect: str | os.PathLike[str] | None = None,
+    first_bytes: FirstBytes | None = None,
+    presented: Sequence[Presented] = (),
+    declared: frozenset[str] = frozenset(),
+    resolved: frozenset[str] | None = None,
+    remember: bool = True,
+    accept: bool = False,
+) -> Report:
+    """As `audit`, with what it could not know; `accept`: gateways and authorities are as they should be."""
+    selection = Selection(select)
+    boot = state.boot()
+    unknown: list[str] = []
+    try:
+        before, first_seen = state.load(boot)
+    except IdentityError as failure:
+        before, first_seen, remember = Remembered(), {}, False
+        unknown.append(f"what earlier audits saw: {failure}")
+    view = View.of_machine(
+        namespaces=namespaces,
+        source=source,
+        first_bytes=first_bytes,
+        presented=presented,
+        resolved=resolved,
+        expected=None if expect is None else declared_here(expect),
+        declared=declared,
+        before=before,
+    )
+    found = [replace(one, first_seen=first_seen.get(one.key, view.now)) for one in findings(view)]
+    if remember:
+        state.save(view, found, boot, accept=accept)
+    unknown += view.unknown
+    if first_bytes is None:
+        unknown.append("what connections say: no bytes were looked at (--seconds)")
+    if not before.listeners:
+        unknown.append("which ports are never used, and what has changed: this is the first audit that remembers")
+    if selection:
+        names = {name_of(entry) for entry in view.entries if selection.matches(entry, view.use(entry))}
+        found = [one for one in found if one.socket in names]
+    return Report(found, unknown, view)
+
+
+def findings(view: View) -> list[Finding]:
+    """All that is found in a view, the worst first; the same fault of the same subject once."""
+    found: dict[str, Finding] = {}
+    for name in FINDERS:
+        for finding in import_module(f".{name}", __package__).find(view):
+            before = found.get(finding.key)
+            if before is None or SEVERITIES.index(before.severity) < SEVERITIES.index(finding.severity):
+                found[finding.key] = finding
+    return sorted(found.values(), key=lambda one: (-SEVERITIES.index(one.severity), one.id, one.subject))
+
+
+def checks() -> list[Check]:
+    """All that is looked for."""
+    return [check for name in FINDERS for check in import_module(f".{name}", __package__).CHECKS]
+
+
+def declared_here(path: str | os.PathLike[str]) -> list[Expected]:
+    """The ports that a file declares for this machine: those of `localhost`, and of its own name."""
+    from ..inspect import expected_ports
+    from .machine import own_names
+
+    declared = expected_ports.read(path)
+    names = {"localhost", "127.0.0.1", "::1", *own_names()}
+    return [entry for host, listed in declared.items() if host.lower() in names for entry in listed]
+
+
+FINDERS = ("open_ports", "unencrypted", "hijacking", "middle", "flooding")
