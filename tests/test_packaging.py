@@ -29,7 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     # What keeps borders asks the types for the addresses that it is given.
     frozenset({"types", "messages", "datagrams", "records"}),
     frozenset({"", "verbs", "opening", "serving", "relaying", "forwarding", "sync"})  # "" is socketkit/__init__.py
-    | {"message_relaying", "message_forwarding", "relays"},
+    | {"message_relaying", "message_forwarding", "relays", "blocking"},
     frozenset({"inspect", "testing"}),
     frozenset({"threats"}),
     frozenset({"uses"}),
