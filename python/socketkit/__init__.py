@@ -42,44 +42,28 @@ if TYPE_CHECKING:
     from .threats.finding import Finding
     from .trust import Trust
 else:
+    # Programs that open plain sockets only need not read what keys and certificates, or the machine's table, need.
+    _LATER = {
+        "Datagrams": "datagrams",
+        "Finding": "threats.finding",
+        "FirstBytes": "inspect.first_bytes",
+        "Identity": "identity",
+        "Process": "inspect.processes",
+        "Trust": "trust",
+        "Use": "inspect.uses",
+        "audit": "threats.audit",
+        "scan": "inspect.scan",
+        "sockets": "inspect.table",
+        "use_of": "inspect.uses",
+        "watch": "inspect.watch",
+    }
 
     def __getattr__(name: str) -> object:
-        # Programs that open plain sockets only need not read what keys and certificates need.
-        # Nor those that open no datagram sockets.
-        if name == "Datagrams":
-            from . import datagrams
-
-            globals()["Datagrams"] = datagrams.Datagrams
-        elif name == "scan":
-            from .inspect.scan import scan
-
-            globals()["scan"] = scan
-        elif name == "watch":
-            from .inspect.watch import watch
-
-            globals()["watch"] = watch
-        elif name in ("Identity", "Trust"):
-            from . import identity, trust
-
-            globals().update(Identity=identity.Identity, Trust=trust.Trust)
-        elif name in ("Process", "sockets"):
-            from .inspect import table
-
-            globals().update(Process=table.Process, sockets=table.sockets)
-        elif name == "FirstBytes":
-            from .inspect import first_bytes
-
-            globals()["FirstBytes"] = first_bytes.FirstBytes
-        elif name in ("Use", "use_of"):
-            from .inspect import uses
-
-            globals().update(Use=uses.Use, use_of=uses.use_of)
-        elif name in ("Finding", "audit"):
-            from .threats import audit, finding
-
-            globals().update(Finding=finding.Finding, audit=audit.audit)
-        else:
+        if name not in _LATER:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        globals()[name] = getattr(import_module(f".{_LATER[name]}", __name__), name)
         return globals()[name]
 
 
@@ -94,8 +78,8 @@ __all__ = [
     "EndOfStream",
     "Endpoint",
     "EndpointError",
-    "FirstBytes",
     "Finding",
+    "FirstBytes",
     "Identity",
     "IdentityError",
     "Limits",

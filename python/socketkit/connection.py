@@ -283,9 +283,9 @@ def look(connection: Any, call: str) -> Endpoint | None:
         with Borrowed(connection.fileno()) as sock:
             name = getattr(sock, call)()
             if connection._endpoint.carrier == "vsock":
-                from .types.vsock import own_name
+                from .sockaddr import own_vsock_name
 
-                name = own_name(sock, *name)
+                name = own_vsock_name(sock, *name)
             return Endpoint.from_sockaddr(connection._endpoint.scheme, name)
     except (OSError, ClosedConnection):
         return None

@@ -1,7 +1,7 @@
 """A kernel's address (`struct sockaddr`, in raw bytes) to an Endpoint, and back.
 
 The engine takes and gives addresses as the kernel has them; what they mean to a user is said here. Nothing is resolved
-and nothing is opened; of the machine only the numbers of interfaces are asked for.
+and no socket is opened; of the machine only the numbers of interfaces and its own vsock id are asked for.
 
 - A dual-stack socket has IPv4 addresses mapped into IPv6 (RFC 4291 §2.5.5.2): they are IPv4 endpoints here, and an IPv4
   endpoint is mapped for it.
@@ -23,6 +23,7 @@ from .errors import SocketError, raisable
 from .schemes import SCHEMES, ip_address
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
 
@@ -76,6 +77,25 @@ def interface_index(name: str, operation: str, endpoint: Endpoint | None) -> int
             return int(name)
     reason = f"this machine has no interface {name}: `ip link` lists them"
     raise raisable(SocketError)(operation, endpoint, reason, errno.ENODEV)
+
+
+def local_cid() -> int | None:
+    """The vsock context id that the host has given this machine; None if it has no host, or that cannot be asked."""
+    from fcntl import ioctl
+
+    with suppress(OSError), open("/dev/vsock", "rb") as device:
+        (cid,) = _NUMBER.unpack(ioctl(device, IOCTL_VM_SOCKETS_GET_LOCAL_CID, bytes(_NUMBER.size)))
+        return None if cid == CID_ANY else int(cid)
+    return None
+
+
+def own_vsock_name(sock: socket.socket, cid: int, port: int) -> tuple[int, int]:
+    """The name of a connection's end. The kernel leaves open by which context id this machine calls."""
+    if cid == CID_ANY:
+        peer = sock.getpeername()[0]
+        own = CID_LOCAL if peer == CID_LOCAL else local_cid()
+        cid = CID_ANY if own is None else own
+    return cid, port
 
 
 def _packed_inet(endpoint: Endpoint, operation: str) -> bytes:
@@ -156,6 +176,7 @@ def _interface(index: int) -> str:
 CID_LOCAL = 1  # VMADDR_CID_LOCAL
 CID_ANY = 2**32 - 1
 PORT_ANY = 2**32 - 1
+IOCTL_VM_SOCKETS_GET_LOCAL_CID = 0x7B9
 # Python has these names only where it was built with the headers.
 AF_PACKET, AF_VSOCK = 17, 40
 
@@ -164,6 +185,7 @@ _LONGEST_UNIX = 110
 
 # Numbers are in the machine's byte order but for ports and EtherTypes, which `htons` brings into the network's.
 _FAMILY = Struct("=H")
+_NUMBER = Struct("=I")
 _INET = Struct("=HH4s")
 _INET6 = Struct("=HHI16sI")
 _PACKET = Struct("=HHi")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..connection import adopt
 from ..errors import ConnectError, ListenError, SocketError, Unsupported, from_errno, raisable
-from ..sockaddr import AF_VSOCK, CID_ANY, CID_LOCAL, PORT_ANY
+from ..sockaddr import AF_VSOCK, CID_ANY, CID_LOCAL, PORT_ANY, local_cid
 from .stream import settled
 
 if TYPE_CHECKING:
@@ -71,25 +71,6 @@ def has_loopback() -> bool:
         probe.bind((CID_LOCAL, PORT_ANY))
         return True
     return False
-
-
-def local_cid() -> int | None:
-    """The context id that the host has given this machine; None if it has no host, or that cannot be asked."""
-    from fcntl import ioctl
-
-    with suppress(OSError), open("/dev/vsock", "rb") as device:
-        (cid,) = _NUMBER.unpack(ioctl(device, IOCTL_VM_SOCKETS_GET_LOCAL_CID, bytes(_NUMBER.size)))
-        return None if cid == CID_ANY else int(cid)
-    return None
-
-
-def own_name(sock: socket.socket, cid: int, port: int) -> tuple[int, int]:
-    """The name of a connection's end. The kernel leaves open by which context id this machine calls."""
-    if cid == CID_ANY:
-        peer = sock.getpeername()[0]
-        own = CID_LOCAL if peer == CID_LOCAL else local_cid()
-        cid = CID_ANY if own is None else own
-    return cid, port
 
 
 def _connecting(endpoint: Endpoint, limits: Limits, kind: int) -> tuple[socket.socket, bool]:
@@ -160,8 +141,6 @@ _UNSUPPORTED = {
     errno.ESOCKTNOSUPPORT: "this kernel's vsock carries no records, which came with Linux 5.14",
 }
 
-IOCTL_VM_SOCKETS_GET_LOCAL_CID = 0x7B9
 SO_VM_SOCKETS_CONNECT_TIMEOUT = 6
 
-_NUMBER = Struct("=I")
 _TIMEVAL = Struct("@ll")
