@@ -2,7 +2,7 @@
 
 import builtins
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Sequence
 from contextvars import Context
 from ipaddress import IPv4Address, IPv6Address
 from types import TracebackType
@@ -36,6 +36,7 @@ __all__ = [
     "Scanner",
     "ServerTls",
     "SocketEntry",
+    "SocketRows",
     "SocketTable",
     "Stream",
     "__version__",
@@ -496,7 +497,22 @@ class SocketTable:
     def why(self) -> str: ...
     @property
     def complete(self) -> bool: ...
-    def refresh(self) -> list[SocketEntry]: ...
+    def refresh(self) -> SocketRows: ...
+
+@final
+class SocketRows(Sequence[SocketEntry]):
+    # An entry is made each time it is asked for; equal to the one before, and not the same.
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, index: int, /) -> SocketEntry: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> list[SocketEntry]: ...
+    def __iter__(self) -> Iterator[SocketEntry]: ...
+    def __reversed__(self) -> Iterator[SocketEntry]: ...
+    def __contains__(self, value: object, /) -> bool: ...
+    def index(self, value: object, start: int = 0, stop: int = ..., /) -> int: ...
+    def count(self, value: object) -> int: ...
 
 @final
 class SocketEntry:

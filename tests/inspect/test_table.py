@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def opened(no_leaks: None) -> Iterator[ExitStack]:
         yield stack
 
 
-def entry_of(sock: socket.socket, rows: list[SocketEntry] | None = None) -> SocketEntry:
+def entry_of(sock: socket.socket, rows: Sequence[SocketEntry] | None = None) -> SocketEntry:
     """The one row of a socket of this process."""
     inode = os.fstat(sock.fileno()).st_ino
     (entry,) = (
@@ -392,6 +393,42 @@ def test_the_same_socket_at_another_look(opened: ExitStack) -> None:
     assert first is not second
     assert first != entry_of(opened.enter_context(socket.create_server(LOCALHOST)), table.refresh())
     assert first != "another thing"
+
+
+def test_rows_are_a_sequence(opened: ExitStack) -> None:
+    sock = opened.enter_context(socket.create_server(LOCALHOST))
+    rows = SocketTable().refresh()
+    assert isinstance(rows, Sequence)
+    assert repr(rows) == f"<SocketRows of {len(rows)} sockets>"
+    entries = list(rows)
+    assert len(entries) == len(rows) > 0
+    assert entries[0] == rows[0] == rows[-len(rows)]
+    assert list(reversed(rows)) == entries[::-1] == rows[::-1]
+    assert rows[1:3] == entries[1:3]
+    entry = entry_of(sock, rows)
+    assert entry in rows
+    assert rows.count(entry) == 1
+    assert rows.index(entry) == entries.index(entry)
+    assert "no socket" not in rows
+    assert rows.count("no socket") == 0
+    for beyond in (len(rows), -len(rows) - 1):
+        with pytest.raises(IndexError):
+            rows[beyond]
+    with pytest.raises(TypeError, match="a number or a slice"):
+        rows["0"]  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="not among them"):
+        rows.index(entry, rows.index(entry) + 1)
+
+
+def test_the_garbage_collector_does_not_look_through_entries(opened: ExitStack) -> None:
+    opened.enter_context(socket.create_server(LOCALHOST))
+    rows = SocketTable().refresh()
+    assert not gc.is_tracked(rows[0])
+    entry = next(iter(rows))
+    del rows
+    # It keeps what it needs of the look that it came from.
+    assert entry.namespace > 0
+    assert isinstance(entry.namespace_name, str)
 
 
 def test_a_number_that_leads_elsewhere_by_now(opened: ExitStack) -> None:

@@ -11,10 +11,11 @@ import errno
 import os
 from _socket import AF_INET, AF_INET6, inet_ntop, ntohs
 from _struct import Struct
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from .._core import EndedSockets, SocketEntry, SocketTable, destroy_socket
+from .._core import EndedSockets, SocketEntry, SocketRows, SocketTable, destroy_socket
 from ..endpoint import Endpoint
 from ..errors import SocketError, Unsupported, raisable
 from ..sockaddr import AF_PACKET, unpacked
@@ -29,6 +30,7 @@ __all__ = [
     "EndedSockets",
     "Process",
     "SocketEntry",
+    "SocketRows",
     "SocketTable",
     "as_json",
     "destroy",
@@ -67,7 +69,7 @@ def sockets(
     """
     selection = Selection(select)
     found = SocketTable(namespaces=namespaces, source=source).refresh()
-    return [entry for entry in found if selection.matches(entry)] if selection else found
+    return [entry for entry in found if selection.matches(entry)] if selection else list(found)
 
 
 def as_json(entry: SocketEntry) -> dict[str, object]:
@@ -153,6 +155,8 @@ def _bluetooth_endpoint(scheme: str, raw: bytes) -> Endpoint | None:
         _, port, address = _L2CAP.unpack_from(raw.ljust(_L2CAP.size, b"\0"))
     return Endpoint.from_sockaddr(scheme, (bytes(reversed(address)).hex("-"), port))
 
+
+Sequence.register(SocketRows)
 
 _REASONS = {
     errno.EPERM: "needs CAP_NET_ADMIN in its network namespace: use sudo",

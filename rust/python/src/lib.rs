@@ -57,6 +57,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<capture::CaptureJob>()?;
     module.add_class::<table::SocketTable>()?;
     module.add_class::<table::SocketEntry>()?;
+    module.add_class::<table::SocketRows>()?;
     module.add_class::<scan::Scanner>()?;
     module.add_class::<table::EndedSockets>()?;
     module.add_function(wrap_pyfunction!(table::destroy_socket, module)?)?;

@@ -1,4 +1,4 @@
-//! `_core.SocketTable`, `_core.SocketEntry`, `_core.EndedSockets`: the socket table as objects that cost little until they are
+//! `_core.SocketTable`, `_core.SocketRows`, `_core.SocketEntry`, `_core.EndedSockets`: the socket table as objects that cost little until they are
 //! looked at. Endpoints, users and processes are made by Python when they are asked for.
 
 use std::io;
@@ -9,7 +9,7 @@ use std::time::Instant;
 use pyo3::exceptions::{PyPermissionError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
-use socketkit_engine::table::ages::{Age, Ages};
+use socketkit_engine::table::ages::Ages;
 use socketkit_engine::table::destroy;
 use socketkit_engine::table::ended::Ended;
 use socketkit_engine::table::row::Snapshot;
@@ -19,8 +19,10 @@ use socketkit_engine::Errno;
 use crate::failure::os_error;
 
 mod entry;
+mod rows;
 
 pub use entry::SocketEntry;
+pub use rows::SocketRows;
 
 /// The table, and what makes the next look at it cheap.
 #[pyclass(frozen, module = "socketkit._core")]
@@ -79,16 +81,16 @@ impl SocketTable {
     }
 
     /// All sockets now.
-    fn refresh<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+    fn refresh(&self, py: Python<'_>) -> PyResult<SocketRows> {
         let looked = py.detach(|| {
             let mut looks = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let snapshot = looks.table.refresh()?;
+            let mut snapshot = looks.table.refresh()?;
+            snapshot.drop_nameless();
             looks.complete = snapshot.all_owners && snapshot.all_namespaces;
             let ages = looks.ages.look(&snapshot.rows, Instant::now(), snapshot.all_namespaces);
-            Ok((snapshot, ages))
+            Ok(SocketRows::new(snapshot, ages))
         });
-        let (snapshot, ages) = looked.map_err(|failure: io::Error| kernel_error(&failure))?;
-        entry::entries(py, snapshot, ages)
+        looked.map_err(|failure: io::Error| kernel_error(&failure))
     }
 }
 
@@ -118,10 +120,11 @@ impl EndedSockets {
     fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let heard = py.detach(|| self.ended().as_mut().map(Ended::read));
         let heard = heard.ok_or_else(closed)?.map_err(|failure| kernel_error(&failure))?;
-        let ages = vec![Age::default(); heard.rows.len()];
-        let snapshot =
+        let mut snapshot =
             Snapshot { rows: heard.rows, namespaces: heard.namespaces, all_owners: true, ..Snapshot::default() };
-        entry::entries(py, snapshot, ages)
+        snapshot.drop_nameless();
+        // Nothing is known of their ages.
+        SocketRows::new(snapshot, Vec::new()).list(py)
     }
 
     /// How many the kernel could not tell of, because they were not read in time.

@@ -92,7 +92,8 @@ fn row(told: &Socket<'_>, tick_ns: u64) -> Row {
         cookie: told.cookie,
         namespace: u64::from(told.namespace),
         interface: interface(told),
-        uid: told.uid,
+        // Before somebody accepts it the kernel does not know whose it is, and says 0.
+        uid: told.uid.filter(|&uid| told.inode != 0 || uid != 0),
         receive_queue: told.receive_queue,
         send_queue: told.send_queue,
         flow: told

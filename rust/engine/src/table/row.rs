@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::words;
+
 /// An address as the kernel has it: the bytes of a `struct sockaddr`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Address {
@@ -114,4 +116,11 @@ pub struct Snapshot {
     pub all_owners: bool,
     /// Whether every network namespace could be looked into.
     pub all_namespaces: bool,
+}
+
+impl Snapshot {
+    /// Sockets of families that no address opens are no rows.
+    pub fn drop_nameless(&mut self) {
+        self.rows.retain(|row| words::scheme(row).is_some());
+    }
 }

@@ -4,43 +4,24 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyString, PyTuple};
 use socketkit_engine::table::ages::Age;
-use socketkit_engine::table::row::{Address, Owner, Row, Snapshot};
+use socketkit_engine::table::row::{Address, Owner, Row};
 use socketkit_engine::table::words;
 
-/// The rows of a look as objects. What no address opens is none.
-pub fn entries<'py>(py: Python<'py>, snapshot: Snapshot, ages: Vec<Age>) -> PyResult<Bound<'py, PyList>> {
-    let look = Arc::new(Look {
-        namespaces: snapshot.namespaces,
-        interfaces: snapshot.interfaces,
-        all_owners: snapshot.all_owners,
-        moment: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
-        processes: Mutex::default(),
-    });
-    let found = PyList::empty(py);
-    for (row, age) in snapshot.rows.into_iter().zip(ages) {
-        let Some(scheme) = words::scheme(&row) else { continue };
-        let range = row.owners.start as usize..row.owners.end as usize;
-        let owners = snapshot.owners.get(range).unwrap_or_default().into();
-        found.append(Bound::new(py, SocketEntry { row, age, owners, scheme, look: Arc::clone(&look) })?)?;
-    }
-    Ok(found)
-}
-
 /// What all entries of one look share.
-struct Look {
-    namespaces: Vec<(u64, String)>,
-    interfaces: Vec<((u64, u32), String)>,
-    all_owners: bool,
+pub struct Look {
+    pub namespaces: Vec<(u64, String)>,
+    pub interfaces: Vec<((u64, u32), String)>,
+    pub all_owners: bool,
     /// Seconds since 1970.
-    moment: f64,
+    pub moment: f64,
     /// Asked for once a look.
-    processes: Mutex<HashMap<u32, Py<PyAny>>>,
+    pub processes: Mutex<HashMap<u32, Py<PyAny>>>,
 }
 
 /// One row of the socket table: frozen, equal to the same socket at another look. None is what is not known.
@@ -287,8 +268,33 @@ impl SocketEntry {
 }
 
 impl SocketEntry {
+    pub fn make<'py>(
+        py: Python<'py>,
+        row: Row,
+        age: Age,
+        owners: &[Owner],
+        scheme: &'static str,
+        look: &Arc<Look>,
+    ) -> PyResult<Bound<'py, SocketEntry>> {
+        let owners = owners.into();
+        let made = Bound::new(py, SocketEntry { row, age, owners, scheme, look: Arc::clone(look) })?;
+        // SAFETY: it is an object of a type of ours, just made, and the interpreter's lock is held. The collector is for cycles:
+        // an entry leads to processes and to its type only, and these to no entry. It would look through all of them again and
+        // again, for half of the time that a table of a hundred thousand takes. Untracked twice, as its end does, is no harm.
+        unsafe { ffi::PyObject_GC_UnTrack(made.as_ptr().cast()) };
+        Ok(made)
+    }
+
     pub fn row(&self) -> &Row {
         &self.row
+    }
+
+    /// Whether it is the socket of this row, be it of another look.
+    pub fn is_of(&self, row: &Row) -> bool {
+        match identity(row) {
+            Some(identity) => self.identity() == identity,
+            None => false,
+        }
     }
 
     fn endpoint<'py>(&self, py: Python<'py>, address: &Address) -> PyResult<Bound<'py, PyAny>> {
@@ -302,13 +308,17 @@ impl SocketEntry {
         make.call1((self.scheme(py), PyBytes::new(py, raw), row.protocol, row.only_ipv6.unwrap_or(false), interface))
     }
 
-    /// What makes it the same socket at another look.
     fn identity(&self) -> (u64, u64, usize) {
-        match (self.row.cookie, self.row.inode) {
-            (0, 0) => (0, 0, std::ptr::from_ref(self) as usize),
-            (0, inode) => (0, inode, 0),
-            (cookie, _) => (cookie, 0, 0),
-        }
+        identity(&self.row).unwrap_or((0, 0, std::ptr::from_ref(self) as usize))
+    }
+}
+
+/// What makes it the same socket at another look; None of what has no number.
+fn identity(row: &Row) -> Option<(u64, u64, usize)> {
+    match (row.cookie, row.inode) {
+        (0, 0) => None,
+        (0, inode) => Some((0, inode, 0)),
+        (cookie, _) => Some((cookie, 0, 0)),
     }
 }
 
