@@ -167,8 +167,8 @@ class Ledger:
     """What is open, what has just been closed, and what has moved in all.
 
     `purpose` says what a socket is for, `wanted` which ones are told of: from the first time that it holds of one, that
-    one is told of until its end. Closed rows stay for `keep_seconds`, `most_closed` of them at most. What looks lack has
-    `patience_seconds` for its end to be told.
+    one is told of until its end. Closed rows stay for `keep_seconds`, `most_closed` of them at most. What looks lack
+    has `patience_seconds` for its end to be told.
     """
 
     def __init__(

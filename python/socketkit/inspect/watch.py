@@ -4,8 +4,8 @@
         async for change in watching:
             print(change.kind, change.row.entry.local, change.row.use.name)
 
-The table is looked at again and again; what ends in between the kernel tells at once, so that no connection is too short
-to be seen. Where first bytes can be collected (CAP_NET_RAW), they say what a connection is for.
+The table is looked at again and again; what ends in between the kernel tells at once, so that no connection is too
+short to be seen. Where first bytes can be collected (CAP_NET_RAW), they say what a connection is for.
 """
 
 from __future__ import annotations
