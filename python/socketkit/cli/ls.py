@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ..inspect.processes import Process
     from ..inspect.selection import Selection
     from ..inspect.uses import Use
+    from ..inspect.watch import Watched
+
+    Judged = TypeVar("Judged", "Row", Watched)
 
 EPILOG = """\b
 Examples:
@@ -27,6 +30,7 @@ Examples:
   socketkit ls 'use=database or name=postgres*' --tree
   socketkit ls --columns state,local,peer,received,sent,rtt 'received>10M'
   socketkit ls --json name=nginx | jq -r .local
+  socketkit ls --watch !loopback
   sudo socketkit ls --kill peer=192.0.2.7
 
 \b
@@ -51,7 +55,8 @@ Columns: COLUMNS
 @click.option("--columns", "names", metavar="NAMES", help="Which columns, parted by commas.")
 @click.option("--sort", metavar="NAME", help="By this column, the largest first if it is a number.")
 @click.option("--tree", is_flag=True, help="By process.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: a line for each socket.")
+@click.option("-w", "--watch", is_flag=True, help="Go on: what opens and what closes, as it happens.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: a line for each socket, or for each change.")
 @click.option("--kill", is_flag=True, help="Close those connections, after a question; needs CAP_NET_ADMIN.")
 @click.option("--yes", is_flag=True, help="With --kill: do not ask.")
 @click.option("--source", type=click.Choice(["auto", "netlink"]), default="auto", help="Whom to ask.")
@@ -63,6 +68,7 @@ def command(
     names: str | None,
     sort: str | None,
     tree: bool,
+    watch: bool,
     as_json: bool,
     kill: bool,
     yes: bool,
@@ -76,8 +82,13 @@ def command(
         raise click.UsageError("--tree, --json and --kill exclude each other")
     if kill and not terms:
         raise click.UsageError("--kill closes what the TERMs select, and there is none: name what is to go")
+    if watch and (tree or kill):
+        raise click.UsageError("--watch goes on: --tree and --kill look once")
     shown = [COLUMNS[name] for name in _column_names(names)]
     selection = Selection(" ".join(terms))
+    if watch:
+        _watch(str(selection), names, sort, own=own, listen=listen, unix=bool(terms or everything), as_json=as_json)
+        return
     whole = SocketTable(namespaces="own" if own else "all", source=source)
     found = [entry for entry in whole.refresh() if _is_wanted(entry, selection, listen=listen)]
     hidden = 0
@@ -117,15 +128,38 @@ class Row:
 class Column(NamedTuple):
     """One column: its cell in a row, what it is sorted by, and whether it stands to the left."""
 
-    cell: Callable[[Row], str]
-    key: Callable[[Row], float | str | None]
+    cell: Callable[[Row | Watched], str]
+    key: Callable[[Row | Watched], float | str | None]
     left: bool = True
 
 
+def _watch(
+    select: str, names: str | None, sort: str | None, *, own: bool, listen: bool, unix: bool, as_json: bool
+) -> None:
+    from ..inspect.watch import watch
+    from .ls_watch import WATCHED_COLUMNS, Cells, watched
+    from .running import run
+
+    if sort is not None:
+        _require_column(sort)
+
+    def shown(row: Watched) -> bool:
+        return (unix or "unix" not in row.entry.scheme) and (not listen or _waits(row.entry))
+
+    def ordered(rows: list[Watched]) -> list[Watched]:
+        return _sorted(rows, sort)
+
+    watching = watch(select, namespaces="own" if own else "all")
+    cells = Cells(WATCHED_COLUMNS if names is None else _column_names(names), COLUMNS)
+    run(watched(watching, cells, shown=shown, ordered=ordered, as_json=as_json))
+
+
 def _is_wanted(entry: SocketEntry, selection: Selection, *, listen: bool) -> bool:
-    if listen and not (entry.state == "listening" or (entry.state == "unconnected" and entry.local is not None)):
-        return False
-    return selection.matches(entry)
+    return (not listen or _waits(entry)) and selection.matches(entry)
+
+
+def _waits(entry: SocketEntry) -> bool:
+    return entry.state == "listening" or (entry.state == "unconnected" and entry.local is not None)
 
 
 def _column_names(names: str | None) -> list[str]:
@@ -154,7 +188,7 @@ def _require_column(name: str) -> None:
         raise click.UsageError(f"there is no column {name} ({hint})")
 
 
-def _sorted(rows: list[Row], name: str | None) -> list[Row]:
+def _sorted(rows: list[Judged], name: str | None) -> list[Judged]:
     """By what they are, listeners first; or by one column, and what is not known last."""
     if name is None:
         return sorted(rows, key=lambda row: (row.entry.state not in FIRST_STATES, row.entry.scheme, _place(row)))
@@ -167,7 +201,7 @@ def _sorted(rows: list[Row], name: str | None) -> list[Row]:
     return [row for _, row in known] + [row for value, row in keyed if value is None]
 
 
-def _place(row: Row) -> tuple[str, int]:
+def _place(row: Row | Watched) -> tuple[str, int]:
     local = row.entry.local
     return ("", 0) if local is None else (local.host or local.path or "", local.port or 0)
 
@@ -264,7 +298,7 @@ def _kill(rows: Sequence[Row], shown: Sequence[Column], *, asked: bool) -> None:
 # --- columns
 
 
-def _peer(row: Row) -> str:
+def _peer(row: Row | Watched) -> str:
     """The other side; of what waits for one, from where it can be reached."""
     entry = row.entry
     if entry.peer is not None:
@@ -272,7 +306,7 @@ def _peer(row: Row) -> str:
     return f"({entry.exposure})" if entry.state in FIRST_STATES and entry.local is not None else "-"
 
 
-def _process(row: Row) -> str:
+def _process(row: Row | Watched) -> str:
     processes = row.entry.processes
     if processes is None:
         return "?"
@@ -283,7 +317,7 @@ def _process(row: Row) -> str:
 
 
 def _first_process(name: str) -> Column:
-    def cell(row: Row) -> str:
+    def cell(row: Row | Watched) -> str:
         processes = row.entry.processes
         if processes is None:
             return "?"
@@ -293,7 +327,7 @@ def _first_process(name: str) -> Column:
 
 
 def _text(name: str) -> Column:
-    def cell(row: Row) -> str:
+    def cell(row: Row | Watched) -> str:
         value = getattr(row.entry, name)
         return "?" if value is None else str(value) or "-"
 
@@ -301,23 +335,23 @@ def _text(name: str) -> Column:
 
 
 def _number(name: str, shown: Callable[[float], str] = "{:,}".format) -> Column:
-    def cell(row: Row) -> str:
+    def cell(row: Row | Watched) -> str:
         value = getattr(row.entry, name)
         return "-" if value is None else shown(value)
 
-    def key(row: Row) -> float | None:
+    def key(row: Row | Watched) -> float | None:
         value: float | None = getattr(row.entry, name)
         return value
 
     return Column(cell, key, left=False)
 
 
-def _use(row: Row) -> str:
+def _use(row: Row | Watched) -> str:
     use = row.use
     return use.name if use.confidence >= SURE or not use.confidence else f"{use.name}?"
 
 
-def _age(row: Row) -> str:
+def _age(row: Row | Watched) -> str:
     """Between what has been seen to move and when its owner began."""
     at_least, at_most = row.entry.youngest_seconds, row.entry.oldest_seconds
     if at_most is None:
@@ -326,7 +360,7 @@ def _age(row: Row) -> str:
 
 
 def _of_use(name: str) -> Column:
-    def cell(row: Row) -> str:
+    def cell(row: Row | Watched) -> str:
         return str(getattr(row.use, name)) or "-"
 
     return Column(cell, cell)
