@@ -124,6 +124,7 @@ SUMMARIES = {
     "serve": "Run a small service: echo, discard, time or bench.",
     "relay": "Pass every connection on to another address.",
     "ls": "List the sockets of this machine, whose they are, what they are for.",
+    "watch": "Watch sockets on a screen of their own: rates, uses, what opens and closes.",
     "capture": "Show what goes over an interface, or write it to files.",
     "ping": "Ask many hosts for an echo, and measure the round trips.",
     "trace": "Show the way to hosts, hop by hop, with loss and round trips.",

@@ -1,0 +1,167 @@
+"""What the screen of `socketkit watch` says of each row: its order, its cells, its details. No screen in here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from .ls import _peer as peer_of
+from .units import amount, duration, rate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..inspect.watch import Watched
+
+VIEWS = ("all", "by process", "by use", "listeners")
+
+
+class Title(NamedTuple):
+    """A line above the rows of one group."""
+
+    text: str
+
+
+def arranged(rows: Sequence[Watched], view: str) -> list[Title | Watched]:
+    """The lines of a view. What moves most stands first, closed rows behind the open ones."""
+    if view == "listeners":
+        waiting = [row for row in rows if row.entry.peer is None and row.entry.local is not None and _waits(row)]
+        return [*sorted(waiting, key=lambda row: (EXPOSED.get(row.entry.exposure, 2), str(row.entry.local)))]
+    ordered = sorted(rows, key=lambda row: (row.closed_at is not None, -_moved(row), row.first_seen))
+    if view == "all":
+        return [*ordered]
+    name: Callable[[Watched], str] = process_of if view == "by process" else lambda row: row.use.name
+    groups: dict[str, list[Watched]] = {}
+    for row in ordered:
+        groups.setdefault(name(row), []).append(row)
+    lines: list[Title | Watched] = []
+    for title, members in sorted(groups.items(), key=lambda group: (-sum(map(_moved, group[1])), group[0])):
+        total = sum(map(_moved, members))
+        lines.append(Title(f"{printable(title)}  {len(members):,}" + (f"  {rate(total)}" if total else "")))
+        lines += members
+    return lines
+
+
+def cells(row: Watched, width: int) -> str:
+    """A row as one line of `width` columns."""
+    use = row.use
+    room = max(MOST_NARROW, (width - FIXED_WIDTH) // 2)
+    parts = [
+        LOCKS[use.encrypted],
+        _cut(row.state, 11),
+        _cut(str(row.entry.local or "-"), room),
+        _cut(peer_of(row), room),
+        _cut(process_of(row), 18),
+        _cut(f"{use.name} {use.confidence:.0%}", 14),
+        *_figures(row),
+        spark(row.spark[-SPARK_WIDTH:], SPARK_WIDTH),
+    ]
+    return " ".join(parts)[:width].ljust(width)
+
+
+def header(width: int) -> str:
+    room = max(MOST_NARROW, (width - FIXED_WIDTH) // 2)
+    names = ["enc", "state".ljust(11), "local".ljust(room), "peer".ljust(room), "process".ljust(18), "use".ljust(14)]
+    return " ".join([*names, "in".rjust(9), "out".rjust(9), "last seconds"])[:width].ljust(width)
+
+
+def details(row: Watched, now: float) -> list[tuple[str, str]]:
+    """Everything that is known of one socket, name by name."""
+    from datetime import datetime
+
+    entry, use = row.entry, row.use
+
+    def clock(at: float) -> str:
+        return datetime.fromtimestamp(at).strftime("%H:%M:%S")
+
+    began = "it was there before" if row.there_before else f"{clock(row.first_seen)} opened"
+    known = [
+        ("local", str(entry.local or "-")),
+        ("peer", peer_of(row)),
+        ("state", row.state),
+        ("timeline", began if row.closed_at is None else f"{began}, {clock(row.closed_at)} closed"),
+        ("use", f"{use.name} {use.protocol} ({use.confidence:.0%})"),
+        ("because", use.reason),
+        ("encrypted", use.encrypted),
+        ("received", _amount(row.received_bytes)),
+        ("sent", _amount(row.sent_bytes)),
+        ("last minute", spark(row.spark, 60)),
+        ("round trip", "-" if entry.round_trip_ms is None else duration(entry.round_trip_ms / 1e3)),
+        ("retransmits", "-" if entry.retransmits is None else f"{entry.retransmits:,}"),
+        ("queues", f"{amount(entry.receive_queue)} to read, {amount(entry.send_queue)} to send"),
+        ("reached from", entry.exposure),
+        ("namespace", entry.namespace_name or "our own"),
+    ]
+    for process in row.processes or ():
+        known.append(("process", f"{process.name} (pid {process.pid}, {process.user or '?'})"))
+        known += [(name, value) for name in ("executable", "unit", "container") if (value := getattr(process, name))]
+    if not row.processes:
+        known.append(("process", process_of(row)))
+    return [(name, printable(value)) for name, value in known]
+
+
+def process_of(row: Watched) -> str:
+    if row.processes is None:
+        return "?"
+    return f"{row.processes[0].name}[{row.processes[0].pid}]" if row.processes else "-"
+
+
+def spark(values: Sequence[float], width: int) -> str:
+    """Bars of eight heights, the tallest full; a blank where nothing moved."""
+    most = max(values, default=0.0)
+    bars = "".join(BARS[min(7, int(value / most * 8))] if value > 0 else " " for value in values)
+    return bars.rjust(width)
+
+
+def capture_command(row: Watched) -> str | None:
+    ends = [end for end in (row.entry.local, row.entry.peer) if end is not None and end.port]
+    if not ends or row.entry.scheme not in ("tcp", "udp"):
+        return None
+    terms = [row.entry.scheme, *(f"and port {end.port}" for end in ends)]
+    if row.entry.peer is not None and row.entry.peer.host:
+        terms.append(f"and host {row.entry.peer.host.partition('%')[0]}")
+    return f"sudo socketkit capture any {' '.join(terms)}"
+
+
+def trace_command(row: Watched) -> str | None:
+    peer = row.entry.peer
+    return None if peer is None or not peer.host or peer.path else f"socketkit trace {peer.host}"
+
+
+def _figures(row: Watched) -> tuple[str, str]:
+    if row.closed_at is not None:
+        return _amount(row.received_bytes).rjust(9), _amount(row.sent_bytes).rjust(9)
+    return _rate(row.received_per_second).rjust(9), _rate(row.sent_per_second).rjust(9)
+
+
+def _rate(value: float | None) -> str:
+    return "?" if value is None else rate(value) if value else "-"
+
+
+def _amount(count: int | None) -> str:
+    return "?" if count is None else amount(count)
+
+
+def _moved(row: Watched) -> float:
+    return 0.0 if row.closed_at is not None else (row.received_per_second or 0.0) + (row.sent_per_second or 0.0)
+
+
+def _waits(row: Watched) -> bool:
+    return row.closed_at is None and row.entry.state in ("listening", "unconnected")
+
+
+def printable(text: str) -> str:
+    """A program chooses its name, and a name could hold what a terminal obeys."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "·" for char in text)
+
+
+def _cut(text: str, width: int) -> str:
+    text = printable(text)
+    return (text if len(text) <= width else text[: width - 1] + "…").ljust(width)
+
+
+LOCKS = {"yes": "yes", "no": "no ", "random-looking": "~? ", "unknown": "?  "}
+EXPOSED = {"everywhere": 0, "network": 1}
+BARS = "▁▂▃▄▅▆▇█"
+SPARK_WIDTH = 12
+MOST_NARROW = 12
+FIXED_WIDTH = 3 + 11 + 18 + 14 + 9 + 9 + SPARK_WIDTH + 8
