@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
 import socket
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 
 import pytest
@@ -38,12 +41,32 @@ def test_the_screen_needs_a_terminal(ran: Callable[..., Result]) -> None:
     assert "there is no prot" in ran("watch", "prot=80").err
 
 
-def test_without_textual_it_names_the_extra() -> None:
+def test_on_a_terminal_it_draws_and_ends_with_q() -> None:
     terminal = Terminal()
+    try:
+        # A terminal says how large it is.
+        fcntl.ioctl(terminal.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            environment = os.environ | {"TERM": "xterm-256color"}
+            streams = {"stdin": terminal.theirs, "stdout": terminal.theirs, "stderr": terminal.theirs}
+            command = [sys.executable, "-m", "socketkit", "watch", "--own", f"local-port={port}"]
+            with subprocess.Popen(command, env=environment, **streams, **terminal.options()) as process:
+                try:
+                    terminal.asked(f"tcp://127.0.0.1:{port}")
+                    os.write(terminal.ours, b"q")
+                    terminal.asked(LEAVES_THE_SCREEN)
+                    assert process.wait(60) == 0
+                finally:
+                    process.kill()
+    finally:
+        terminal.close()
+
+
+def test_without_textual_it_names_the_extra() -> None:
     code = "import sys; sys.modules['textual'] = None; from socketkit.cli import main; sys.exit(main(['watch']))"
-    program = [sys.executable, "-c", code]
-    done = subprocess.run(
-        program, stdin=terminal.theirs, stdout=terminal.theirs, stderr=subprocess.PIPE, text=True, timeout=60
-    )
-    terminal.close()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, "pip install 'socketkit[watch]'" in done.stderr) == (1, True)
+
+
+LEAVES_THE_SCREEN = "\x1b[?1049l"

@@ -37,12 +37,12 @@ def command(terms: tuple[str, ...], own: bool, as_json: bool) -> None:
     if as_json:
         run(_print_json(watching))
         return
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise click.UsageError("the screen needs a terminal: --json prints changes, `socketkit ls --watch` lines")
     try:
         import textual  # noqa: F401
     except ImportError:
         raise click.ClickException("the screen needs the package textual: pip install 'socketkit[watch]'") from None
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):  # it is drawn on stderr
+        raise click.UsageError("the screen needs a terminal: --json prints changes, `socketkit ls --watch` lines")
     run(_show(watching))
 
 

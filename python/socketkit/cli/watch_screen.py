@@ -8,6 +8,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.app import App
 from textual.binding import Binding
+from textual.containers import VerticalScroll
 from textual.geometry import Region, Size
 from textual.screen import ModalScreen
 from textual.scroll_view import ScrollView
@@ -122,8 +123,9 @@ class Detail(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         widest = max(len(name) for name, _ in self._known)
-        text = "\n".join(f"{name.rjust(widest)}  {value}" for name, value in self._known)
-        yield Static(text, id="detail", markup=False)
+        text = "\n".join(f"{name.ljust(widest)}  {value}" for name, value in self._known)
+        with VerticalScroll(id="details"):
+            yield Static(text, id="detail", markup=False)
 
 
 class Question(ModalScreen[bool]):
@@ -151,12 +153,13 @@ class WatchApp(App[None]):
     CSS = """
     #rates, #header, #problem { height: auto; }
     #header { text-style: bold; }
-    #problem { color: $error; }
+    #problem { color: $error; display: none; }
+    #problem.told { display: block; }
     #filter { height: 3; display: none; }
     #filter.open { display: block; }
     Rows { height: 1fr; }
     Detail, Question { align: center middle; }
-    #detail, #question { width: 90%; height: auto; max-height: 90%; border: round $primary; padding: 1 2; }
+    #details, #question { width: 90%; height: auto; max-height: 90%; border: round $primary; padding: 1 2; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(str(number), f"view({name!r})", name) for number, name in enumerate(VIEWS, 1)),
@@ -169,6 +172,7 @@ class WatchApp(App[None]):
         Binding("q", "quit", "quit"),
     ]
     ENABLE_COMMAND_PALETTE = False
+    TITLE = "socketkit watch"
 
     def __init__(self, source: Source, *, close_socket: Callable[[Watched], None] | None = None) -> None:
         super().__init__()
@@ -233,9 +237,11 @@ class WatchApp(App[None]):
         try:
             self._selection = Selection(event.value)
         except SelectionError as failure:
+            problem.add_class("told")
             problem.update(str(failure))  # with the caret; the rows stay those of the last words that said something
         else:
             problem.update("")
+            problem.remove_class("told")
             self.update()
 
     def on_input_submitted(self) -> None:
