@@ -23,7 +23,7 @@ from .table import EndedSockets, SocketTable
 from .uses import use_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Sequence
     from types import TracebackType
     from typing import Literal, Self
 
@@ -278,7 +278,7 @@ def _listening_for_ends(namespaces: Literal["all", "own"]) -> EndedSockets:
         raise raisable(SocketError)("watch", None, f"ends of sockets: {explain(number)}", number) from failure
 
 
-async def _looked_at(table: SocketTable, *, in_a_thread: bool) -> list[SocketEntry]:
+async def _looked_at(table: SocketTable, *, in_a_thread: bool) -> Sequence[SocketEntry]:
     if not in_a_thread:
         return table.refresh()
     look = asyncio.ensure_future(asyncio.to_thread(table.refresh))
