@@ -17,6 +17,12 @@ def test_severity_is_the_check_s_unless_told() -> None:
         Finding(OPEN, "a", "b", "c", severity="worst")
 
 
+def test_others_words_move_no_cursor_and_begin_no_line() -> None:
+    found = Finding(OPEN, "a\nrm -rf x", "\x1b[2J", "c", ("kill 1\nrm -rf x", "kill 2"), process="\r[1]")
+    assert (found.subject, found.evidence, found.process) == ("a?rm -rf x", "?[2J", "?[1]")
+    assert found.commands == ("kill 2",)
+
+
 def test_at_least() -> None:
     found = [Finding(OPEN, word, "b", "c", severity=word) for word in SEVERITIES]
     assert [one.severity for one in at_least(found, "medium")] == ["medium", "high"]

@@ -20,6 +20,11 @@ class Certificate(NamedTuple):
     names: tuple[str, ...]
     """DNS names and addresses that it is for."""
     expires: datetime | None
+    key: str = ""
+    """RSA, DSA, EC, Ed25519 or Ed448."""
+    key_bits: int = 0
+    signature: str = ""
+    """By what it is signed, if that is weak or usual: `SHA-256 with RSA`."""
 
 
 def read(der: bytes) -> Certificate:
@@ -35,10 +40,27 @@ def _read(der: bytes) -> Certificate:
     items = list(_items(body))
     if items[0][0] == VERSION:
         del items[0]
-    _serial, _algorithm, issuer, validity, subject, *_ = [content for _, content in items]
+    _serial, algorithm, issuer, validity, subject, key, *_ = [content for _, content in items]
     _, (kind, end) = list(_items(validity))[:2]
     extensions = next((content for tag, content in items[6:] if tag == EXTENSIONS), b"")
-    return Certificate(_name(subject), _name(issuer), tuple(_alternatives(extensions)), _time(kind, end))
+    names = tuple(_alternatives(extensions))
+    signature = SIGNATURES.get(next(_items(algorithm))[1], "")
+    return Certificate(_name(subject), _name(issuer), names, _time(kind, end), *_key(key), signature)
+
+
+def _key(content: bytes) -> tuple[str, int]:
+    """Kind and size of a SubjectPublicKeyInfo; ("", 0) of one that is not known."""
+    (_, algorithm), (_, bits) = list(_items(content))[:2]
+    parts = [part for _, part in _items(algorithm)]
+    kind, bits = KEYS.get(parts[0], ""), bits[1:]  # the first byte counts bits that are not used
+    if kind == "RSA":
+        return kind, int.from_bytes(next(_items(next(_items(bits))[1]))[1], "big").bit_length()
+    if kind == "DSA":
+        return kind, int.from_bytes(next(_items(parts[1]))[1], "big").bit_length()
+    if kind == "EC":
+        # A point is two numbers as large as the field behind a byte; P-521's have 66 bytes.
+        return kind, min((len(bits) - 1) // 2 * 8, 521)
+    return kind, len(bits) * 8
 
 
 def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -99,4 +121,19 @@ def _time(kind: int, text: bytes) -> datetime | None:
 VERSION, EXTENSIONS, UTC_TIME, BMP_STRING = 0xA0, 0xA3, 0x17, 0x1E
 DNS_NAME, IP_ADDRESS = 0x82, 0x87
 COMMON_NAME, ORGANISATION, ALTERNATIVE_NAMES = b"\x55\x04\x03", b"\x55\x04\x0a", b"\x55\x1d\x11"
+KEYS = {
+    bytes.fromhex("2a864886f70d010101"): "RSA",
+    bytes.fromhex("2a8648ce380401"): "DSA",
+    bytes.fromhex("2a8648ce3d0201"): "EC",
+    bytes.fromhex("2b6570"): "Ed25519",
+    bytes.fromhex("2b6571"): "Ed448",
+}
+SIGNATURES = {
+    bytes.fromhex("2a864886f70d010104"): "MD5 with RSA",
+    bytes.fromhex("2a864886f70d010105"): "SHA-1 with RSA",
+    bytes.fromhex("2a864886f70d01010b"): "SHA-256 with RSA",
+    bytes.fromhex("2a8648ce3d0401"): "SHA-1 with ECDSA",
+    bytes.fromhex("2a8648ce3d040302"): "SHA-256 with ECDSA",
+    bytes.fromhex("2b6570"): "Ed25519",
+}
 MAX_NAMES = 100

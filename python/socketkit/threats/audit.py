@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Literal
 
+    from .._core import SocketTable
     from ..inspect.expected_ports import Expected
     from ..inspect.first_bytes import FirstBytes
     from .view import Presented
@@ -63,6 +64,7 @@ def look(
     namespaces: Literal["all", "own"] = "all",
     source: Literal["auto", "netlink"] = "auto",
     expect: str | os.PathLike[str] | None = None,
+    table: SocketTable | None = None,
     first_bytes: FirstBytes | None = None,
     presented: Sequence[Presented] = (),
     declared: frozenset[str] = frozenset(),
@@ -70,7 +72,11 @@ def look(
     remember: bool = True,
     accept: bool = False,
 ) -> Report:
-    """As `audit`, with what it could not know; `accept`: gateways and authorities are as they should be."""
+    """As `audit`, with what it could not know; `accept`: gateways and authorities are as they should be.
+
+    `table`: one that looks again instead of a new one; `declared`: programs and destinations that are vouched for;
+    `presented`: what services showed in handshakes (handshakes.py); `resolved`: addresses that names led to.
+    """
     selection = Selection(select)
     boot = state.boot()
     unknown: list[str] = []
@@ -82,6 +88,7 @@ def look(
     view = View.of_machine(
         namespaces=namespaces,
         source=source,
+        table=table,
         first_bytes=first_bytes,
         presented=presented,
         resolved=resolved,
@@ -129,4 +136,4 @@ def declared_here(path: str | os.PathLike[str]) -> list[Expected]:
     return [entry for host, listed in declared.items() if host.lower() in names for entry in listed]
 
 
-FINDERS = ("open_ports", "unencrypted", "hijacking", "middle", "flooding")
+FINDERS = ("open_ports", "unencrypted", "hijacking", "middle", "flooding", "phoning_home")

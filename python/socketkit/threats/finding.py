@@ -41,6 +41,12 @@ class Finding:
     severity: str = ""  # if it is another than the check's
 
     def __post_init__(self) -> None:
+        # Names of programs, files and hosts are others' words: they move no cursor, and begin no line of a script.
+        for name in ("subject", "evidence", "remedy", "socket", "process"):
+            text = getattr(self, name)
+            if text is not None and not text.isprintable():
+                object.__setattr__(self, name, _printable(text))
+        object.__setattr__(self, "commands", tuple(line for line in self.commands if line.isprintable()))
         if not self.severity:
             object.__setattr__(self, "severity", self.check.severity)
         if self.severity not in SEVERITIES:
@@ -73,6 +79,10 @@ class Finding:
             "first_seen": self.first_seen,
             "page": f"threats/{self.check.page}.md",
         }
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def at_least(findings: Iterable[Finding], severity: str) -> list[Finding]:

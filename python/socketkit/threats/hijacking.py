@@ -8,6 +8,7 @@ segments are an error under TLS (securing.py). What other programs do is found h
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from .finding import Check, Finding
@@ -67,7 +68,9 @@ def _clash(one: SocketEntry, two: SocketEntry) -> bool:
     if one.uid is None or two.uid is None or one.uid >= two.uid or one.local is None or two.local is None:
         return False
     families = {_family(one), _family(two)}
-    return "" in families or len(families) == 1 or one.local.host == two.local.host
+    if len(families) == 2 and "" not in families:
+        return False
+    return "*" in (one.local.host, two.local.host) or one.local.host == two.local.host
 
 
 def _family(entry: SocketEntry) -> str:
@@ -141,7 +144,7 @@ def _unix(view: View, entry: SocketEntry) -> Iterator[Finding]:
             f"everybody may write to {place.open_folder}"
             + (": its name is free for whoever is first" if place.sticky else ", and replace what is in it"),
             "have it listen in a folder of its own, as in /run/NAME",
-            () if place.sticky else (f"chmod o-w {place.open_folder}",),
+            () if place.sticky else (f"chmod o-w {quote(place.open_folder)}",),
             socket=name_of(entry),
             process=owner_of(entry),
             severity="low" if place.sticky else "high",
@@ -203,4 +206,4 @@ def _more(view: View, port: int) -> str:
 
 
 MULTICAST_PORTS = frozenset({1_900, 3_702, 5_353, 5_355, 427, 320, 319})
-CHALLENGES_PER_SECOND = 10
+CHALLENGES_PER_SECOND = 1  # the kernel answers two a second for each connection at most (tcp_invalid_ratelimit)

@@ -7,6 +7,7 @@ not matter through whose hands packets go. For programs that are less careful it
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from ..known_peers import replace_command
@@ -57,7 +58,7 @@ def _one_mac(view: View) -> Iterator[Finding]:
             + (", one of which is the gateway" if at_the_gateway else ""),
             "find the machine that has it; a fixed entry keeps the right one",
             tuple(
-                f"ip neigh replace {address} lladdr RIGHT_ADDRESS dev {interface} nud permanent"
+                f"ip neigh replace {address} lladdr RIGHT_ADDRESS dev {quote(interface)} nud permanent"
                 for address in sorted(at_the_gateway)
             ),
             # A machine may have several addresses; one that has the gateway's, too, is what an attack looks like.
@@ -112,10 +113,10 @@ def _redirects(view: View) -> Iterator[Finding]:
         yield Finding(
             REDIRECTS,
             f"{family} redirects",
-            f"{', '.join(open_to)} accepts ICMP redirects in {FAMILIES[family]}"
+            f"{_verb(open_to)} ICMP redirects in {FAMILIES[family]}"
             + (" from its gateways, whose address anybody on the link can forge" if careful else " from anybody"),
             "switch them off: a network with one way out needs none",
-            tuple(f"sysctl -w net.{family}.conf.{name}.accept_redirects=0" for name in ("all", *open_to)),
+            tuple(f"sysctl -w net.{family}.conf.{quote(name)}.accept_redirects=0" for name in ("all", *open_to)),
             severity="low" if careful else "",
         )
 
@@ -142,10 +143,14 @@ def _source_routes(view: View) -> Iterator[Finding]:
             yield Finding(
                 REDIRECTS,
                 f"{family} source routing",
-                f"{', '.join(open_to)} takes packets of {FAMILIES[family]} whose sender wrote their way into them",
+                f"{_verb(open_to)} packets of {FAMILIES[family]} whose sender wrote their way into them",
                 "switch it off: nothing needs it",
-                tuple(f"sysctl -w net.{family}.conf.{name}.accept_source_route=0" for name in ("all", *open_to)),
+                tuple(f"sysctl -w net.{family}.conf.{quote(name)}.accept_source_route=0" for name in ("all", *open_to)),
             )
+
+
+def _verb(interfaces: list[str]) -> str:
+    return f"{', '.join(interfaces)} {'takes' if len(interfaces) == 1 else 'take'}"
 
 
 def _new_authority(view: View) -> Iterator[Finding]:

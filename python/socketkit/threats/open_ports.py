@@ -8,6 +8,7 @@ here.
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from ..inspect.use_tables import PORTS
@@ -98,7 +99,7 @@ def _root(view: View, entry: SocketEntry) -> Iterator[Finding]:
         subject_of(entry),
         f"{described(owners)} would give whoever breaks it the whole machine",
         f"{way} a user of its own" + (f": User= in {unit}" if unit else ""),
-        (f"systemctl edit {unit}",) if unit and unit.endswith(".service") else (),
+        (f"systemctl edit {quote(unit)}",) if unit and unit.endswith(".service") else (),
         socket=name_of(entry),
         process=described(owners),
         severity="low" if below else "",
@@ -122,7 +123,9 @@ def _program(view: View, entry: SocketEntry) -> Iterator[Finding]:
         else:
             continue
         remedy = "restart it" if severity == "low" else "find out who started it, then end it"
-        command = f"systemctl restart {process.unit}" if severity == "low" and process.unit else f"kill {process.pid}"
+        command = (
+            f"systemctl restart {quote(process.unit)}" if severity == "low" and process.unit else f"kill {process.pid}"
+        )
         yield Finding(
             NO_FILE,
             f"{subject_of(entry)} {path}",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Literal
 
-    from .._core import FlowEvidence, SocketEntry
+    from .._core import FlowEvidence, SocketEntry, SocketTable
     from ..inspect.expected_ports import Expected
     from ..inspect.first_bytes import FirstBytes
     from ..inspect.processes import Process
@@ -139,6 +139,7 @@ class View:
         *,
         namespaces: Literal["all", "own"] = "all",
         source: Literal["auto", "netlink"] = "auto",
+        table: SocketTable | None = None,
         first_bytes: FirstBytes | None = None,
         presented: Sequence[Presented] = (),
         resolved: frozenset[str] | None = None,
@@ -146,11 +147,14 @@ class View:
         declared: frozenset[str] = frozenset(),
         before: Remembered | None = None,
     ) -> View:
-        """Look at this machine now. OSError only where the kernel refuses to list any socket."""
+        """Look at this machine now, by a table that has looked before if one is given.
+
+        OSError only where the kernel refuses to list any socket.
+        """
         from .._core import SocketTable
         from . import machine, neighbours
 
-        table = SocketTable(namespaces=namespaces, source=source)
+        table = table or SocketTable(namespaces=namespaces, source=source)
         entries = table.refresh()
         evidence = {}
         if first_bytes is not None:
@@ -174,6 +178,14 @@ class View:
             **facts,
             **routes,
         )
+
+    def again(self, entries: Sequence[SocketEntry]) -> View:
+        """The same machine with its sockets of a later moment, and the files of programs that are new."""
+        from . import machine
+
+        new = (one for one in machine.holders(entries) if one.executable and one.executable not in self.programs)
+        programs = machine.programs(new, machine.package_files() or {})
+        return replace(self, entries=entries, programs={**self.programs, **programs})
 
     def use(self, entry: SocketEntry) -> Use:
         """What it is for, by the bytes that were seen of it if any were."""

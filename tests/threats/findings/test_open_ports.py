@@ -15,7 +15,8 @@ import pytest
 
 from socketkit.inspect.expected_ports import Expected
 from socketkit.threats.open_ports import CHECKS, find
-from socketkit.threats.view import ListenerPast, Program, Remembered, View
+from socketkit.threats.view import ListenerPast, Program, Remembered
+from tests.threats.findings.looking import TABLE, about, seen
 from tests.threats.made_up import NOW, Evidence, Row, ids, only, view
 from tests.threats.made_up import Program as Process
 from tests.threats.namespaces import Network
@@ -45,8 +46,8 @@ def test_who_only_asks_others_is_told_mildly() -> None:
 def test_plain_text_by_its_port_is_milder_than_by_its_bytes() -> None:
     row, expected = Row("tcp://*:6379?plaintext=yes"), [Expected(6379)]
     assert ids(find(view(row, expected=expected))) == [("OP2", "medium")]
-    seen = {row: Evidence("Redis", "database", "no")}
-    assert ids(find(view(row, expected=expected, evidence=seen))) == [("OP2", "high")]
+    bare = {row: Evidence("Redis", "database", "no")}
+    assert ids(find(view(row, expected=expected, evidence=bare))) == [("OP2", "high")]
     hidden = {row: Evidence("TLS", "web", "yes", tls_version="TLS 1.3")}
     assert ids(find(view(row, expected=expected, evidence=hidden))) == []
 
@@ -120,8 +121,7 @@ def listening(host: str, *options: tuple[int, int, int], family: int = socket.AF
 
 
 def of_port(port: int, **facts: object) -> list[tuple[str, str]]:
-    seen = View.of_machine(namespaces="own", **facts)  # type: ignore[arg-type]
-    return ids(one for one in find(seen) if one.socket and f":{port}" in one.socket)
+    return about(find(seen(**facts)), f":{port}")
 
 
 @pytest.mark.privileged
@@ -179,7 +179,7 @@ def test_program_that_is_gone_is_seen(program: Callable[[str], str], tmp_path: P
         port = free.getsockname()[1]
     with subprocess.Popen([copy, "-l", "127.0.0.1", str(port)]) as running:
         try:
-            while not any(row.local and row.local.port == port for row in View.of_machine(namespaces="own").listeners):
+            while not any(row.local and row.local.port == port for row in TABLE.refresh()):
                 assert running.poll() is None
             open_folder = [("OP4", "high")] if str(tmp_path).startswith("/tmp/") else []
             assert of_port(port) == open_folder
