@@ -27,6 +27,7 @@ mod slots;
 mod stream;
 mod table;
 mod tls;
+mod waiters;
 
 use pyo3::prelude::*;
 

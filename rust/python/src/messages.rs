@@ -27,7 +27,8 @@ use crate::failure::{os_error, Failure};
 use crate::listener::{Arrival, Counted, Listener};
 use crate::operation::{self, OperationRef};
 use crate::reactor::{Reactor, Tenant};
-use crate::stream::{at_least_one, duplicate, own, wake, Data, Ending};
+use crate::stream::{at_least_one, duplicate, own, Data, Ending};
+use crate::waiters::Waiters;
 
 mod closing;
 mod datagram;
@@ -90,9 +91,7 @@ struct State {
     faults: VecDeque<Failure>,
     /// Why something that was taken did not get out, and to whom it was; told to who sends next.
     send_failure: Option<(rustix::io::Errno, Option<Name>)>,
-    reader: Option<OperationRef>,
-    writers: VecDeque<OperationRef>,
-    flushers: Vec<OperationRef>,
+    waiters: Waiters,
     closing: bool,
     closes_until: Option<Instant>,
     counted_by: Option<Counted>,
@@ -188,9 +187,7 @@ impl MessageSocket {
                 outbox: VecDeque::new(),
                 faults: VecDeque::new(),
                 send_failure: None,
-                reader: None,
-                writers: VecDeque::new(),
-                flushers: Vec::new(),
+                waiters: Waiters::default(),
                 closing: false,
                 closes_until: None,
                 guard: Guard::new(counted_by.is_some(), since),
@@ -486,13 +483,11 @@ impl MessagesShared {
             let flushed = if state.writable { self.flush(py, state) } else { Vec::new() };
             drop(flushed);
             if state.readable || state.to_the_end {
-                wake(py, state.reader.as_ref(), woken);
+                state.waiters.wake_reader(py, woken);
             }
             if state.writable && state.outbox.is_empty() {
-                wake(py, state.writers.front(), woken);
-                for flusher in state.flushers.drain(..) {
-                    wake(py, Some(&flusher), woken);
-                }
+                state.waiters.wake_writer(py, woken);
+                state.waiters.wake_flushers(py, woken);
             }
             let wanted = state.interest();
             if wanted == Interest::Read {
@@ -514,35 +509,17 @@ impl MessagesShared {
 
     pub fn enlist(self: &Arc<Self>, py: Python<'_>, me: &OperationRef, wait: Wait, again: bool) -> PyResult<()> {
         let mut state = self.state();
-        match wait {
-            Wait::Readable => state.reader = Some(me.clone_ref(py)),
-            // It keeps its place until it has sent.
-            Wait::Room if again && state.writers.iter().any(|writer| writer.is(me)) => {}
-            Wait::Room => state.writers.push_back(me.clone_ref(py)),
-            Wait::Listed => {}
-            Wait::Flushed | Wait::Caller | Wait::Reported | Wait::NextTurn => state.flushers.push(me.clone_ref(py)),
-        }
+        state.waiters.enlist(py, me, wait, again);
         self.watch(&mut state).map_err(os_error)
     }
 
     pub fn dismiss(&self, py: Python<'_>, me: &OperationRef) {
-        {
-            let mut state = self.state();
-            let state = &mut *state;
-            if state.reader.as_ref().is_some_and(|reader| reader.is(me)) {
-                state.reader = None;
-            }
-            state.writers.retain(|writer| !writer.is(me));
-            state.flushers.retain(|flusher| !flusher.is(me));
-        }
+        self.state().waiters.dismiss(me);
         self.let_next_writer(py);
     }
 
     pub fn forget_waiters(&self) {
-        let waiters = {
-            let mut state = self.state();
-            (state.reader.take(), std::mem::take(&mut state.writers), std::mem::take(&mut state.flushers))
-        };
+        let waiters = std::mem::take(&mut self.state().waiters);
         drop(waiters);
     }
 
@@ -570,7 +547,7 @@ impl MessagesShared {
         let mut guard = self.state();
         let state = &mut *guard;
         if let Some(me) = me {
-            state.flushers.retain(|flusher| !flusher.is(me));
+            state.waiters.dismiss_flusher(me);
         }
         if let Some(ending) = state.check_alone(&self.rules) {
             let offence = state.offence(ending);
@@ -671,7 +648,7 @@ impl State {
 
     /// Only who waits for room is told of it: a socket that sends has room again after every message.
     fn interest(&self) -> Interest {
-        let waits = !self.outbox.is_empty() || !self.writers.is_empty() || !self.flushers.is_empty();
+        let waits = !self.outbox.is_empty() || self.waiters.want_room();
         if (waits && !self.writable) || self.awaits_end {
             Interest::ReadWrite
         } else {

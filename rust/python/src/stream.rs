@@ -2,7 +2,6 @@
 //!
 //! Locks are held for a system call at most, never while Python code may run (an exception is made, an object dropped).
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -30,6 +29,7 @@ use crate::operation::{self, OperationRef};
 use crate::reactor::{Reactor, Tenant};
 use crate::relay::RelayShared;
 use crate::tls::Side;
+use crate::waiters::Waiters;
 
 mod closing;
 mod guarding;
@@ -63,12 +63,7 @@ struct State {
     budget: Budget,
     /// How much the next receive is likely to get, if that is much (see `large`).
     room: usize,
-    /// The one that receives, from its first wait until it is done.
-    reader: Option<OperationRef>,
-    /// Those that wait for room, first come first served.
-    writers: VecDeque<OperationRef>,
-    /// Those that wait for everything to be sent, or for the connection.
-    flushers: Vec<OperationRef>,
+    waiters: Waiters,
     closing: bool,
     /// Without a loop: when whoever closes it must give up sending what is queued.
     closes_until: Option<Instant>,
@@ -190,9 +185,7 @@ impl Stream {
             registration: None,
             budget: Budget::default(),
             room: 0,
-            reader: None,
-            writers: VecDeque::new(),
-            flushers: Vec::new(),
+            waiters: Waiters::default(),
             closing: false,
             closes_until: None,
             aborted: false,
@@ -515,15 +508,13 @@ impl StreamShared {
             let sent = if news.writable { engine.flush() } else { Vec::new() };
             let failed = engine.send_failure().is_some();
             if engine.readable() {
-                wake(py, state.reader.as_ref(), woken);
+                state.waiters.wake_reader(py, woken);
             }
             if engine.has_room() {
-                wake(py, state.writers.front(), woken);
+                state.waiters.wake_writer(py, woken);
             }
             if news.writable && (engine.flushed() || failed) {
-                for flusher in state.flushers.drain(..) {
-                    wake(py, Some(&flusher), woken);
-                }
+                state.waiters.wake_flushers(py, woken);
             }
             if engine.carrier() == Carrier::Unix && !engine.wants_to_write() {
                 // A Unix socket tells of room after every read of its peer (net/unix/af_unix.c, unix_write_space).
@@ -550,35 +541,17 @@ impl StreamShared {
 
     pub fn enlist(self: &Arc<Self>, py: Python<'_>, me: &OperationRef, wait: Wait, again: bool) -> PyResult<()> {
         let mut state = self.state();
-        match wait {
-            Wait::Readable => state.reader = Some(me.clone_ref(py)),
-            // It keeps its place until it has sent.
-            Wait::Room if again && state.writers.iter().any(|writer| writer.is(me)) => {}
-            Wait::Room => state.writers.push_back(me.clone_ref(py)),
-            Wait::Listed => {}
-            Wait::Flushed | Wait::Caller | Wait::Reported | Wait::NextTurn => state.flushers.push(me.clone_ref(py)),
-        }
+        state.waiters.enlist(py, me, wait, again);
         self.watch(&mut state).map_err(os_error)
     }
 
     pub fn dismiss(&self, py: Python<'_>, me: &OperationRef) {
-        {
-            let mut state = self.state();
-            let state = &mut *state;
-            if state.reader.as_ref().is_some_and(|reader| reader.is(me)) {
-                state.reader = None;
-            }
-            state.writers.retain(|writer| !writer.is(me));
-            state.flushers.retain(|flusher| !flusher.is(me));
-        }
+        self.state().waiters.dismiss(me);
         self.let_next_writer(py);
     }
 
     pub fn forget_waiters(&self) {
-        let waiters = {
-            let mut state = self.state();
-            (state.reader.take(), std::mem::take(&mut state.writers), std::mem::take(&mut state.flushers))
-        };
+        let waiters = std::mem::take(&mut self.state().waiters);
         drop(waiters);
     }
 
@@ -603,7 +576,7 @@ impl StreamShared {
         let mut guard = self.state();
         let state = &mut *guard;
         if let Some(me) = me {
-            state.flushers.retain(|flusher| !flusher.is(me));
+            state.waiters.dismiss_flusher(me);
         }
         if let Some(ending) = state.check_alone(&self.rules) {
             let offence = state.offence(ending);
@@ -652,8 +625,7 @@ impl StreamShared {
         match state.registration {
             None => {
                 // A stream that has never had to wait is not registered: many short ones never are.
-                let listed = state.reader.is_some() || !state.writers.is_empty() || !state.flushers.is_empty();
-                let waiting = listed || state.moved_here;
+                let waiting = !state.waiters.is_empty() || state.moved_here;
                 if let Some(reactor) = self.reactor.as_ref().filter(|_| waiting || wanted == Interest::ReadWrite) {
                     let token =
                         reactor.get().register(Tenant::Stream(Arc::clone(self)), engine.fd().as_fd(), wanted)?;
@@ -776,12 +748,6 @@ struct Behind {
 impl AsRef<[u8]> for Behind {
     fn as_ref(&self) -> &[u8] {
         &(*self.chunk).as_ref()[self.count..]
-    }
-}
-
-pub fn wake(py: Python<'_>, waiting: Option<&OperationRef>, woken: &mut Vec<OperationRef>) {
-    if let Some(operation) = waiting.filter(|operation| operation.notify(py)) {
-        woken.push(operation.clone_ref(py));
     }
 }
 

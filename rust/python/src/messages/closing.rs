@@ -33,9 +33,7 @@ impl MessagesShared {
                         reactor.get().set_timer(self.rules.close_patience, token).map_err(Failure::Os)?;
                     }
                 }
-                let mut others: Vec<_> =
-                    state.reader.iter().chain(&state.writers).map(|other| other.clone_ref(py)).collect();
-                state.writers.clear();
+                let mut others = state.waiters.take_stranded(py);
                 others.retain(|other| other.notify(py));
                 (others, sent)
             }
@@ -70,11 +68,10 @@ impl MessagesShared {
     }
 
     pub fn abort(&self, py: Python<'_>) {
-        let waiting: Vec<_> = {
+        let waiting = {
             let mut state = self.state();
             self.wake_pollers(&state);
-            let writers = std::mem::take(&mut state.writers);
-            state.reader.iter().map(|reader| reader.clone_ref(py)).chain(writers).collect()
+            state.waiters.take_stranded(py)
         };
         drop(self.close_now(py));
         for waiting in waiting {
@@ -96,7 +93,7 @@ impl MessagesShared {
                 _ => None,
             };
             let kept = std::mem::take(&mut state.inbox);
-            (socket, tenant, state.counted_by.take(), std::mem::take(&mut state.flushers), kept)
+            (socket, tenant, state.counted_by.take(), state.waiters.take_flushers(), kept)
         };
         drop((tenant, kept));
         for flusher in flushers {
@@ -113,8 +110,7 @@ impl MessagesShared {
     /// A thread may be in `poll` for it, which closing does not end. Only if one is, and only the receiving half: other processes may
     /// have the same socket.
     fn wake_pollers(&self, state: &State) {
-        let waited_for = state.reader.is_some() || !state.writers.is_empty() || !state.flushers.is_empty();
-        if let (None, Some(socket), true) = (&self.reactor, &state.socket, waited_for) {
+        if let (None, Some(socket), false) = (&self.reactor, &state.socket, state.waiters.is_empty()) {
             let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Read);
         }
     }

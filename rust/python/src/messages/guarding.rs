@@ -24,7 +24,7 @@ impl MessagesShared {
                 return false;
             }
             // An application that speaks, and does not wait for a word, serves its peer whether that says anything or not.
-            let first = state.unproven && state.reader.is_none() && state.counters.sent_messages > 0;
+            let first = state.unproven && !state.waiters.has_reader() && state.counters.sent_messages > 0;
             state.unproven &= !first;
             (state.check(&self.rules, now), first)
         };
@@ -126,7 +126,7 @@ impl State {
         Some(Facts {
             received: self.counters.received_bytes + self.counters.received_messages,
             sent: self.counters.sent_bytes + self.counters.sent_messages,
-            waiting: self.reader.is_some(),
+            waiting: self.waiters.has_reader(),
             inside: false,
             unsent: !self.outbox.is_empty() || !self.writable,
             messages: self.counters.received_messages > 0,

@@ -85,7 +85,7 @@ impl MessagesShared {
     fn look(self: &Arc<Self>, py: Python<'_>, want: Want, me: &OperationRef) -> Result<Result<Found, Wait>, Failure> {
         let mut guard = self.state();
         let state = &mut *guard;
-        if state.reader.as_ref().is_some_and(|reader| !reader.is(me)) {
+        if state.waiters.has_other_reader(me) {
             return Err(Failure::Busy);
         }
         let Some(socket) = state.socket.as_ref().filter(|_| !state.closing) else { return Err(Failure::Closed) };
@@ -101,12 +101,12 @@ impl MessagesShared {
             } else if !state.readable && !state.to_the_end {
                 return self.wait_for_news(py, state, me).map(Err);
             } else if !state.budget.allows(self.turn(py)) {
-                state.reader = Some(me.clone_ref(py));
+                state.waiters.list_reader(py, me);
                 return Ok(Err(Wait::NextTurn));
             } else {
                 return Ok(Ok(Found::Ask(Arc::clone(socket))));
             };
-            let reader = state.reader.take();
+            let reader = state.waiters.take_reader();
             drop(guard);
             drop(reader);
             return Err(done);
@@ -122,7 +122,7 @@ impl MessagesShared {
         state.counters.received_messages += count as u64;
         state.counters.received_bytes += bytes as u64;
         let first = std::mem::replace(&mut state.unproven, false);
-        let reader = state.reader.take();
+        let reader = state.waiters.take_reader();
         drop(guard);
         drop(reader);
         self.tell_proven(first);
@@ -134,9 +134,7 @@ impl MessagesShared {
         if self.reactor.is_none() {
             return Ok(Wait::Readable);
         }
-        if state.reader.is_none() {
-            state.reader = Some(me.clone_ref(py));
-        }
+        state.waiters.list_reader(py, me);
         self.watch(state).map_err(Failure::Os)?;
         Ok(Wait::Listed)
     }
@@ -253,7 +251,7 @@ impl MessagesShared {
             self.state().counters.unreachable += 1;
             return Ok(());
         }
-        let reader = self.state().reader.take();
+        let reader = self.state().waiters.take_reader();
         drop(reader);
         if is_passing(number) && !self.kind.ends() {
             return Err(Failure::Unreachable { number, to: None, words: String::new() });

@@ -276,8 +276,7 @@ impl MessagesShared {
         let py = subject.py();
         let mut guard = self.state();
         let state = &mut *guard;
-        // Whoever waits already comes first, also when there is room: else one that keeps sending could keep him waiting for ever.
-        let behind = state.writers.front().is_some_and(|first| !first.is(me));
+        let behind = state.waiters.is_behind(me);
         let Some(socket) = state.socket.as_ref().filter(|_| !state.closing && !state.finished_sending) else {
             return Err(Failure::Closed);
         };
@@ -286,13 +285,11 @@ impl MessagesShared {
             return Ok(Attempt::Wait(Wait::Room));
         }
         if !state.budget.allows(self.turn(py)) {
-            if state.writers.is_empty() {
-                state.writers.push_back(me.clone_ref(py));
-            }
+            state.waiters.list_first_writer(py, me);
             return Ok(Attempt::Wait(Wait::NextTurn));
         }
         if let Some(failure) = state.send_failure.take() {
-            state.writers.retain(|writer| !writer.is(me));
+            state.waiters.first_writer_done();
             drop(guard);
             self.let_next_writer(py);
             return Err(lost(failure));
@@ -318,10 +315,8 @@ impl MessagesShared {
             }
             (Err(number), load) => Err((number, load)),
         };
-        if !state.writers.is_empty() {
-            state.writers.retain(|writer| !writer.is(me));
-        }
-        let others_wait = !state.writers.is_empty();
+        state.waiters.first_writer_done();
+        let others_wait = state.waiters.has_writer();
         let watched = if state.outbox.is_empty() { Ok(()) } else { self.watch(state) };
         drop(guard);
         if others_wait {
@@ -550,7 +545,7 @@ impl MessagesShared {
             if state.socket.is_some() && (!state.outbox.is_empty() || !state.writable) {
                 return;
             }
-            state.writers.front().map(|next| next.clone_ref(py))
+            state.waiters.next_writer(py)
         };
         if let Some(next) = next.filter(|next| next.notify(py)) {
             self.resume_later(py, next);

@@ -30,7 +30,7 @@ impl StreamShared {
             } else {
                 if self.reactor.is_none() {
                     state.closes_until = Instant::now().checked_add(self.rules.close_patience);
-                    if state.reader.is_some() {
+                    if state.waiters.has_reader() {
                         engine.shut_receiving(); // It may be in another thread's `poll`.
                     }
                 }
@@ -43,9 +43,7 @@ impl StreamShared {
                 if relay.is_none() {
                     self.close_in_time(state).map_err(Failure::Os)?;
                 }
-                let waiting = state.reader.iter().chain(&state.writers);
-                let mut others: Vec<_> = waiting.map(|other| other.clone_ref(py)).collect();
-                state.writers.clear();
+                let mut others = state.waiters.take_stranded(py);
                 others.retain(|other| other.notify(py));
                 others
             }
@@ -101,13 +99,13 @@ impl StreamShared {
 
     pub fn abort(&self, py: Python<'_>) {
         let relay = self.state().relayed.take().and_then(|relay| relay.upgrade());
-        let (reader, writers) = {
+        let stranded = {
             let mut state = self.state();
             if let Some(engine) = state.engine.as_mut() {
                 drop(engine.reset());
                 state.aborted = true;
             }
-            (state.reader.as_ref().map(|reader| reader.clone_ref(py)), std::mem::take(&mut state.writers))
+            state.waiters.take_stranded(py)
         };
         if let Some(engine) = self.close_now(py) {
             // To the relay it would look like an end, to be passed on.
@@ -118,7 +116,7 @@ impl StreamShared {
         if let Some(relay) = relay {
             relay.stop(py);
         }
-        for waiting in reader.into_iter().chain(writers) {
+        for waiting in stranded {
             if waiting.notify(py) {
                 self.resume_later(py, waiting);
             }
@@ -137,7 +135,7 @@ impl StreamShared {
                 (Some(reactor), Some((token, _))) => reactor.get().deregister(token, engine.fd().as_fd()),
                 _ => None,
             };
-            (engine, tenant, state.counted_by.take(), std::mem::take(&mut state.flushers))
+            (engine, tenant, state.counted_by.take(), state.waiters.take_flushers())
         };
         drop(tenant);
         for flusher in flushers {

@@ -80,7 +80,7 @@ impl StreamShared {
                 load.heavy.push((bytes, Arc::clone(self)));
             }
             // An application that speaks, and does not wait for a word, serves its peer whether that says anything or not.
-            let first = state.unproven && state.reader.is_none() && engine.wire_bytes().1 > 0;
+            let first = state.unproven && !state.waiters.has_reader() && engine.wire_bytes().1 > 0;
             state.unproven &= !first;
             (state.check(&self.rules, now), first)
         };
@@ -120,9 +120,7 @@ impl StreamShared {
             if !state.end_by(ending) {
                 return;
             }
-            let waiting = state.reader.iter().chain(&state.writers).chain(&state.flushers);
-            let waiting: Vec<_> = waiting.map(|other| other.clone_ref(py)).collect();
-            (waiting, state.offence(ending), state.closing)
+            (state.waiters.everybody(py), state.offence(ending), state.closing)
         };
         // Without this one's lock: who accepts holds the listener's, and looks at its connections.
         if let Some((listener, place, offence)) = offence {
@@ -209,7 +207,7 @@ impl State {
     fn facts(&self) -> Option<Facts> {
         let engine = self.engine.as_ref()?;
         let (received, sent) = engine.wire_bytes();
-        let waiting = self.reader.is_some() || self.listening;
+        let waiting = self.waiters.has_reader() || self.listening;
         // A plain receive takes what there is at once: what lies in the inbox while somebody waits is a part of what he wants.
         let inside = engine.has_part_of_message(waiting);
         Some(Facts { received, sent, waiting, inside, unsent: !engine.flushed(), messages: self.messages })

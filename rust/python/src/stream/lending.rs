@@ -53,10 +53,9 @@ impl StreamShared {
     pub fn lendable(&self) -> Result<Lendable, Failure> {
         let state = self.state();
         let engine = state.engine.as_ref().filter(|_| !state.closing).ok_or(Failure::Closed)?;
-        let waited_for = state.reader.is_some() || !state.writers.is_empty() || !state.flushers.is_empty();
         // An end that is still on its way must go out behind what is queued, which the relay knows nothing of.
         let ending = engine.finished_sending() && !engine.flushed();
-        if state.relayed.is_some() || waited_for || ending {
+        if state.relayed.is_some() || !state.waiters.is_empty() || ending {
             return Err(Failure::Busy);
         }
         match engine.receive_failure().or(engine.send_failure()) {

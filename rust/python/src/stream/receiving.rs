@@ -59,7 +59,7 @@ impl StreamShared {
                 }
                 // An end proves nothing: whoever says no word but that is as silent as before.
                 let first = matches!(got, Received::Data(_)) && state.proves();
-                (got, state.reader.take(), first)
+                (got, state.waiters.take_reader(), first)
             };
             drop(done);
             self.tell_proven(first);
@@ -83,9 +83,7 @@ impl StreamShared {
         if self.reactor.is_none() {
             return Ok(Attempt::Wait(Wait::Readable));
         }
-        if state.reader.is_none() {
-            state.reader = Some(me.clone_ref(py));
-        }
+        state.waiters.list_reader(py, me);
         self.watch(state).map_err(Failure::Os)?;
         Ok(Attempt::Wait(Wait::Listed))
     }
@@ -208,7 +206,7 @@ impl StreamShared {
     fn finished_receiving(&self, whole: bool) {
         let (reader, first) = {
             let mut state = self.state();
-            (state.reader.take(), whole && state.proves())
+            (state.waiters.take_reader(), whole && state.proves())
         };
         drop(reader);
         self.tell_proven(first);
@@ -217,7 +215,7 @@ impl StreamShared {
 
 impl State {
     pub(super) fn receiving(&mut self, me: &OperationRef) -> Result<(&mut Engine, &mut Budget), Failure> {
-        if self.relayed.is_some() || self.reader.as_ref().is_some_and(|reader| !reader.is(me)) {
+        if self.relayed.is_some() || self.waiters.has_other_reader(me) {
             return Err(Failure::Busy);
         }
         let engine = self.engine.as_mut().filter(|_| !self.closing).ok_or(Failure::Closed)?;

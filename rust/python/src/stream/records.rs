@@ -61,7 +61,7 @@ impl StreamShared {
                     Err(Hold::Failed(failure)) => return Err(failure),
                 }
                 state.received_records += taken.count() as u64;
-                (state.reader.take(), state.proves())
+                (state.waiters.take_reader(), state.proves())
             };
             drop(done);
             self.tell_proven(first);

@@ -23,7 +23,7 @@ impl StreamShared {
         let done = {
             let mut state = self.state();
             let state = &mut *state;
-            if state.relayed.is_some() || state.reader.as_ref().is_some_and(|reader| !reader.is(me)) {
+            if state.relayed.is_some() || state.waiters.has_other_reader(me) {
                 return Err(Failure::Busy);
             }
             let engine = state.engine.as_mut().filter(|_| !state.closing).ok_or(Failure::Closed)?;
@@ -36,7 +36,7 @@ impl StreamShared {
                 engine.start_tls(session).map_err(Failure::Os)?;
             }
             match engine.shake().map_err(Failure::Os)? {
-                Shaken::Done => state.reader.take(),
+                Shaken::Done => state.waiters.take_reader(),
                 Shaken::Blocked => {
                     self.watch(state).map_err(Failure::Os)?;
                     return Ok(Attempt::Wait(Wait::Readable));

@@ -31,27 +31,24 @@ impl StreamShared {
         let (outcome, others_wait) = {
             let mut state = self.state();
             let state = &mut *state;
-            // Whoever waits already comes first, also when there is room: else one that keeps sending could keep him waiting for ever.
-            let behind = state.writers.front().is_some_and(|first| !first.is(me));
+            let behind = state.waiters.is_behind(me);
             let (engine, budget) = state.sending()?;
             if behind {
                 return Ok(Attempt::Wait(Wait::Room));
             }
             if !budget.allows(self.turn(py)) {
-                if state.writers.is_empty() {
-                    state.writers.push_back(me.clone_ref(py));
-                }
+                state.waiters.list_first_writer(py, me);
                 return Ok(Attempt::Wait(Wait::NextTurn));
             }
             let outcome = put(engine);
             if outcome != Ok(Sent::Blocked) {
                 budget.spend(bytes);
-                state.writers.pop_front();
+                state.waiters.first_writer_done();
             }
             if outcome.is_ok() {
                 self.watch(state).map_err(Failure::Os)?;
             }
-            (outcome, !state.writers.is_empty())
+            (outcome, state.waiters.has_writer())
         };
         if others_wait && outcome != Ok(Sent::Blocked) {
             self.let_next_writer(py);
@@ -107,7 +104,7 @@ impl StreamShared {
             if !state.engine.as_ref().is_none_or(Engine::has_room) {
                 return;
             }
-            state.writers.front().map(|next| next.clone_ref(py))
+            state.waiters.next_writer(py)
         };
         if let Some(next) = next.filter(|next| next.notify(py)) {
             self.resume_later(py, next);
