@@ -32,17 +32,23 @@ use crate::waiters::Waiters;
 
 mod closing;
 mod datagram;
+mod faults;
 mod guarding;
+mod handing;
+mod inbox;
 mod kind;
+mod naming;
+mod queued;
 mod receiving;
 mod run;
 mod sending;
 
 pub use datagram::python_type as datagram_type;
 pub use datagram::Datagram;
+use inbox::{Item, Joined};
 use kind::Kind;
-use receiving::{Item, Joined, Want};
-use sending::{Gathering, Load, Queued};
+use queued::{Gathering, Load, Queued};
+use receiving::Want;
 
 /// A socket that keeps message borders. `reactor` None: for blocking use.
 #[pyclass(subclass, frozen, module = "socketkit._core")]
@@ -234,7 +240,7 @@ impl MessageSocket {
         data: &Bound<'py, PyAny>,
         to: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let name = sending::address(slf, to)?;
+        let name = naming::address(slf, to)?;
         let queued = Queued::new(slf, data, Some(name), None)?;
         Self::operation(slf, MessageVerb::Send(Load::one(queued)))
     }
@@ -244,7 +250,7 @@ impl MessageSocket {
         messages: &Bound<'py, PyAny>,
         to: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let name = sending::address(slf, to)?;
+        let name = naming::address(slf, to)?;
         let queued = messages
             .try_iter()?
             .map(|data| Queued::new(slf, &data?, Some(name.clone()), None))
@@ -269,8 +275,8 @@ impl MessageSocket {
         data: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let datagram = Datagram::of(datagram).ok_or_else(|| PyTypeError::new_err("answer() takes a Datagram"))?;
-        let to = sending::sender(slf, datagram.arrival())?;
-        let queued = Queued::new(slf, data, Some(to), sending::origin(slf, datagram.arrival())?)?;
+        let to = naming::sender(slf, datagram.arrival())?;
+        let queued = Queued::new(slf, data, Some(to), naming::origin(slf, datagram.arrival())?)?;
         let queued = queued.answering(datagram.asked(slf.py()));
         Self::operation(slf, MessageVerb::Send(Load::one(queued)))
     }
@@ -380,7 +386,7 @@ impl MessageSocket {
 
     /// `peer` has proved that it receives at its address: it may be answered without a bound.
     fn validate(slf: &Bound<'_, Self>, peer: &Bound<'_, PyAny>) -> PyResult<()> {
-        let name = sending::address(slf, peer)?;
+        let name = naming::address(slf, peer)?;
         slf.get().shared.peers().validate(&name.name);
         Ok(())
     }

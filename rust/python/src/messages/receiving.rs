@@ -1,23 +1,21 @@
 //! Receiving: from the inbox, which is filled by one system call whenever it is empty and somebody asks.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::PyBytes;
 use rustix::io::Errno;
-use socketkit_system::messages::{self, faults, Batch, Fault, Local, Marks, Message, Name, Origin};
+use socketkit_system::messages::{self, Batch, Marks, Message};
 
 use super::datagram::{Arrival, Datagram};
-use super::run::{Part, Parts, Run};
+use super::inbox::{listed, take, take_one, First, Item, Joined, One};
+use super::run::Run;
 use super::{Kind, MessageSocket, MessagesShared, State};
 use crate::action::{Attempt, Wait};
 use crate::failure::Failure;
 use crate::operation::OperationRef;
-use socketkit_engine::peers::Known;
 
 /// What a receive asks for.
 #[derive(Clone, Copy)]
@@ -27,33 +25,9 @@ pub enum Want {
     Descriptors,
 }
 
-/// What has come.
-pub enum Item {
-    One(One),
-    /// Several, of which objects are made when they are asked for.
-    Run(Parts),
-}
-
-/// A message, as the application will get it.
-pub struct One {
-    /// Bytes, or a Datagram.
-    message: Py<PyAny>,
-    bytes: usize,
-    descriptors: Vec<OwnedFd>,
-    descriptors_lost: bool,
-}
-
-/// The parts that have come of a message.
-#[derive(Default)]
-pub struct Joined {
-    data: Vec<u8>,
-    length: usize,
-}
-
 /// What an attempt found before it asked the kernel.
 enum Found {
-    One(One),
-    Part(Part),
+    First(First),
     Items(Vec<Item>),
     Ask(Arc<OwnedFd>),
 }
@@ -68,8 +42,8 @@ impl MessagesShared {
         let py = subject.py();
         loop {
             let socket = match self.look(py, want, me)? {
-                Ok(Found::One(one)) => return self.deliver(py, want, one),
-                Ok(Found::Part(part)) => return self.deliver(py, want, One::part(py, part)?),
+                Ok(Found::First(First::One(one))) => return self.deliver(py, want, one),
+                Ok(Found::First(First::Part(part))) => return self.deliver(py, want, One::part(py, part)?),
                 Ok(Found::Items(items)) => {
                     let list = listed(py, items).map_err(Failure::Python)?;
                     return Ok(Attempt::Ready(list.into_any().unbind()));
@@ -116,8 +90,8 @@ impl MessagesShared {
             let (count, bytes) = (items.iter().map(Item::count).sum(), items.iter().map(Item::bytes).sum());
             (Found::Items(items), count, bytes)
         } else {
-            let Some((found, bytes)) = take_one(&mut state.inbox) else { return Ok(Err(Wait::NextTurn)) };
-            (found, 1, bytes)
+            let Some((first, bytes)) = take_one(&mut state.inbox) else { return Ok(Err(Wait::NextTurn)) };
+            (Found::First(first), 1, bytes)
         };
         state.counters.received_messages += count as u64;
         state.counters.received_bytes += bytes as u64;
@@ -236,63 +210,6 @@ impl MessagesShared {
         Ok(())
     }
 
-    /// The kernel had an error instead of messages: of an earlier message, told by somebody on the way, or of this socket.
-    fn troubled(&self, subject: &Bound<'_, MessageSocket>, socket: &OwnedFd, number: Errno) -> Result<(), Failure> {
-        if self.read_faults(subject, socket)? > 0 {
-            return Ok(());
-        }
-        if self.kind.ends() && number == Errno::CONNRESET {
-            // The kernel tells it once, and before what the peer had sent until then: that is still to be received.
-            let mut state = self.state();
-            state.ended |= std::mem::replace(&mut state.reset, true);
-            return Ok(());
-        }
-        if is_passing(number) && !self.connected {
-            self.state().counters.unreachable += 1;
-            return Ok(());
-        }
-        let reader = self.state().waiters.take_reader();
-        drop(reader);
-        if is_passing(number) && !self.kind.ends() {
-            return Err(Failure::Unreachable { number, to: None, words: String::new() });
-        }
-        Err(Failure::Os(number))
-    }
-
-    /// Takes what the error queue has: how much there was.
-    pub(super) fn read_faults(&self, _subject: &Bound<'_, MessageSocket>, socket: &OwnedFd) -> Result<usize, Failure> {
-        if self.kind.is_unix() || self.kind.ends() {
-            return Ok(0);
-        }
-        Ok(self.take_faults(socket))
-    }
-
-    pub(super) fn take_faults(&self, socket: &OwnedFd) -> usize {
-        let found = faults(socket.as_fd(), FAULTS_AT_ONCE);
-        for fault in &found {
-            self.note_fault(fault);
-        }
-        found.len()
-    }
-
-    fn note_fault(&self, fault: &Fault) {
-        if fault.origin == Origin::Local {
-            return; // The send that met it says so.
-        }
-        let told = self.connected || fault.to.as_ref().is_some_and(|to| self.peers().was_called(to));
-        let mut state = self.state();
-        if !told || state.faults.len() >= FAULTS_AT_ONCE {
-            state.counters.unreachable += 1;
-            return;
-        }
-        let failure = Failure::Unreachable {
-            number: Errno::from_raw_os_error(fault.errno),
-            to: fault.to.map(Box::new),
-            words: words(fault),
-        };
-        state.faults.push_back(failure);
-    }
-
     /// Makes of a message what the application gets. Of a long run that the kernel has joined, it says the size of its parts and what is
     /// known of them.
     fn convert(
@@ -388,144 +305,6 @@ impl MessagesShared {
         }));
         Ok(())
     }
-
-    /// The endpoint of who sent `bytes`: made by Python once, then kept.
-    fn endpoint(
-        &self,
-        subject: &Bound<'_, MessageSocket>,
-        raw: &[u8],
-        bytes: usize,
-    ) -> PyResult<(Py<PyAny>, Option<Known>)> {
-        let py = subject.py();
-        if let Some((endpoint, known)) = self.peers().heard(raw, bytes) {
-            return Ok((endpoint.clone_ref(py), Some(known)));
-        }
-        let made = subject.call_method1(intern!(py, "_named"), (PyBytes::new(py, raw),))?.unbind();
-        let known = if made.is_none(py) {
-            None
-        } else {
-            self.peers().learn(raw, made.clone_ref(py), made.as_ptr() as usize, bytes)
-        };
-        Ok((made, known))
-    }
-
-    fn local_endpoint(&self, subject: &Bound<'_, MessageSocket>, local: &Local) -> PyResult<Py<PyAny>> {
-        let py = subject.py();
-        let known = self.locals().iter().find(|(known, _)| known == local).map(|(_, endpoint)| endpoint.clone_ref(py));
-        if let Some(known) = known {
-            return Ok(known);
-        }
-        let address = local.address.to_string();
-        let made = subject.call_method1(intern!(py, "_located"), (address, local.interface, self.own_port))?.unbind();
-        let mut locals = self.locals();
-        if locals.len() < MOST_LOCALS {
-            locals.push((*local, made.clone_ref(py)));
-        }
-        Ok(made)
-    }
-
-    fn own_endpoint(&self, subject: &Bound<'_, MessageSocket>) -> PyResult<Py<PyAny>> {
-        let py = subject.py();
-        if let Some(known) = self.own_endpoint.get() {
-            return Ok(known.clone_ref(py));
-        }
-        let made = subject.getattr(intern!(py, "local"))?.unbind();
-        let _ = self.own_endpoint.set(made.clone_ref(py));
-        Ok(made)
-    }
-}
-
-impl One {
-    fn alone(py: Python<'_>, data: &[u8], arrival: Arrival) -> Result<Self, Failure> {
-        Self::of(py, data.len(), Datagram::Alone { data: PyBytes::new(py, data).unbind(), arrival })
-    }
-
-    fn part(py: Python<'_>, part: Part) -> Result<Self, Failure> {
-        Self::of(py, part.bytes(), Datagram::Part(part))
-    }
-
-    fn of(py: Python<'_>, bytes: usize, datagram: Datagram) -> Result<Self, Failure> {
-        let message = datagram.into_object(py).map_err(Failure::Python)?;
-        Ok(Self { message, bytes, descriptors: Vec::new(), descriptors_lost: false })
-    }
-}
-
-impl Item {
-    fn count(&self) -> usize {
-        match self {
-            Item::One(_) => 1,
-            Item::Run(parts) => parts.len(),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Item::One(one) => one.bytes,
-            Item::Run(parts) => parts.bytes(),
-        }
-    }
-}
-
-/// At most `max_count` messages. What came joined is not parted for a few more: it is sent as one again.
-fn take(inbox: &mut VecDeque<Item>, max_count: usize) -> Vec<Item> {
-    if let Some(Item::Run(parts)) = inbox.front_mut() {
-        if let Some(rest) = parts.split_off(max_count) {
-            inbox.insert(1, Item::Run(rest));
-        }
-    }
-    let mut count = 0;
-    let fits = inbox.iter().take_while(|item| {
-        count += item.count();
-        count <= max_count
-    });
-    let fits = fits.count();
-    inbox.drain(..fits).collect()
-}
-
-/// One message, and its size.
-fn take_one(inbox: &mut VecDeque<Item>) -> Option<(Found, usize)> {
-    let Some(Item::Run(parts)) = inbox.front_mut() else {
-        let Item::One(one) = inbox.pop_front()? else { return None };
-        let bytes = one.bytes;
-        return Some((Found::One(one), bytes));
-    };
-    let part = parts.next();
-    if parts.len() == 0 {
-        inbox.pop_front();
-    }
-    part.map(|part| {
-        let bytes = part.bytes();
-        (Found::Part(part), bytes)
-    })
-}
-
-/// The messages as objects.
-fn listed(py: Python<'_>, items: Vec<Item>) -> PyResult<Bound<'_, PyList>> {
-    let mut messages = Vec::with_capacity(items.iter().map(Item::count).sum());
-    for item in items {
-        match item {
-            Item::One(one) => messages.push(one.message),
-            Item::Run(parts) => {
-                for part in parts {
-                    messages.push(Datagram::Part(part).into_object(py)?);
-                }
-            }
-        }
-    }
-    PyList::new(py, messages)
-}
-
-/// An error that concerns a message that was sent, not the socket.
-pub(super) fn is_passing(number: Errno) -> bool {
-    matches!(
-        number,
-        Errno::CONNREFUSED
-            | Errno::HOSTUNREACH
-            | Errno::NETUNREACH
-            | Errno::HOSTDOWN
-            | Errno::PROTO
-            | Errno::NOPROTOOPT
-    )
 }
 
 /// A run of datagrams that the kernel has joined, one by one; an empty message is one, too.
@@ -539,35 +318,6 @@ fn parts(data: &[u8], segment_bytes: Option<u16>) -> impl Iterator<Item = &[u8]>
 fn behind_header(packet: &[u8]) -> &[u8] {
     let header = packet.first().map_or(0, |first| usize::from(first & 15) * 4);
     packet.get(header..).unwrap_or_default()
-}
-
-/// "port unreachable, says 192.0.2.1"
-fn words(fault: &Fault) -> String {
-    let what = match (fault.origin, fault.kind, fault.code) {
-        (Origin::Icmp, 3, 0) => "network unreachable",
-        (Origin::Icmp, 3, 1) | (Origin::Icmp6, 1, 3) => "host unreachable",
-        (Origin::Icmp, 3, 2) => "protocol unreachable",
-        (Origin::Icmp, 3, 3) | (Origin::Icmp6, 1, 4) => "nobody listens on that port",
-        (Origin::Icmp, 3, 4) | (Origin::Icmp6, 2, _) => "too large for a link on the way",
-        (Origin::Icmp, 3, 9 | 10 | 13) | (Origin::Icmp6, 1, 1 | 5) => "administratively prohibited",
-        (Origin::Icmp, 3, _) | (Origin::Icmp6, 1, _) => "unreachable",
-        (Origin::Icmp, 11, _) | (Origin::Icmp6, 3, _) => "its hops were used up on the way",
-        _ => "it was not delivered",
-    };
-    let mtu = if fault.mtu > 0 { format!(" (the path takes {} bytes)", fault.mtu) } else { String::new() };
-    match fault.offender.as_ref().and_then(address) {
-        Some(address) => format!("{what}{mtu}, says {address}"),
-        None => format!("{what}{mtu}"),
-    }
-}
-
-fn address(name: &Name) -> Option<std::net::IpAddr> {
-    let raw = name.bytes();
-    match raw.len() {
-        16 => <[u8; 4]>::try_from(raw.get(4..8)?).ok().map(std::net::IpAddr::from),
-        28 => <[u8; 16]>::try_from(raw.get(8..24)?).ok().map(|bytes| std::net::Ipv6Addr::from(bytes).to_canonical()),
-        _ => None,
-    }
 }
 
 /// Memory for messages of this thread. Naming an endpoint may run any code, this function too: then it works with a new one.
@@ -589,6 +339,3 @@ fn with_batch<R>(
     place.with(|place| place.set(Some(batch)));
     result
 }
-
-const FAULTS_AT_ONCE: usize = 16;
-const MOST_LOCALS: usize = 64;
