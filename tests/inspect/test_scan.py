@@ -14,9 +14,7 @@ from typing import Any
 
 import pytest
 
-from socketkit import _core
 from socketkit import scan as exported
-from socketkit.errors import SocketError
 from socketkit.inspect import scan as module
 from socketkit.inspect.scan import HostReport, OpenPort, scan
 from socketkit.inspect.targets import TargetError
@@ -241,19 +239,6 @@ def test_runs_once(run: Run, listener: socket.socket) -> None:
         await scanning
         with pytest.raises(RuntimeError, match="runs once"):
             await scanning
-
-    run(main())
-
-
-def test_half_open_needs_rights(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object, sockets: int | None, **__: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(_core, "Scanner", refused)
-
-    async def main() -> None:
-        with pytest.raises(SocketError, match="CAP_NET_RAW"):
-            await scan("127.0.0.1", "80", method="syn")
 
     run(main())
 

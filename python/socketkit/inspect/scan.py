@@ -1,27 +1,24 @@
 """`scan`: which ports of hosts are open, and what listens there. It looks at what is named, and at nothing else.
 
-The probes are sent by the engine's thread (`_core.Scanner`), which decides on rounds and rate; here are the targets,
-UDP, who is asked what he is, and the reports.
+Here are the targets, who is asked what he is, and the reports; the probes are sent by `tcp_scan` and `udp_scan`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import resource
 import socket
 import time
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from .. import _core
-from ..errors import EndOfStream, SocketError, explain, raisable
+from ..errors import EndOfStream, raisable
 from . import targets
 from .identifying import Identity, Tls, identify
 from .port_lists import COMMON_TCP, Ports, parsed
 from .service_probes import Service
 from .targets import Target, TargetError
+from .tcp_scan import CLOSED, MOST_PER_SECOND, OPEN, PROHIBITED, SILENT, TcpScan
 from .udp_scan import UdpScan
 
 if TYPE_CHECKING:
@@ -129,22 +126,17 @@ class Scanning:
         written: Sequence[str],
     ) -> None:
         self.ports = ports
-        self.method = method
-        """As it became: syn or connect."""
-        self.why = ""
-        """Why it is not half-open, where it is not."""
         self.reports: list[HostReport] = []
         """At the end: one for each address, and for each name without one."""
         self.notes = [f"{text} is not private: scan only what is yours" for text in written if _is_foreign_range(text)]
         self._targets, self._names, self._family, self._seed = known, names, family, seed
-        self._identifies, self._rate = identifies, rate_per_second
+        self._identifies, self._rate, self._method = identifies, rate_per_second, method
         self._nowhere: list[tuple[str, str]] = []
         self._queue: asyncio.Queue[OpenPort | BaseException | None] = asyncio.Queue()
         self._work: asyncio.Task[None] | None = None
-        self._scanner: _core.Scanner | None = None
+        self._tcp: TcpScan | None = None
         self._udp: UdpScan | None = None
         self._open: list[list[OpenPort]] = []
-        self._progress: dict[str, float] = {}
         self._started = self._ended = 0.0
 
     # --- what callers use
@@ -155,12 +147,19 @@ class Scanning:
         return (self._ended or time.monotonic()) - self._started if self._started else 0.0
 
     @property
+    def method(self) -> str:
+        """As it was asked for, then as it became: syn or connect."""
+        return self._tcp.method if self._tcp else self._method
+
+    @property
+    def why(self) -> str:
+        """Why it is not half-open, where it is not."""
+        return self._tcp.why if self._tcp else ""
+
+    @property
     def progress(self) -> dict[str, float]:
         """By name: sent, round, planned and over (of the round), pending, per_second, loss; of TCP."""
-        if self._scanner is not None:
-            with suppress(ValueError):  # it is closed
-                self._progress = self._scanner.progress()
-        return self._progress
+        return self._tcp.progress if self._tcp else {}
 
     @property
     def udp_progress(self) -> tuple[int, int]:
@@ -234,9 +233,8 @@ class Scanning:
             self._queue.put_nowait(None)
         finally:
             self._ended = time.monotonic()
-            if self._scanner is not None:
-                self._progress = self.progress
-                self._scanner.close()
+            if self._tcp is not None:
+                self._tcp.close()
 
     async def _resolve(self) -> None:
         turn = asyncio.Semaphore(RESOLVED_AT_ONCE)
@@ -265,60 +263,20 @@ class Scanning:
         self._targets = list(by_key.values())
 
     async def _scan_tcp(self, group: asyncio.TaskGroup) -> None:
-        scanner = self._scanner = self._start()
+        self._tcp = TcpScan(self._targets, self.ports.tcp, self._method, self._rate, self._seed)
         turn = asyncio.Semaphore(IDENTIFIED_AT_ONCE)
-        readable = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(scanner.fileno(), readable.set)
-        try:
-            done = False
-            while not done:
-                await readable.wait()
-                readable.clear()
-                done = scanner.done
-                for place, port, rtt_us in scanner.take_found():
-                    found = (place, port, rtt_us / 1e6)
-                    if self._identifies:
-                        group.create_task(self._identify(*found, turn))
-                    else:
-                        self._tell(*found, "tcp", Identity(Service("")))
-        finally:
-            loop.remove_reader(scanner.fileno())
-        if number := scanner.failure():
-            raise raisable(SocketError)("scan", None, _explained(number), number)
-
-    def _start(self) -> _core.Scanner:
-        numbers = [(ip_address(target.address), _scope(target)) for target in self._targets]
-        private = all(_is_private(target) for target in self._targets)
-        ceiling = self._rate or (MOST_PER_SECOND if private else FOREIGN_PER_SECOND)
-        start = min(ceiling, START_PER_SECOND if private else FOREIGN_START_PER_SECOND)
-        seed = int.from_bytes(os.urandom(8)) if self._seed is None else self._seed
-
-        def opened(sockets: int | None) -> _core.Scanner:
-            return _core.Scanner(
-                numbers, self.ports.tcp, sockets=sockets, start=start, ceiling=ceiling, seed=seed & (1 << 64) - 1
-            )
-
-        try:
-            if self.method != "connect":
-                scanner = opened(None)
-                self.method = "syn"
-                return scanner
-        except PermissionError as failure:
-            from ..types.raw import how_to_be_permitted
-
-            self.why = how_to_be_permitted(ping=False)
-            if self.method == "syn":
-                raise raisable(SocketError)("scan", None, self.why, failure.errno) from failure
-        self.method = "connect"
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return opened(max(1, min(MOST_SOCKETS, soft - KEPT_DESCRIPTORS)))
+        async with aclosing(self._tcp.found()) as found:
+            async for place, port, rtt_seconds in found:
+                if self._identifies:
+                    group.create_task(self._identify(place, port, rtt_seconds, turn))
+                else:
+                    self._tell(place, port, rtt_seconds, "tcp", Identity(Service("")))
 
     async def _identify(self, place: int, port: int, rtt_seconds: float, turn: asyncio.Semaphore) -> None:
         target = self._targets[place]
         async with turn:
             host = target.address if target.swept else target.host
-            identity = await identify(host, target.address, port, _scope(target))
+            identity = await identify(host, target.address, port, target.scope)
         self._tell(place, port, rtt_seconds, "tcp", identity)
 
     async def _scan_udp(self) -> None:
@@ -345,7 +303,7 @@ class Scanning:
         self._queue.put_nowait(found)
 
     def _report(self) -> None:
-        known = self._scanner.outcome() if self._scanner else [(b"", False)] * len(self._targets)
+        known = self._tcp.outcome() if self._tcp else [(b"", False)] * len(self._targets)
         for place, (target, (states, unreachable)) in enumerate(zip(self._targets, known, strict=True)):
             looked = [("tcp", self.ports.tcp, states)] if self.ports.tcp else []
             if self._udp:
@@ -387,11 +345,6 @@ def _require_one_host(target: Target) -> None:
         raise TargetError(f"{target.host} is not the address of one host: this machine's own are 127.0.0.1 and ::1")
 
 
-def _is_private(target: Target) -> bool:
-    address = ip_address(target.address)
-    return address.is_private or address.is_link_local
-
-
 def _is_foreign_range(text: str) -> bool:
     if "/" not in text:
         return False
@@ -399,30 +352,10 @@ def _is_foreign_range(text: str) -> bool:
     return not network.is_private and not network.is_link_local
 
 
-def _scope(target: Target) -> int:
-    return int(target.sockaddr[3]) if len(target.sockaddr) > 3 else 0
-
-
-def _explained(number: int) -> str:
-    import errno
-
-    if number in (errno.EPERM, errno.EACCES):
-        return "a firewall of this machine does not let the probes out (`nft list ruleset` shows it)"
-    return explain(number)
-
-
 UNREACHABLE = "it cannot be reached: there is no way, or nobody has that address"
-SILENT, OPEN, CLOSED, PROHIBITED = range(4)
 STATES = ("silent", "open", "closed", "prohibited")
 MOST_PROBES = 1 << 24
-# A machine of one's own, or one's own network: as fast as it bears. Elsewhere others share the way.
-MOST_PER_SECOND = 300_000
-START_PER_SECOND = 10_000
-FOREIGN_PER_SECOND = 10_000
-FOREIGN_START_PER_SECOND = 1_000
 UDP_PER_SECOND = 1_000
-MOST_SOCKETS = 1_000
-KEPT_DESCRIPTORS = 160
 IDENTIFIED_AT_ONCE = 32
 RESOLVED_AT_ONCE = 32
 RESOLVE_SECONDS = 15.0

@@ -30,6 +30,11 @@ class Target(NamedTuple):
         return str(self.sockaddr[0])
 
     @property
+    def scope(self) -> int:
+        """The number of the interface that a link-local address is on; 0 for any other."""
+        return int(self.sockaddr[3]) if len(self.sockaddr) > 3 else 0
+
+    @property
     def key(self) -> tuple[Any, ...]:
         return key_of(self.sockaddr)
 
