@@ -46,13 +46,17 @@ fn body(socket: &Socket<'_>) -> Vec<u8> {
         socket.flow.is_some(),
         socket.owner.is_some(),
         socket.uid.is_some(),
+        socket.fileless,
+        socket.listed,
+        socket.begun,
     ];
-    let flags = flags.iter().enumerate().map(|(bit, &set)| u8::from(set) << bit).sum();
+    let flags = flags.iter().enumerate().map(|(bit, &set)| u16::from(set) << bit).sum::<u16>();
     let mut bytes = [&socket.namespace.to_le_bytes()[..], &socket.inode.to_le_bytes()].concat();
-    for number in [socket.family, socket.kind, socket.protocol] {
+    for number in [socket.family, socket.protocol] {
         bytes.extend_from_slice(&number.to_le_bytes());
     }
-    bytes.extend_from_slice(&[socket.state, flags]);
+    bytes.extend_from_slice(&[socket.kind as u8, socket.state]);
+    bytes.extend_from_slice(&flags.to_le_bytes());
     let uid = socket.uid.unwrap_or_default();
     let dropped = socket.dropped.unwrap_or_default();
     for number in [pid, descriptor, uid, socket.interface, socket.receive_queue, socket.send_queue, dropped] {

@@ -113,6 +113,10 @@ struct in6_addr {
 	} in6_u;
 };
 
+struct hlist_node {
+	struct hlist_node **pprev;
+};
+
 struct sock_common {
 	u32 skc_daddr;
 	u32 skc_rcv_saddr;
@@ -125,6 +129,7 @@ struct sock_common {
 	u8 skc_ipv6only : 1;
 	int skc_bound_dev_if;
 	possible_net_t skc_net;
+	struct hlist_node skc_node;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 	atomic64_t skc_cookie;
@@ -176,8 +181,13 @@ struct inet_sock {
 	struct sock sk;
 };
 
+struct request_sock_queue {
+	atomic_t qlen;
+};
+
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
+	struct request_sock_queue icsk_accept_queue;
 	struct {
 		u32 lrcvtime;
 	} icsk_ack;

@@ -2,19 +2,32 @@
 //
 // table_files tells of every socket that a descriptor leads to, once for each such descriptor. What none leads to
 // (TIME_WAIT, orphans, connections that nobody accepted yet, the kernel's own) comes from table_tcp, table_udp and
-// table_unix; which namespaces these are to be asked in, table_threads tells. A socket that has a file may still be in no table of descriptors (on its way through a Unix socket, or
-// registered with io_uring), and only the reader can find that out: of these the three name the cookie alone, and
-// everything only where the reader put the cookie into `wanted`: one that it met and does not know.
+// table_unix; which namespaces these are to be asked in, table_threads tells. Where the kernel counts no more TCP or UDP
+// sockets than descriptors led to (LISTED), nobody needs to walk through these two lists. A socket that has a file may still
+// be in no table of descriptors (on its way through a Unix socket, or registered with io_uring), and only the reader can find
+// that out: of these the three name the cookie alone, and everything only where the reader put the cookie into `wanted`: one
+// that it met and does not know.
 //
 // The reader is rust/engine/src/table/record.rs: both change together, with VERSION.
 #include "kernel.h"
 
-#define VERSION 1
+#define VERSION 2
 #define LONGEST_NAME 110 // struct sockaddr_un
 
 enum class { CLASS_SEEN, CLASS_INET, CLASS_INET6, CLASS_UNIX, CLASS_NUMBERS, CLASS_UNKNOWN, CLASS_THREAD };
 
-enum flags { REUSE_ADDRESS = 1, REUSE_PORT = 2, ONLY_IPV6 = 4, WHOLE = 8, FLOW = 16, OWNED = 32, KNOWS_UID = 64 };
+enum flags {
+	REUSE_ADDRESS = 1,
+	REUSE_PORT = 2,
+	ONLY_IPV6 = 4,
+	WHOLE = 8,
+	FLOW = 16,
+	OWNED = 32,
+	KNOWS_UID = 64,
+	FILELESS = 128, // no descriptor can lead to it: the kernel's own, or what nobody accepted yet
+	LISTED = 256,	// its protocol's list has it, and sockstat counts it
+	BEGUN = 512,	// of a listener: connections have begun that are not yet one, and stand in the list
+};
 
 enum { AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10, AF_PACKET = 17, AF_BLUETOOTH = 31, AF_VSOCK = 40 };
 enum { SOCK_STREAM = 1, SOCK_DGRAM = 2 };
@@ -42,10 +55,10 @@ struct body {
 	u32 namespace;
 	u64 inode;
 	u16 family;
-	u16 kind;
 	u16 protocol;
+	u8 kind;
 	u8 state;
-	u8 flags;
+	u16 flags;
 	u32 pid;
 	u32 descriptor;
 	u32 uid;
@@ -351,6 +364,10 @@ static __attribute__((noinline)) int tell(struct seq_file *seq, struct record *r
 	case AF_INET6:
 		tcp = bpf_skc_to_tcp_sock(sock);
 		queues(body, sock, tcp, 0);
+		if (sock->__sk_common.skc_node.pprev)
+			body->flags |= LISTED;
+		if (tcp && body->state == TCP_LISTEN && tcp->inet_conn.icsk_accept_queue.qlen.counter)
+			body->flags |= BEGUN;
 		if (tcp && body->state != TCP_LISTEN) {
 			body->flags |= FLOW;
 			flow_of(&record->flow, tcp);
@@ -440,6 +457,8 @@ INLINE void list(struct seq_file *seq, struct sock *sock)
 		}
 	}
 	record.body.inode = inode_of(socket);
+	if (!socket || !socket->file)
+		record.body.flags = FILELESS;
 	tell(seq, &record, sock);
 }
 
@@ -458,6 +477,7 @@ int table_tcp(struct bpf_iter__tcp *context)
 		return 0;
 	}
 	common(&record.body, half);
+	record.body.flags |= FILELESS;
 	record.body.kind = SOCK_STREAM;
 	record.body.protocol = IPPROTO_TCP;
 	if (record.body.state == TCP_NEW_SYN_RECV) {

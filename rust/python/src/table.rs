@@ -28,8 +28,6 @@ pub use rows::SocketRows;
 #[pyclass(frozen, module = "socketkit._core")]
 pub struct SocketTable {
     state: Mutex<Looks>,
-    source: &'static str,
-    why: String,
 }
 
 struct Looks {
@@ -53,31 +51,29 @@ impl SocketTable {
                 return Err(PyValueError::new_err(text));
             }
         };
-        let (table, reason) = py.detach(|| Source::open(wanted, everywhere)).map_err(|reason| {
+        let table = py.detach(|| Source::open(wanted, everywhere)).map_err(|reason| {
             PyPermissionError::new_err(format!("{reason}; source=\"netlink\" asks in another way"))
         })?;
-        let source = table.name();
-        let why = reason.map_or_else(String::new, |reason| reason.to_string());
         let looks = Looks { table, ages: Ages::default(), complete: false };
-        Ok(SocketTable { state: Mutex::new(looks), source, why })
+        Ok(SocketTable { state: Mutex::new(looks) })
     }
 
-    /// Where it looks: "bpf" or "netlink".
+    /// Where it looked at the last refresh: "bpf" or "netlink".
     #[getter]
-    fn source(&self) -> &'static str {
-        self.source
+    fn source(&self, py: Python<'_>) -> &'static str {
+        self.looks(py, |looks| looks.table.name())
     }
 
     /// Why it is not the better source; "" if it is.
     #[getter]
-    fn why(&self) -> &str {
-        &self.why
+    fn why(&self, py: Python<'_>) -> String {
+        self.looks(py, |looks| looks.table.why().map(ToString::to_string).unwrap_or_default())
     }
 
-    /// Whether every process and every namespace could be looked into at the last refresh.
+    /// Whether every process and every namespace could be looked into at the last refresh, and no socket has a holder unseen.
     #[getter]
-    fn complete(&self) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).complete
+    fn complete(&self, py: Python<'_>) -> bool {
+        self.looks(py, |looks| looks.complete)
     }
 
     /// All sockets now.
@@ -86,11 +82,18 @@ impl SocketTable {
             let mut looks = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let mut snapshot = looks.table.refresh()?;
             snapshot.drop_nameless();
-            looks.complete = snapshot.all_owners && snapshot.all_namespaces;
+            looks.complete = snapshot.complete();
             let ages = looks.ages.look(&snapshot.rows, Instant::now(), snapshot.all_namespaces);
             Ok(SocketRows::new(snapshot, ages))
         });
         looked.map_err(|failure: io::Error| kernel_error(&failure))
+    }
+}
+
+impl SocketTable {
+    /// Another thread may be at a look: nobody else waits for it.
+    fn looks<T: Send>(&self, py: Python<'_>, tell: impl FnOnce(&Looks) -> T + Send) -> T {
+        py.detach(|| tell(&self.state.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 

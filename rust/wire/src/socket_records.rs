@@ -4,7 +4,7 @@
 //! version, or a mistake in it, is an error and never a wrong row.
 
 /// Of each record, the smallest included.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// No record is larger; a reader with this much room always gets on.
 pub const MAX_RECORD_BYTES: usize = BODY_BYTES + FLOW_BYTES + 12 + 2 * NAME_BYTES;
 
@@ -49,6 +49,12 @@ pub struct Socket<'a> {
     pub reuse_address: bool,
     pub reuse_port: bool,
     pub only_ipv6: bool,
+    /// No descriptor can lead to it: it is the kernel's own, or nobody accepted it yet.
+    pub fileless: bool,
+    /// Its protocol's list has it, and the kernel's count of them.
+    pub listed: bool,
+    /// Connections to it have begun that are not yet one.
+    pub begun: bool,
     pub flow: Option<Counts>,
     pub addresses: Addresses<'a>,
 }
@@ -163,8 +169,9 @@ fn told<'a>(class: u8, fields: &mut Fields<'a>) -> Option<Told<'a>> {
     }
     let namespace = fields.u32()?;
     let inode = fields.u64()?;
-    let (family, kind, protocol) = (fields.u16()?, fields.u16()?, fields.u16()?);
-    let [state, flags] = fields.array()?;
+    let (family, protocol) = (fields.u16()?, fields.u16()?);
+    let [kind, state] = fields.array()?;
+    let flags = fields.u16()?;
     let owner = (fields.u32()?, fields.u32()?);
     let uid = fields.u32()?;
     let interface = fields.u32()?;
@@ -176,7 +183,7 @@ fn told<'a>(class: u8, fields: &mut Fields<'a>) -> Option<Told<'a>> {
         namespace,
         inode,
         family,
-        kind,
+        kind: u16::from(kind),
         protocol,
         state,
         owner: (flags & OWNED != 0).then_some(owner),
@@ -188,6 +195,9 @@ fn told<'a>(class: u8, fields: &mut Fields<'a>) -> Option<Told<'a>> {
         reuse_address: flags & REUSE_ADDRESS != 0,
         reuse_port: flags & REUSE_PORT != 0,
         only_ipv6: flags & ONLY_IPV6 != 0,
+        fileless: flags & FILELESS != 0,
+        listed: flags & LISTED != 0,
+        begun: flags & BEGUN != 0,
         flow,
         addresses: addresses(class, fields)?,
     }))
@@ -280,10 +290,13 @@ const CLASS_NUMBERS: u8 = 4;
 const CLASS_UNKNOWN: u8 = 5;
 const CLASS_THREAD: u8 = 6;
 
-const REUSE_ADDRESS: u8 = 1;
-const REUSE_PORT: u8 = 2;
-const ONLY_IPV6: u8 = 4;
-const WHOLE: u8 = 8;
-const FLOW: u8 = 16;
-const OWNED: u8 = 32;
-const KNOWS_UID: u8 = 64;
+const REUSE_ADDRESS: u16 = 1;
+const REUSE_PORT: u16 = 2;
+const ONLY_IPV6: u16 = 4;
+const WHOLE: u16 = 8;
+const FLOW: u16 = 16;
+const OWNED: u16 = 32;
+const KNOWS_UID: u16 = 64;
+const FILELESS: u16 = 128;
+const LISTED: u16 = 256;
+const BEGUN: u16 = 512;

@@ -17,6 +17,8 @@ struct Met {
     first: Instant,
     /// The look before that.
     absent: Option<Instant>,
+    /// The look that found it last.
+    last: Instant,
 }
 
 /// How old a socket is at least, and at most if that is known.
@@ -30,15 +32,17 @@ impl Ages {
     /// The age of each row. `complete`: a socket that is not among them does not exist.
     pub fn look(&mut self, rows: &[Row], now: Instant, complete: bool) -> Vec<Age> {
         let absent = self.last;
-        let mut known = NumberMap::with_capacity_and_hasher(rows.len(), Default::default());
+        self.known.reserve(rows.len().saturating_sub(self.known.len()));
+        let known = &mut self.known;
         let ages = rows.iter().map(|row| {
             let Some(key) = key(row) else { return Age::default() };
-            let met = self.known.get(&key).copied().unwrap_or(Met { first: now, absent });
-            known.insert(key, met);
+            let met = known.entry(key).or_insert(Met { first: now, absent, last: now });
+            met.last = now;
             Age { least: now - met.first, most: met.absent.map(|absent| now - absent) }
         });
         let ages = ages.collect();
-        self.known = known;
+        // An inode may mean another socket later.
+        self.known.retain(|_, met| met.last == now);
         self.last = complete.then_some(now);
         ages
     }

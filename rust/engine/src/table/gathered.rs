@@ -19,12 +19,20 @@ pub struct Gathered {
 }
 
 impl Gathered {
-    pub fn new(tick_ns: u64) -> Gathered {
-        Gathered { tick_ns, ..Gathered::default() }
+    /// `expected`: about how many rows there will be.
+    pub fn new(tick_ns: u64, expected: usize) -> Gathered {
+        let places = NumberMap::with_capacity_and_hasher(expected, Default::default());
+        Gathered {
+            tick_ns,
+            places,
+            rows: Vec::with_capacity(expected),
+            owners: Vec::with_capacity(expected),
+            ..Gathered::default()
+        }
     }
 
-    /// One more record; of a socket that has a row already, only its owner counts.
-    pub fn add(&mut self, socket: &Socket<'_>) {
+    /// One more record; of a socket that has a row already, only its owner counts. True if it is the first owner of it.
+    pub fn add(&mut self, socket: &Socket<'_>) -> bool {
         let next = self.rows.len() as u32;
         let place = *self.places.entry(socket.cookie).or_insert(next);
         match self.rows.get_mut(place as usize) {
@@ -34,13 +42,10 @@ impl Gathered {
             }
             Some(_) => {}
         }
-        if let Some((pid, descriptor)) = socket.owner {
-            // How many there are is counted at the end; that there is one, at once.
-            if let Some(row) = self.rows.get_mut(place as usize) {
-                row.owners.end = 1;
-            }
-            self.owners.push((place, Owner { pid, descriptor }));
-        }
+        let Some((pid, descriptor)) = socket.owner else { return false };
+        self.owners.push((place, Owner { pid, descriptor }));
+        // How many there are is counted at the end; that there is one, at once.
+        self.rows.get_mut(place as usize).is_some_and(|row| std::mem::replace(&mut row.owners.end, 1) == 0)
     }
 
     /// What there is so far came from lists.
@@ -105,6 +110,7 @@ fn row(told: &Socket<'_>, tick_ns: u64) -> Row {
         only_ipv6: matches!(told.addresses, Addresses::Inet6 { .. }).then_some(told.only_ipv6),
         unix_peer,
         dropped: told.dropped,
+        fileless: told.fileless,
         owners: 0..0,
     }
 }

@@ -4,6 +4,7 @@
 //! opened and no link is read. It needs a kernel that tells of its own types (BTF, Linux 5.16) and that lets this process load
 //! programs; where one of these is missing, `load` says which, and netlink is asked instead.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -14,13 +15,13 @@ use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Endianness, VerifierLogLevel};
 use rustix::thread::{capabilities, CapabilitySet};
 use rustix::time::{clock_getres, ClockId};
 use socketkit_wire::kernel_types;
-use socketkit_wire::socket_records::{records, Told};
+use socketkit_wire::socket_records::{records, Socket, Told};
 
 use super::gathered::Gathered;
 use super::interface_names;
 use super::namespaces::{self, sees_every_process, Namespace};
 use super::numbers::{NumberMap, NumberSet};
-use super::present::Present;
+use super::present::{Counted, Present};
 use super::row::{Owner, Row, Snapshot};
 
 /// Why the kernel cannot be asked in this way.
@@ -46,6 +47,40 @@ pub struct Iterators {
     everywhere: bool,
     /// Cookies of what has a file and no descriptor: the lists tell everything of them.
     wanted: NumberSet<u64>,
+    /// Lists (of namespaces) that had more than descriptors led to when they were looked at last.
+    fuller: HashSet<(u64, &'static str)>,
+    /// So many rows there were.
+    rows: usize,
+}
+
+/// What the descriptors' records told of the lists of a namespace.
+#[derive(Clone, Copy, Debug, Default)]
+struct Led {
+    tcp: u64,
+    udp: u64,
+    /// Connections have begun that are in the list of TCP.
+    begun: bool,
+}
+
+impl Led {
+    fn count(&mut self, socket: &Socket<'_>) {
+        self.begun |= socket.begun;
+        match (socket.family, socket.protocol) {
+            (AF_INET | AF_INET6, IPPROTO_TCP) if socket.listed => self.tcp += 1,
+            (AF_INET | AF_INET6, IPPROTO_UDP | IPPROTO_UDPLITE) if socket.listed => self.udp += 1,
+            _ => {}
+        }
+    }
+
+    /// Whether a list may have more than that.
+    fn lacks(self, list: &str, there: Present) -> bool {
+        let all = |counted: Option<Counted>, listed| counted != Some(Counted { listed, left: 0 });
+        match list {
+            TCP => self.begun || all(there.tcp, self.tcp),
+            UDP => all(there.udp, self.udp),
+            _ => true,
+        }
+    }
 }
 
 impl Iterators {
@@ -62,6 +97,8 @@ impl Iterators {
                 tick_ns: tick_ns(),
                 everywhere,
                 wanted: NumberSet::default(),
+                fuller: HashSet::new(),
+                rows: 0,
             }),
             Err(_) if locked_down() => Err(Unavailable::Lockdown),
             Err(failure) if not_permitted(&failure) => Err(Unavailable::NotPermitted),
@@ -71,41 +108,79 @@ impl Iterators {
 
     /// Every socket that a descriptor leads to, and of each namespace also those that none leads to.
     ///
-    /// The lists of the protocols come first: a socket that was accepted meanwhile is told of again, with its owner. One that they
-    /// saw with a file, and that no descriptor led to afterwards, has ended, or is on its way through a Unix socket or kept by
-    /// io_uring: the lists are looked at once more, and tell of these what they know, at the next look at once.
+    /// The lists of the protocols come first: a socket that was accepted meanwhile is told of again, with its owner. Those of TCP
+    /// and UDP are left out where the kernel counts no more than descriptors lead to, before and after these were looked at; that
+    /// it was so last time is why it is believed at first. Otherwise they come late, and the descriptors once more.
+    ///
+    /// A socket that the lists saw with a file, and that no descriptor led to afterwards, has ended, or is on its way through a
+    /// Unix socket or kept by io_uring: the lists are looked at once more, and tell of these what they know, at the next look at
+    /// once.
     pub fn refresh(&mut self) -> io::Result<Snapshot> {
         let places = self.namespaces()?;
-        let mut gathered = Gathered::new(self.tick_ns);
+        let mut gathered = Gathered::new(self.tick_ns, self.rows + self.rows / 16);
         let mut seen = Vec::new();
         let mut whole = true;
+        let mut counted = Vec::with_capacity(places.len());
         for place in &places {
-            whole &= self.lists(place, &LISTS, |list, told| match told {
+            let fuller = std::mem::take(&mut self.fuller);
+            let needed = |list: &str, there: Present| match list {
+                TCP => there.tcp.is_none_or(|tcp| tcp.left > 0 || (tcp.any() && fuller.contains(&(place.inode, TCP)))),
+                UDP => there.udp.is_none_or(|udp| udp.any() && fuller.contains(&(place.inode, UDP))),
+                _ => true,
+            };
+            let looked = self.lists(place, &needed, |list, told| match told {
                 Told::Seen(cookie) => seen.push((place.inode, list, cookie)),
-                Told::Socket(socket) => gathered.add(&socket),
+                Told::Socket(socket) => drop(gathered.add(&socket)),
                 Told::Thread { .. } => {}
-            })?;
+            });
+            self.fuller = fuller;
+            let looked = looked?;
+            whole &= looked.is_some();
+            counted.push(looked.unwrap_or_default());
         }
-        gathered.replaceable();
-        let only = places.first().filter(|_| !self.everywhere).map(|own| own.inode);
-        self.each(DESCRIPTORS, |told| match told {
-            Told::Socket(socket) if only.is_none_or(|own| own == u64::from(socket.namespace)) => gathered.add(&socket),
-            _ => {}
-        })?;
+        let led = self.descriptors(&places, &mut gathered)?;
+        let (mut late, known) = (false, seen.len());
+        for (place, before) in places.iter().zip(&counted) {
+            let led = led.get(&place.inode).copied().unwrap_or_default();
+            for list in [TCP, UDP] {
+                if led.lacks(list, before.there) {
+                    self.fuller.insert((place.inode, list));
+                } else {
+                    self.fuller.remove(&(place.inode, list));
+                }
+            }
+            let unread = |list: &str| !before.read.contains(&list);
+            let needed =
+                |list: &str, there: Present| unread(list) && (led.lacks(list, there) || led.lacks(list, before.there));
+            if unread(TCP) || unread(UDP) {
+                let looked = self.lists(place, &needed, |list, told| match told {
+                    Told::Seen(cookie) => seen.push((place.inode, list, cookie)),
+                    Told::Socket(socket) => drop(gathered.add(&socket)),
+                    Told::Thread { .. } => {}
+                })?;
+                late |= looked.is_some_and(|looked| !looked.read.is_empty());
+            }
+        }
+        // Opened or accepted since the descriptors were looked at.
+        let led_to = |gathered: &Gathered| seen.iter().skip(known).all(|(.., cookie)| gathered.has(*cookie));
+        if late && !led_to(&gathered) {
+            self.descriptors(&places, &mut gathered)?;
+        }
         seen.retain(|(.., cookie)| !gathered.has(*cookie));
         let missed: Vec<u64> = seen.iter().map(|(.., cookie)| *cookie).collect();
         self.want(&gathered, &missed)?;
         for place in &places {
-            let asked = |list: &&'static str| seen.iter().any(|(inode, at, _)| (inode, at) == (&place.inode, list));
-            let lists: Vec<&str> = LISTS.iter().copied().filter(asked).collect();
-            if !lists.is_empty() {
-                whole &= self.lists(place, &lists, |_, told| match told {
-                    Told::Socket(socket) if missed.contains(&socket.cookie) => gathered.add(&socket),
+            let asked = |list: &str| seen.iter().any(|(inode, at, _)| *inode == place.inode && *at == list);
+            if LISTS.iter().any(|list| asked(list)) {
+                let looked = self.lists(place, &|list, _| asked(list), |_, told| match told {
+                    Told::Socket(socket) if missed.contains(&socket.cookie) => drop(gathered.add(&socket)),
                     _ => {}
                 })?;
+                whole &= looked.is_some();
             }
         }
         let (rows, owners) = gathered.finish();
+        self.rows = rows.len();
         let interfaces = interfaces(&places, &rows);
         let namespaces = names(places, &rows, &owners);
         Ok(Snapshot {
@@ -116,6 +191,22 @@ impl Iterators {
             all_owners: sees_every_process(),
             all_namespaces: whole && sees_every_process(),
         })
+    }
+
+    /// What descriptors lead to: told to `gathered`, and counted by namespace.
+    fn descriptors(&mut self, places: &[Namespace], gathered: &mut Gathered) -> io::Result<NumberMap<u64, Led>> {
+        let only = places.first().filter(|_| !self.everywhere).map(|own| own.inode);
+        let mut led: NumberMap<u64, Led> = NumberMap::default();
+        gathered.replaceable();
+        self.each(DESCRIPTORS, |told| match told {
+            Told::Socket(socket) if only.is_none_or(|own| own == u64::from(socket.namespace)) => {
+                if gathered.add(&socket) {
+                    led.entry(u64::from(socket.namespace)).or_default().count(&socket);
+                }
+            }
+            _ => {}
+        })?;
+        Ok(led)
     }
 
     /// Those that are to be looked into; our own comes first.
@@ -159,36 +250,43 @@ impl Iterators {
         Ok(())
     }
 
-    /// Tells of the lists of a namespace, and whether it could be looked into.
+    /// Tells of those lists of a namespace that `needed` names by what is there; None if it could not be looked into.
     fn lists(
         &mut self,
         place: &Namespace,
-        lists: &[&'static str],
+        needed: &(impl Fn(&str, Present) -> bool + Sync),
         mut tell: impl FnMut(&'static str, Told<'_>),
-    ) -> io::Result<bool> {
+    ) -> io::Result<Option<Looked>> {
         // An iterator belongs to the namespace of the thread that opens it; it is read here.
         let programs = &mut self.programs;
         let opened = place.visit(|| {
-            let present = Present::here();
-            let there = |list: &&str| match *list {
-                TCP => present.tcp,
-                UDP => present.udp,
-                _ => true,
-            };
-            let lists = lists.iter().copied().filter(there);
-            lists.map(|list| Ok((list, open(programs, list)?))).collect::<io::Result<Vec<_>>>()
+            let there = Present::here();
+            let lists = LISTS.iter().copied().filter(|list| needed(list, there));
+            let files = lists.map(|list| Ok((list, open(programs, list)?))).collect::<io::Result<Vec<_>>>();
+            files.map(|files| (there, files))
         });
         match opened {
-            Ok(files) => {
-                for (list, file) in files? {
+            Ok(told) => {
+                let (there, files) = told?;
+                let mut looked = Looked { there, read: Vec::with_capacity(files.len()) };
+                for (list, file) in files {
                     each(file, &mut self.buffer, &mut |told: Told<'_>| tell(list, told))?;
+                    looked.read.push(list);
                 }
-                Ok(true)
+                Ok(Some(looked))
             }
             // It ended meanwhile.
-            Err(error) => Ok(error.kind() == io::ErrorKind::NotFound),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(Looked::default())),
+            Err(_) => Ok(None),
         }
     }
+}
+
+/// Which lists of a namespace were read, and how many sockets were there then.
+#[derive(Debug, Default)]
+struct Looked {
+    there: Present,
+    read: Vec<&'static str>,
 }
 
 fn load(described: &[u8]) -> Result<Ebpf, EbpfError> {
@@ -277,7 +375,8 @@ fn names(places: Vec<Namespace>, rows: &[Row], owners: &[Owner]) -> Vec<(u64, St
     named
 }
 
-fn permitted() -> bool {
+/// Asked without trying.
+pub fn permitted() -> bool {
     capabilities(None).is_ok_and(|sets| {
         let enough = CapabilitySet::BPF | CapabilitySet::PERFMON;
         sets.effective.contains(CapabilitySet::SYS_ADMIN) || sets.effective.contains(enough)
@@ -333,6 +432,12 @@ const LISTS: [&str; 3] = [TCP, UDP, UNIX];
 const PROGRAMS: [(&str, &str); 5] =
     [("task", THREADS), ("task_file", DESCRIPTORS), ("tcp", TCP), ("udp", UDP), ("unix", UNIX)];
 const WANTED: &str = "wanted";
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const IPPROTO_TCP: u16 = 6;
+const IPPROTO_UDP: u16 = 17;
+const IPPROTO_UDPLITE: u16 = 136;
 
 /// Of one read; the kernel fills 32 KiB at a time where its pages have 4 KiB, and sixteen times as much where they have 64 KiB.
 const BUFFER_BYTES: usize = 256 * 1024;

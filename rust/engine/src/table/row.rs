@@ -91,9 +91,21 @@ pub struct Row {
     pub unix_peer: u64,
     /// Datagrams that were lost for want of room.
     pub dropped: Option<u32>,
+    /// No descriptor can lead to it, and the source knows that: the kernel's own.
+    pub fileless: bool,
     /// Where in `Snapshot::owners`.
     pub owners: Range<u32>,
 }
+
+impl Row {
+    /// Somebody must hold it, and nobody is seen to: a process that this one cannot see, or it is on its way between two.
+    pub fn hidden(&self) -> bool {
+        self.owners.is_empty() && self.inode != 0 && !self.fileless && matches!(self.state, ESTABLISHED | LISTENING)
+    }
+}
+
+const ESTABLISHED: u8 = 1;
+const LISTENING: u8 = 10;
 
 /// A descriptor that leads to a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,8 +131,37 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Whether every process and namespace could be looked into, as far as the rows themselves do not tell otherwise.
+    pub fn complete(&self) -> bool {
+        self.all_owners && self.all_namespaces && !self.rows.iter().any(Row::hidden)
+    }
+
     /// Sockets of families that no address opens are no rows.
     pub fn drop_nameless(&mut self) {
         self.rows.retain(|row| words::scheme(row).is_some());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_must_hold_and_nobody_does_is_hidden() {
+        let listener = Row { family: 2, kind: 1, inode: 7, state: LISTENING, ..Row::default() };
+        assert!(listener.hidden());
+        assert!(Row { state: ESTABLISHED, ..listener.clone() }.hidden());
+        for seen in [
+            Row { owners: 0..1, ..listener.clone() },
+            // It waits to be accepted, or it ended.
+            Row { inode: 0, ..listener.clone() },
+            Row { state: 6, ..listener.clone() },
+            Row { fileless: true, ..listener.clone() },
+        ] {
+            assert!(!seen.hidden());
+        }
+        let look = |rows| Snapshot { rows, all_owners: true, all_namespaces: true, ..Snapshot::default() };
+        assert!(look(Vec::new()).complete());
+        assert!(!look(vec![listener]).complete());
     }
 }

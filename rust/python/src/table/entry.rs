@@ -36,6 +36,8 @@ pub struct SocketEntry {
     age: Age,
     owners: Owners,
     scheme: &'static str,
+    /// Somebody must hold it whom this process cannot see.
+    hidden: bool,
     look: Arc<Look>,
 }
 
@@ -126,7 +128,8 @@ impl SocketEntry {
     #[getter]
     fn processes<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
         let owners = self.owners.all();
-        if owners.is_empty() && self.row.inode != 0 && !self.look.all_owners {
+        let possible = self.row.inode != 0 && !self.row.fileless;
+        if owners.is_empty() && possible && (!self.look.all_owners || self.hidden) {
             return Ok(None);
         }
         let mut found: Vec<Bound<'py, PyAny>> = Vec::with_capacity(1);
@@ -276,8 +279,8 @@ impl SocketEntry {
         scheme: &'static str,
         look: &Arc<Look>,
     ) -> PyResult<Bound<'py, SocketEntry>> {
-        let owners = owners.into();
-        let made = Bound::new(py, SocketEntry { row, age, owners, scheme, look: Arc::clone(look) })?;
+        let (owners, hidden) = (owners.into(), row.hidden());
+        let made = Bound::new(py, SocketEntry { row, age, owners, scheme, hidden, look: Arc::clone(look) })?;
         // SAFETY: it is an object of a type of ours, just made, and the interpreter's lock is held. The collector is for cycles:
         // an entry leads to processes and to its type only, and these to no entry. It would look through all of them again and
         // again, for half of the time that a table of a hundred thousand takes. Untracked twice, as its end does, is no harm.
