@@ -2,10 +2,10 @@
 
 Eight processes hold the sockets, in a network namespace of their own (needs root), and that one alone is looked at, as
 ss does. `cold` is a new table and its first look, for other programs the whole process; `refresh` is a later look of
-the same table. CPU time is that of user and system together: wall time depends on who else is at work. lsof and psutil
-are left out where they take too long.
+the same table, `each entry` one whose entries are all made, too. CPU time is that of user and system together: wall
+time depends on who else is at work. lsof and psutil are left out where they take too long, and named where they lack.
 
-A target is for 100,000 sockets by BPF: cold 1/12 of `ss -tanp`, a refresh 1/40 (issue 5).
+A target is for 100,000 sockets by BPF: cold 1/12 of `ss -tanp`, a refresh 1/40.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from typing import Literal
 
 from harness import OURS, print_machine, raise_descriptor_limit, table
@@ -101,7 +102,7 @@ def program(*command: str) -> tuple[float, float] | None:
 
 
 def ours(source: Literal["bpf", "netlink"], rounds: int) -> dict[str, tuple[float, float]]:
-    cold, later = [], []
+    cold, later, each = [], [], []
     for _ in range(rounds):
         tables: list[SocketTable] = []
 
@@ -109,9 +110,13 @@ def ours(source: Literal["bpf", "netlink"], rounds: int) -> dict[str, tuple[floa
             tables.append(SocketTable(source=source, namespaces="own"))
             return tables[0].refresh()
 
+        def every(tables: list[SocketTable] = tables) -> object:
+            return list(tables[0].refresh())
+
         cold.append(seconds(first))
         later += [seconds(tables[0].refresh) for _ in range(3)]
-    return {"cold": middle(cold), "refresh": middle(later)}
+        each.append(seconds(every))
+    return {"cold": middle(cold), "refresh": middle(later), "each entry": middle(each)}
 
 
 def middle(figures: list[tuple[float, float]]) -> tuple[float, float]:
@@ -125,7 +130,10 @@ def measured(sockets: int, rounds: int) -> list[list[str]]:
         figures |= {f"{OURS} {source}, {look}": figure for look, figure in ours(source, rounds).items()}
     if sockets <= SLOW_SOCKETS:
         figures["lsof -i -n -P"] = program("lsof", "-i", "-n", "-P")
-        figures["psutil"] = program(sys.executable, "-c", "import psutil; psutil.net_connections()")
+        if find_spec("psutil") is None:
+            print("psutil is left out: `make setup-dev` installs it")
+        else:
+            figures["psutil"] = program(sys.executable, "-c", "import psutil; psutil.net_connections()")
     base = (figures["ss -tanp"] or (0.0, 0.0))[0]
     rows = []
     for name, figure in figures.items():

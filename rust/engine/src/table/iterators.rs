@@ -198,13 +198,12 @@ impl Iterators {
         let only = places.first().filter(|_| !self.everywhere).map(|own| own.inode);
         let mut led: NumberMap<u64, Led> = NumberMap::default();
         gathered.replaceable();
-        self.each(DESCRIPTORS, |told| match told {
-            Told::Socket(socket) if only.is_none_or(|own| own == u64::from(socket.namespace)) => {
-                if gathered.add(&socket) {
-                    led.entry(u64::from(socket.namespace)).or_default().count(&socket);
-                }
+        self.each(DESCRIPTORS, |told| {
+            let Told::Socket(socket) = told else { return };
+            let namespace = u64::from(socket.namespace);
+            if only.is_none_or(|own| own == namespace) && gathered.add(&socket) {
+                led.entry(namespace).or_default().count(&socket);
             }
-            _ => {}
         })?;
         Ok(led)
     }
