@@ -128,7 +128,6 @@ SUMMARIES = {
     "capture": "Show what goes over an interface, or write it to files.",
     "ping": "Ask many hosts for an echo, and measure the round trips.",
     "trace": "Show the way to hosts, hop by hop, with loss and round trips.",
-    "scan": "Find the open ports of hosts, and what listens there.",
     "audit": "Find what is wrong with the sockets of this machine, and what helps.",
     "scan": "Find the open ports of hosts, and compare them with what was declared.",
     "bench": "Measure throughput, loss, jitter, and latency under load.",
