@@ -129,6 +129,15 @@ def test_a_reset_forgets_no_count(seen: Any) -> None:
     assert (closed.row.received_bytes, closed.row.sent_bytes) == (300, 7)
 
 
+def test_the_end_has_the_last_word(seen: Any) -> None:
+    """A look may have counted the peer's end as a byte."""
+    book, look = seen
+    look(Entry(5, received_bytes=31, sent_bytes=10))
+    (closed,) = book.ended([Entry(5, received_bytes=30, sent_bytes=10).ended()], 102.0)
+    assert (closed.row.received_bytes, closed.row.received_per_second) == (30, 0.0)
+    assert book.totals.received_bytes == 30
+
+
 def test_what_never_had_an_address_is_not_told(seen: Any) -> None:
     book, _ = seen
     assert book.ended([replace(Entry(5), local=None).ended()], 100.5) == []

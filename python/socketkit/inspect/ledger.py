@@ -287,9 +287,13 @@ class Ledger:
             self._tell(row, "moved", changes)
 
     def _counted(self, row: Watched, entry: SocketEntry, since: float | None) -> None:
-        """Counts only grow: a connection that was reset has forgotten its own."""
-        received = max(row.received_bytes or 0, entry.received_bytes or 0)
-        sent = max(row.sent_bytes or 0, entry.sent_bytes or 0)
+        """A connection that was reset has forgotten its counts: then those of the last look stay.
+
+        Otherwise the later count holds, even if it is smaller: while the peer's end is on its way in, the kernel may
+        count that as a byte.
+        """
+        received = entry.received_bytes or row.received_bytes or 0
+        sent = entry.sent_bytes or row.sent_bytes or 0
         self._moved(row, received - (row.received_bytes or 0), sent - (row.sent_bytes or 0), since)
         if entry.received_bytes is not None:
             row.received_bytes = received
@@ -300,9 +304,9 @@ class Ledger:
         since = self.now if since is None else since
         seconds = max(self.now - since, SHORTEST_SECONDS)
         if row.received_per_second is not None:
-            row.received_per_second = received / seconds
+            row.received_per_second = max(received, 0) / seconds
         if row.sent_per_second is not None:
-            row.sent_per_second = sent / seconds
+            row.sent_per_second = max(sent, 0) / seconds
         row._spark.add(received + sent, since, self.now)
         self.totals.received_bytes += received
         self.totals.sent_bytes += sent
