@@ -18,6 +18,7 @@ static long (*const bpf_probe_read_kernel)(void *into, u32 size, const void *fro
 static u64 (*const bpf_jiffies64)(void) = (void *)118;
 static long (*const bpf_seq_write)(void *seq, const void *data, u32 length) = (void *)127;
 static struct tcp_sock *(*const bpf_skc_to_tcp_sock)(void *sock) = (void *)137;
+static struct tcp_timewait_sock *(*const bpf_skc_to_tcp_timewait_sock)(void *sock) = (void *)138;
 static struct task_struct *(*const bpf_get_current_task_btf)(void) = (void *)158;
 static struct socket *(*const bpf_sock_from_file)(void *file) = (void *)162;
 static struct unix_sock *(*const bpf_skc_to_unix_sock)(void *sock) = (void *)178;
@@ -209,6 +210,14 @@ struct tcp_sock {
 	u64 bytes_acked;
 	u64 bytes_sent;
 	u64 bytes_retrans;
+};
+
+struct inet_timewait_sock {
+	unsigned char tw_substate;
+};
+
+struct tcp_timewait_sock {
+	struct inet_timewait_sock tw_sk;
 };
 
 struct udp_sock {

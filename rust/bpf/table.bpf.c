@@ -467,6 +467,7 @@ int table_tcp(struct bpf_iter__tcp *context)
 {
 	struct sock_common *half = context->sk_common;
 	struct record record = {};
+	struct tcp_timewait_sock *waiting;
 	struct tcp_sock *tcp;
 
 	if (!half)
@@ -484,6 +485,11 @@ int table_tcp(struct bpf_iter__tcp *context)
 		record.body.state = TCP_SYN_RECV;
 		record.body.uid = context->uid;
 		record.body.flags |= KNOWS_UID;
+	} else {
+		// An orphan in FIN_WAIT2 is kept as small as one in TIME_WAIT, and says here what it is.
+		waiting = bpf_skc_to_tcp_timewait_sock(half);
+		if (waiting)
+			record.body.state = waiting->tw_sk.tw_substate;
 	}
 	write_inet(context->meta->seq, &record, half);
 	return 0;

@@ -72,7 +72,7 @@ def command(
     watch: bool,
     **options: Any,
 ) -> None:
-    """Find what is wrong with the sockets of this machine, and say what helps.
+    """Find what is wrong with this machine's sockets, and what helps.
 
     With TERMs, as `socketkit ls` takes them: only of the sockets that they select. Nothing is changed.
     """

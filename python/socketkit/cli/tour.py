@@ -20,6 +20,9 @@ Raw sockets have no other end of ours: the kernel answers. Those for packets and
 CAP_NET_RAW; without it their rows say how to get it, and that is no failure.
 
 \b
+At its end stands how much an audit of this machine finds; `socketkit audit` says what.
+
+\b
 Examples:
   socketkit tour
   socketkit tour --json | jq '.stops[] | {endpoint, bytes_per_second}'
@@ -40,8 +43,22 @@ def command(context: click.Context, as_json: bool) -> None:
     failed = any(visit.outcome == "failed" for visit in visits)
     if as_json:
         click.echo(json.dumps({"works": not failed, "stops": [asdict(visit) for visit in visits]}, indent=2))
+    else:
+        click.echo(_audited())
     if failed:
         context.exit(1)
+
+
+def _audited() -> str:
+    """What an audit says of the machine that the tour ran on; it remembers nothing."""
+    from ..threats.audit import look
+    from .audit import summary
+
+    try:
+        found = look(remember=False).findings
+    except OSError as failure:
+        return f"its other sockets: {failure}"
+    return f"audit of this machine: {summary(found)}" + ("; what and why: socketkit audit" if found else "")
 
 
 async def _tour(*, shown: bool) -> list[Visit]:

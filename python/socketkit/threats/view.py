@@ -158,7 +158,10 @@ class View:
         entries = table.refresh()
         evidence = {}
         if first_bytes is not None:
-            found = ((entry, first_bytes.lookup(entry)) for entry in entries if entry.scheme in ("tcp", "udp"))
+            # It hears one namespace, and the addresses of others may be the same.
+            own = os.stat("/proc/thread-self/ns/net").st_ino
+            there = (entry for entry in entries if entry.scheme in ("tcp", "udp") and entry.namespace == own)
+            found = ((entry, first_bytes.lookup(entry)) for entry in there)
             evidence = {entry: seen for entry, seen in found if seen is not None}
         remedy = "run it with sudo" if os.geteuid() else "they are held where this program cannot look"
         unknown = [] if table.complete else [f"whose some sockets are: {remedy}"]
