@@ -188,19 +188,20 @@ def test_what_comes_and_goes_between_looks(table: SocketTable, opened: ExitStack
     """Lists that are left out while descriptors lead to all that they have are read again when that ends."""
     listener = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
     where = listener.getsockname()
+    here = f"tcp://127.0.0.1:{where[1]}"
     for _ in range(2):
         assert entry_of(listener, table).backlog == 0
     callers = [opened.enter_context(socket.create_connection(where)) for _ in range(3)]
     ends = {f"tcp://127.0.0.1:{caller.getsockname()[1]}" for caller in callers}
     for _ in range(2):
-        waiting = [row for row in table.refresh() if row.inode == 0 and str(row.peer) in ends]
+        waiting = [row for row in table.refresh() if row.inode == 0 and str(row.local) == here]
         assert ({str(row.peer) for row in waiting}, {row.processes for row in waiting}) == (ends, {()})
     accepted = [opened.enter_context(listener.accept()[0]) for _ in callers]
     for _ in range(2):
         rows = table.refresh()
         held = [row for row in rows if row.inode in {inode_of(sock) for sock in accepted}]
         assert [[process.pid for process in row.processes or ()] for row in held] == [[os.getpid()]] * 3
-        assert not [row for row in rows if row.inode == 0 and str(row.peer) in ends]
+        assert not [row for row in rows if row.inode == 0 and str(row.local) == here]
 
 
 def test_few_sockets_are_asked_for_by_netlink_at_first() -> None:
