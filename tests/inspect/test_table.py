@@ -135,7 +135,8 @@ def test_half_a_connection_counts_no_end(opened: ExitStack) -> None:
         pass
     entry = entry_of(server)
     assert (entry.state, entry.received_bytes) == ("close-wait", 5)
-    assert entry_of(client).state == "fin-wait-2"
+    # fin-wait-1 until the end is acknowledged, which the kernel may put off.
+    assert entry_of(client).state in ("fin-wait-1", "fin-wait-2")
 
 
 def test_what_nobody_accepted_yet_has_no_process(opened: ExitStack) -> None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -102,6 +103,20 @@ def test_both_say_the_same_of_every_kind(opened: ExitStack, tmp_path: Path) -> N
         different = DIFFERENT | (set() if netlink[inode]["cookie"] else {"cookie"})
         left = {name: value for name, value in fields.items() if name not in different}
         assert left == {name: value for name, value in netlink[inode].items() if name not in different}, kinds[inode]
+
+
+def test_an_orphan_is_not_yet_in_time_wait(table: SocketTable, opened: ExitStack) -> None:
+    listener = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
+    caller = socket.create_connection(listener.getsockname())
+    opened.enter_context(listener.accept()[0])
+    ends = [f"tcp://127.0.0.1:{sock.getsockname()[1]}" for sock in (caller, listener)]
+    caller.close()
+    deadline = time.monotonic() + 10
+    while True:
+        (left,) = [row for row in table.refresh() if [str(row.local), str(row.peer)] == ends]
+        if left.state != "fin-wait-1" or time.monotonic() > deadline:
+            break
+    assert (left.state, left.inode, left.processes) == ("fin-wait-2", 0, ())
 
 
 def test_a_connection_that_nobody_accepted(table: SocketTable, opened: ExitStack) -> None:

@@ -74,7 +74,7 @@ def command(
     yes: bool,
     source: Literal["auto", "netlink"],
 ) -> None:
-    """List the sockets of this machine: whose they are, and what they are for."""
+    """List the sockets of this machine, and what they are for."""
     from .._core import SocketTable
     from ..inspect.selection import Selection
 
