@@ -20,7 +20,7 @@ from harness import (
     start_all,
 )
 
-FLOORS = {"uvloop-protocol": 1.0, "uvloop-streams": 1.7}  # issue 2
+FLOORS = {"uvloop-protocol": 1.0, "uvloop-streams": 1.7}
 
 
 def main() -> None:

@@ -323,7 +323,7 @@ def main() -> None:
         for name in tables:
             getattr(run, name)()
         if run.verdicts:
-            print("targets of issue 4")
+            print("targets")
             print(table(["", "rate", "cpu", "waited", "target"], run.verdicts))
 
 

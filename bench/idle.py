@@ -27,7 +27,7 @@ from harness import (
     times,
 )
 
-FLOORS = {"asyncio-streams": 2.0}  # issue 2: half of its memory
+FLOORS = {"asyncio-streams": 2.0}  # half of its memory
 DESCRIPTORS_SPARE = 64
 
 

@@ -5,7 +5,7 @@ own program. `all` is the time of the whole process, `work` what the program its
 socketkit says of itself, for the others `all`, less what they take to start (their time for `--version`). `over rtt`
 is `work` less one round trip, which `ping` measures. ICMP errors are not limited.
 
-A target is for `over rtt`: 200 ms for the sweep, 50 ms for the trace (issue 4).
+A target is for `over rtt`: 200 ms for the sweep, 50 ms for the trace.
 """
 
 from __future__ import annotations

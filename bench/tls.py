@@ -384,7 +384,7 @@ def main() -> None:
         run = Bench(options, cores, made)
         for name in tables:
             getattr(run, name)()
-        print("targets of issue 3")
+        print("targets")
         print(table(["", "measured", "target"], run.verdicts))
 
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Fetches the captures that tests/inspect/test_labels.py is held to, into build/captures: those of nDPI, in Debian's source
-# package, with what nDPI makes of each flow. apt fetches and checks them; they are used as they are and not kept here.
+# Fetches the captures that tests/inspect/test_labels.py is held to, into build/captures: those of nDPI, in Debian's
+# source package, with what nDPI makes of each flow. apt fetches and checks them; they are used as they are and not kept here.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -27,7 +27,7 @@ Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 END
 apt() {
-    apt-get -q -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts="$lists/parts" \
+    apt-get -q -o Acquire::Retries=3 -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts="$lists/parts" \
         -o Dir::State::Lists="$lists/state" -o Dir::Cache="$lists/cache" -o APT::Sandbox::User="$(id -un)" "$@"
 }
 apt update
