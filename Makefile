@@ -54,7 +54,7 @@ test-rust: setup-dev
 	$(CARGO) test --workspace $(LOCKED) --quiet
 
 test-python: setup-dev
-	$(BIN)/python -m pytest -n $(WORKERS) --maxschedchunk 4 $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --maxschedchunk 4 --ignore tests/vm $(ARGS)
 
 test-vm: setup-dev
 	tools/vm-kernel.sh

@@ -48,7 +48,8 @@ def test_on_a_terminal_it_draws_and_ends_with_q() -> None:
         fcntl.ioctl(terminal.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
-            environment = os.environ | {"TERM": "xterm-256color"}
+            environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+            environment["TERM"] = "xterm-256color"
             streams = {"stdin": terminal.theirs, "stdout": terminal.theirs, "stderr": terminal.theirs}
             command = [sys.executable, "-m", "socketkit", "watch", "--own", f"local-port={port}"]
             with subprocess.Popen(command, env=environment, **streams, **terminal.options()) as process:
