@@ -189,7 +189,9 @@ def test_what_is_lost_on_the_way_is_lost(run: Run, network: MakeNetwork, program
 def test_what_a_full_buffer_loses_is_counted(run: Run, network: MakeNetwork, family: str) -> None:
     """1,200 bytes and more each, to who does not read: the kernel's count is ours, across a wire."""
     hosts = network("sender", "receiver")
-    count = 2000
+    # More than its buffer holds, and less than may wait for a busy processor (netdev_max_backlog: 1,000), where what is
+    # lost is counted by no socket.
+    count = 500
 
     async def main() -> None:
         address = ip(hosts["receiver"], family)

@@ -35,6 +35,9 @@ class Entry:
     backlog: int | None = None
     processes: tuple[Any, ...] | None = field(default=("holder",))
 
+    def with_addresses_of(self, other: Entry) -> Entry:
+        return replace(self, local=self.local or other.local, peer=self.peer or other.peer)
+
     def ended(self) -> Entry:
         return replace(self, state="closed", inode=0, processes=())
 
@@ -81,6 +84,25 @@ def test_what_came_and_went_between_two_looks(seen: Any) -> None:
     assert kinds(changes) == [("opened", 5), ("closed", 5)]
     row = changes[-1].row
     assert (row.received_bytes, row.sent_bytes, row.processes) == (7, 3, None)
+
+
+def test_what_a_look_met_before_it_was_connected_has_the_addresses_of_its_end() -> None:
+    """The look has its owner and no peer, the end its peer and no owner: whoever selects by either is told."""
+    peer = Endpoint.parse("tcp://127.0.0.1:80")
+    book = ledger(wanted=lambda row: row.entry.peer == peer)
+    book.seen([], 100.0)
+    assert kinds(book.seen([Entry(5, state="closed")], 101.0)) == []
+    changes = book.ended([Entry(5, peer=peer).ended()], 101.5)
+    assert kinds(changes) == [("opened", 5), ("closed", 5)]
+    assert changes[-1].row.processes == ("holder",)
+
+
+def test_what_was_reset_keeps_the_addresses_of_the_last_look() -> None:
+    peer = Endpoint.parse("tcp://127.0.0.1:80")
+    book = ledger()
+    book.seen([Entry(5, peer=peer)], 100.0)
+    (closed,) = book.ended([Entry(5).ended()], 101.5)
+    assert closed.row.entry.peer == peer
 
 
 def test_a_look_that_is_older_than_an_end_opens_nothing(seen: Any) -> None:

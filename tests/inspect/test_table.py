@@ -32,6 +32,7 @@ from socketkit.inspect.table import (
     endpoint_of,
     sockets,
 )
+from tests.threats.namespaces import Network
 
 privileged = pytest.mark.privileged
 LOCALHOST = ("127.0.0.1", 0)
@@ -490,26 +491,25 @@ def test_ages_are_bounded_by_looks(opened: ExitStack) -> None:
 # --- beside ss
 
 
+@privileged
 def test_it_has_what_ss_has(opened: ExitStack, program: Callable[[str], str]) -> None:
-    connection(opened)
+    """In a namespace that nobody else opens sockets in."""
+    network = opened.enter_context(Network("lone"))
+    opened.enter_context(network["lone"].entered())
+    _, *ends = connection(opened)
     socket_pair = socket.socketpair()
-    opened.enter_context(socket_pair[0])
-    opened.enter_context(socket_pair[1])
-    table = SocketTable(namespaces="own")
-    for _ in range(20):
-        # What is there before and after is there in between; what others open and close meanwhile is in neither.
-        before = {row.inode for row in table.refresh() if row.inode}
-        told = subprocess.run([program("ss"), "-tuwxanpeH"], capture_output=True, text=True, check=True).stdout
-        after = {row.inode for row in table.refresh() if row.inode}
-        of_ss = {int(number) for number in re.findall(r"\bino:(\d+)", told)}
-        of_ss |= {int(line.split()[5]) for line in told.splitlines() if line.startswith(("u_str", "u_dgr", "u_seq"))}
-        if not (strays := of_ss - {0} - (before | after)):
-            break
-    assert not strays
-    assert len(of_ss & before & after) > 3
+    for sock in socket_pair:
+        opened.enter_context(sock)
+    datagrams = opened.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
+    datagrams.bind(("::1", 0))
+    told = subprocess.run([program("ss"), "-tuwxanpeH"], capture_output=True, text=True, check=True).stdout
+    rows = {row.inode: row for row in SocketTable(namespaces="own").refresh() if row.inode}
+    of_ss = {int(number) for number in re.findall(r"\bino:(\d+)", told)}
+    of_ss |= {int(line.split()[5]) for line in told.splitlines() if line.startswith(("u_str", "u_dgr", "u_seq"))}
+    assert {os.fstat(sock.fileno()).st_ino for sock in (*ends, *socket_pair, datagrams)} <= of_ss
+    assert of_ss - {0} <= rows.keys()
     mine = f"pid={os.getpid()},"
     held = {int(found[1]) for line in told.splitlines() if mine in line and (found := re.search(r"ino:(\d+)", line))}
-    rows = {row.inode: row for row in table.refresh()}
     assert held
     assert all(pids(rows[inode]) == [os.getpid()] for inode in held)
 

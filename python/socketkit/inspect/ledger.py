@@ -258,6 +258,8 @@ class Ledger:
                 row = Watched(self, entry, self.now, unseen=True)
                 self._opened(row, changes, since=self._looked_at)
             else:
+                if row.entry.peer is None and entry.peer is not None:
+                    row.entry = row.entry.with_addresses_of(entry)  # the last look met it while it was connecting
                 self._counted(row, entry, self._looked_at)
             self._close(row, changes)
         self._forget()

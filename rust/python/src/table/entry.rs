@@ -253,6 +253,17 @@ impl SocketEntry {
         self.row.unix_peer
     }
 
+    /// This, with the addresses of the same socket at another time where it had none: a look may meet it before it has any.
+    fn with_addresses_of<'py>(&self, py: Python<'py>, other: &SocketEntry) -> PyResult<Bound<'py, SocketEntry>> {
+        let mut row = self.row.clone();
+        for (ours, theirs) in [(&mut row.local, &other.row.local), (&mut row.peer, &other.row.peer)] {
+            if ours.as_bytes().is_empty() {
+                *ours = theirs.clone();
+            }
+        }
+        SocketEntry::make(py, row, self.age, self.owners.all(), self.scheme, &self.look)
+    }
+
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
         other.cast::<SocketEntry>().is_ok_and(|other| self.identity() == other.get().identity())
     }
