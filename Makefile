@@ -13,6 +13,8 @@ CARGO := PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo
 LOCKED := $(if $(CI),--locked)
 # Most tests wait for most of their time. `make test ARGS="-n0 --pdb tests/test_sync.py"` runs them in one process.
 WORKERS := $(shell n=$$((2 * $$(nproc))); echo $$((n < 8 ? n : 8)))
+# A developer looks at what failed at once; CI first asks whether it fails alone, too.
+ALONE := $(if $(CI),tools/tests-alone.sh,false)
 BENCHES := $(if $(NAME),$(NAME:%=bench/%.py),$(filter-out bench/harness.py,$(wildcard bench/*.py)))
 
 help: ## list the targets
@@ -54,7 +56,8 @@ test-rust: setup-dev
 	$(CARGO) test --workspace $(LOCKED) --quiet
 
 test-python: setup-dev
-	$(BIN)/python -m pytest -n $(WORKERS) --maxschedchunk 4 --ignore tests/vm $(ARGS)
+	$(if $(CI),@rm -f .pytest_cache/v/cache/lastfailed)
+	$(BIN)/python -m pytest -n $(WORKERS) --maxschedchunk 4 --ignore tests/vm $(ARGS) || { [ $$? -eq 1 ] && $(ALONE); }
 
 test-vm: setup-dev
 	tools/vm-kernel.sh
