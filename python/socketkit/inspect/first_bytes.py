@@ -42,7 +42,8 @@ class FirstBytes:
 
     `interfaces`: their names, `any` for all of them. `namespace`: a file of another network namespace
     (`/proc/PID/ns/net`, `/run/netns/NAME`), which needs CAP_SYS_ADMIN. At most `flows` are known at a time: the longest
-    silent ones go first, and those that were silent for `idle_seconds` make room for new ones.
+    silent ones go first, and those that were silent for `idle_seconds` make room for new ones. `buffer_bytes` of each
+    interface's packets may wait to be read (packet(7), PACKET_RX_RING); what comes beyond is dropped, and counted.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class FirstBytes:
         namespace: str | None = None,
         flows: int = 65_536,
         idle_seconds: float = 600.0,
+        buffer_bytes: int = 8 << 20,
     ) -> None:
         names = [None if name == ANY else name for name in interfaces]
         if not names:
@@ -59,7 +61,9 @@ class FirstBytes:
         if not 1 <= flows <= MOST_FLOWS:
             raise ValueError(f"flows is 1 to {MOST_FLOWS:,}, not {flows}")
         try:
-            self._collector = _core.FirstBytes(names, namespace=namespace, flows=flows, idle_seconds=idle_seconds)
+            self._collector = _core.FirstBytes(
+                names, namespace=namespace, flows=flows, idle_seconds=idle_seconds, buffer_bytes=buffer_bytes
+            )
         except OSError as failure:
             raise _refusal(failure, ", ".join(name or ANY for name in names), namespace) from failure
 

@@ -11,7 +11,6 @@ short to be seen. Where first bytes can be collected (CAP_NET_RAW), they say wha
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Literal, Self
 
     from .._core import SocketEntry
-    from .first_bytes import FirstBytes
+    from .collecting import Collecting
     from .uses import Use
 
 __all__ = ["SPARK_SECONDS", "Change", "Spark", "Totals", "Watched", "Watching", "watch"]
@@ -86,8 +85,7 @@ class Watching:
         self._news = asyncio.Event()
         self._table: SocketTable | None = None
         self._ended: EndedSockets | None = None
-        self._collector: FirstBytes | None = None
-        self._own_namespace = 0
+        self._collector: Collecting | None = None
         self._took = LONG_SECONDS  # by the last look; of the first one nobody knows
         self._later: asyncio.TimerHandle | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -130,9 +128,9 @@ class Watching:
         self._table = SocketTable(namespaces=self._namespaces)
         try:
             self._ended = _listening_for_ends(self._namespaces)
-            self._own_namespace = os.stat("/proc/self/ns/net").st_ino
             if self._with_first_bytes:
                 self._collect()
+                self._follow()
             await self._look()
         except BaseException:
             self._release()
@@ -205,6 +203,7 @@ class Watching:
         entries = await _looked_at(self._table, in_a_thread=self._took > QUICK_SECONDS)
         if self._later is None:
             self._hear()  # if nothing has ended: this also finds namespaces that are new
+        self._follow()
         self._put(self._ledger.seen(entries, _now()))
         self._took = time.monotonic() - began
 
@@ -252,19 +251,22 @@ class Watching:
     # --- what a socket is for
 
     def _collect(self) -> None:
-        from .first_bytes import FirstBytes
+        from .collecting import Collecting
 
         try:
-            self._collector = FirstBytes(flows=MOST_FLOWS)
+            self._collector = Collecting(flows=MOST_FLOWS)
         except OSError as failure:
             self.why_no_first_bytes = str(failure)
         else:
             self.first_bytes = True
 
+    def _follow(self) -> None:
+        """Begin where a namespace is new, end where one is left."""
+        if self._collector is not None and self._ended is not None:
+            self._collector.follow(self._ended.namespaces)
+
     def _purpose(self, entry: SocketEntry) -> Use:
-        if self._collector is None or entry.namespace != self._own_namespace:
-            return use_of(entry)
-        return use_of(entry, self._collector.lookup(entry))
+        return use_of(entry, None if self._collector is None else self._collector.lookup(entry))
 
     def _wanted(self, row: Watched) -> bool:
         return self.selection.holds(row)

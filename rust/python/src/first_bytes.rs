@@ -29,15 +29,16 @@ pub struct FirstBytes {
 #[pymethods]
 impl FirstBytes {
     /// None among the interfaces: all of them. No interface at all: it listens to nothing, and is fed. `namespace`: a file of another
-    /// network namespace (/proc/PID/ns/net).
+    /// network namespace (/proc/PID/ns/net). `buffer_bytes`: of each interface's packet ring.
     #[new]
-    #[pyo3(signature = (interfaces, *, namespace=None, flows=65_536, idle_seconds=600.0))]
+    #[pyo3(signature = (interfaces, *, namespace=None, flows=65_536, idle_seconds=600.0, buffer_bytes=8_388_608))]
     fn new(
         py: Python<'_>,
         interfaces: Vec<Option<String>>,
         namespace: Option<PathBuf>,
         flows: usize,
         idle_seconds: f64,
+        buffer_bytes: usize,
     ) -> PyResult<Self> {
         let idle =
             Duration::try_from_secs_f64(idle_seconds).map_err(|_| PyValueError::new_err("idle_seconds is no time"))?;
@@ -45,7 +46,7 @@ impl FirstBytes {
             Ok(namespace
                 .map(File::open)
                 .transpose()
-                .and_then(|namespace| Collector::start(Order { interfaces, namespace, flows, idle })))
+                .and_then(|namespace| Collector::start(Order { interfaces, namespace, flows, idle, buffer_bytes })))
         })?;
         let collector = opened.map_err(|failure| os_error(Errno::from_io_error(&failure).unwrap_or(Errno::INVAL)))?;
         Ok(FirstBytes { collector: Mutex::new(Some(collector)) })

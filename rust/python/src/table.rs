@@ -1,6 +1,7 @@
 //! `_core.SocketTable`, `_core.SocketRows`, `_core.SocketEntry`, `_core.EndedSockets`: the socket table as objects that cost little until they are
 //! looked at. Endpoints, users and processes are made by Python when they are asked for.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -140,6 +141,12 @@ impl EndedSockets {
     #[getter]
     fn complete(&self) -> PyResult<bool> {
         self.ended().as_ref().map(Ended::complete).ok_or_else(closed)
+    }
+
+    /// Those that are heard, by inode: "" is our own, else its name in /run/netns, or "pid 123" who is in it.
+    #[getter]
+    fn namespaces(&self) -> PyResult<HashMap<u64, String>> {
+        self.ended().as_ref().map(|ended| ended.namespaces().into_iter().collect()).ok_or_else(closed)
     }
 
     /// Idempotent.

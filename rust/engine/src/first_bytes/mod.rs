@@ -23,6 +23,7 @@ mod initial;
 pub use flow::{Flow, Side, Sizes};
 pub use flows::{End, Flows, Found};
 
+use crate::table::namespaces::OWN;
 use crate::Errno;
 
 /// What to listen to, and how much of it to keep.
@@ -34,6 +35,8 @@ pub struct Order {
     pub namespace: Option<File>,
     pub flows: usize,
     pub idle: Duration,
+    /// Of each interface's packet ring.
+    pub buffer_bytes: usize,
 }
 
 /// Runs until it is dropped.
@@ -81,14 +84,12 @@ impl Collector {
         let (opened, outcome) = std::sync::mpsc::sync_channel(1);
         let work = Arc::clone(&shared);
         // The rings are opened by the thread that reads them: only a thread of its own may go into another namespace.
-        let thread = std::thread::Builder::new().name("socketkit-first".into()).spawn(move || {
-            match rings(&order.interfaces, order.namespace.as_ref()) {
-                Ok(rings) => {
-                    let _ = opened.send(Ok(()));
-                    work.run(rings);
-                }
-                Err(failure) => drop(opened.send(Err(failure))),
+        let thread = std::thread::Builder::new().name("socketkit-first".into()).spawn(move || match rings(&order) {
+            Ok(rings) => {
+                let _ = opened.send(Ok(()));
+                work.run(rings);
             }
+            Err(failure) => drop(opened.send(Err(failure))),
         })?;
         let collector = Collector { shared, thread: Some(thread) };
         match outcome.recv() {
@@ -183,17 +184,25 @@ impl Shared {
     }
 }
 
-fn rings(interfaces: &[Option<String>], namespace: Option<&File>) -> io::Result<Vec<Ring>> {
-    if let Some(namespace) = namespace {
-        rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(rustix::thread::LinkNameSpaceType::Network))?;
-    }
+fn rings(order: &Order) -> io::Result<Vec<Ring>> {
+    let Some(namespace) = &order.namespace else { return start(order) };
+    let network = Some(rustix::thread::LinkNameSpaceType::Network);
+    let own = File::open(OWN)?;
+    rustix::thread::move_into_link_name_space(namespace.as_fd(), network)?;
+    let rings = start(order);
+    // A thread that stayed would be one more that lives in it, whoever else has left.
+    rustix::thread::move_into_link_name_space(own.as_fd(), network)?;
+    rings
+}
+
+fn start(order: &Order) -> io::Result<Vec<Ring>> {
     let options = Options {
         snap_bytes: SNAP_BYTES,
         promiscuous: false,
-        buffer_bytes: BUFFER_BYTES,
+        buffer_bytes: order.buffer_bytes,
         retire_milliseconds: RETIRE_MILLISECONDS,
     };
-    interfaces.iter().map(|name| Ring::start(PacketSocket::open(name.as_deref())?, &options, &[])).collect()
+    order.interfaces.iter().map(|name| Ring::start(PacketSocket::open(name.as_deref())?, &options, &[])).collect()
 }
 
 fn dissected(link: Link) -> dissect::Link {
@@ -205,7 +214,6 @@ fn dissected(link: Link) -> dissect::Link {
 
 /// A hello, behind the longest headers.
 const SNAP_BYTES: u32 = HELLO_BYTES as u32 + 160;
-const BUFFER_BYTES: usize = 8 << 20;
 /// How long a start may take to be known.
 const RETIRE_MILLISECONDS: u32 = 50;
 const BATCH: u64 = 256;

@@ -75,8 +75,13 @@ impl Ended {
         for ear in &mut self.ears {
             ear.read(&mut room, &mut heard.rows)?;
         }
-        heard.namespaces = self.ears.iter().map(|ear| (ear.namespace, ear.name.clone())).collect();
+        heard.namespaces = self.namespaces();
         Ok(heard)
+    }
+
+    /// Those that are heard, by inode: "" is our own.
+    pub fn namespaces(&self) -> Vec<(u64, String)> {
+        self.ears.iter().map(|ear| (ear.namespace, ear.name.clone())).collect()
     }
 
     /// How many the kernel could not tell of, because they were not read fast enough.
