@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .connection import Connection
+from .connection import Connection, piece_of
 from .datagrams import DatagramSocket
 from .drivers import block, do
 from .errors import ClosedConnection, EndOfStream
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from ._core import Datagram
-    from .connection import Peer
+    from .connection import FileLike, Peer
     from .endpoint import Endpoint
     from .identity import Identity
     from .trust import Trust
@@ -84,6 +84,10 @@ class Stream(Connection):
         from . import securing
 
         block(securing.start(self, server_side=server_side, name=name, alpn=alpn, trust=trust, identity=identity))
+
+    def send_file(self, file: FileLike, offset: int = 0, count: int | None = None) -> int:
+        """As `socketkit.Stream.send_file`. Out of time (TimeoutError), a part may have been sent."""
+        return do(self._send_file(*piece_of(file, offset, count)))
 
     def send_fds(self, data: bytes, fds: Sequence[int]) -> None:
         """As `socketkit.Stream.send_fds`."""

@@ -32,11 +32,16 @@ from .errors import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from types import TracebackType
-    from typing import Self
+    from typing import Protocol, Self
 
     from .drivers import Driver
     from .identity import Identity
     from .trust import Trust
+
+    class HasFileno(Protocol):
+        def fileno(self) -> int: ...
+
+    FileLike = HasFileno | int
 
 _Connection = TypeVar("_Connection", bound="Connection")
 
@@ -138,6 +143,13 @@ class Connection(_core.Stream):
         return Peer(where, session[0] if session else None, credentials_of(self))
 
 
+def piece_of(file: FileLike, offset: int, count: int | None) -> tuple[int, int, int | None]:
+    """What is to be sent of a file: its descriptor, from where, how much."""
+    if offset < 0 or (count is not None and count < 0):
+        raise ValueError("offset and count are 0 or more bytes")
+    return file if isinstance(file, int) else file.fileno(), offset, count
+
+
 class Stream(Connection):
     """A connection that carries bytes without borders. Made by `connect`, `Listener.accept` and `serve`.
 
@@ -161,6 +173,16 @@ class Stream(Connection):
     """
 
     __slots__ = ()
+
+    async def send_file(self, file: FileLike, offset: int = 0, count: int | None = None) -> int:
+        """Send `count` bytes of an open file from `offset` on, or all up to its end; returns how many those were.
+
+        The kernel sends them from where they are (man 2 sendfile); under TLS they pass through the engine in pieces.
+        No other task's data comes between them, and the file's own position is neither asked nor moved.
+        A file that ends sooner gives fewer. One that cannot be read raises OSError, and the connection goes on.
+        Cancelled: a part of it may have been sent, so the connection is of use only to who can tell how much.
+        """
+        return await self._send_file(*piece_of(file, offset, count))
 
     async def send_fds(self, data: bytes, fds: Sequence[int]) -> None:
         """Send `data` (at least a byte) with open descriptors (at most 253); the caller keeps his own.

@@ -23,8 +23,10 @@ use crate::outbox::{Chunk, Outbox};
 use crate::reactor::Readiness;
 use crate::tls::{Fault, Session};
 
+mod file;
 mod sealed;
 
+pub use file::{FileFailure, FileSent};
 pub use sealed::Shaken;
 
 /// What a stream's bytes travel in: it decides how an emptied queue is recognised.

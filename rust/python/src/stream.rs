@@ -42,6 +42,7 @@ mod sending;
 pub use guarding::{Ending, Load};
 pub use receiving::with_scratch;
 use records::{Records, Wanted};
+use sending::Piece;
 
 /// A connected stream socket. `reactor` None: for blocking use.
 #[pyclass(subclass, frozen, module = "socketkit._core")]
@@ -127,6 +128,9 @@ pub enum Verb {
     SendDescriptors {
         data: Data,
         descriptors: Vec<OwnedFd>,
+    },
+    SendFile {
+        file: Piece,
     },
     SendEof,
     /// `records`: the close record comes before the end.
@@ -255,6 +259,17 @@ impl Stream {
         // Duplicates: the caller may close his while this waits.
         let descriptors = descriptors.into_iter().map(duplicate).collect::<PyResult<_>>()?;
         Self::operation(slf, Verb::SendDescriptors { data, descriptors })
+    }
+
+    /// Of a descriptor, from `offset` on, `count` bytes or up to its end; says how many that were.
+    fn _send_file<'py>(
+        slf: &Bound<'py, Self>,
+        descriptor: i32,
+        offset: u64,
+        count: Option<u64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        // A duplicate: the caller may close his while this waits.
+        Self::operation(slf, Verb::SendFile { file: Piece::new(duplicate(descriptor)?, offset, count) })
     }
 
     fn send_eof<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
@@ -479,6 +494,7 @@ impl StreamShared {
             Verb::Secure { side, name } => self.secure(side, name, me),
             Verb::Send { data } => self.send(py, data, me),
             Verb::SendDescriptors { data, descriptors } => self.send_descriptors(py, data, descriptors),
+            Verb::SendFile { file } => self.send_file(py, file, me),
             Verb::SendEof => self.send_eof(py),
             Verb::Close { records } => self.close(py, *records),
             Verb::ReceiveRecords { wanted } => self.receive_records(py, *wanted, me),
@@ -677,6 +693,7 @@ impl Verb {
             Verb::Secure { .. } => "Stream.start_tls",
             Verb::Send { .. } => "Stream.send",
             Verb::SendDescriptors { .. } => "Stream.send_fds",
+            Verb::SendFile { .. } => "Stream.send_file",
             Verb::SendEof => "Stream.send_eof",
             Verb::Close { records: false } => "Stream.aclose",
             Verb::Close { records: true } => "Messages.aclose",
@@ -693,7 +710,7 @@ impl Verb {
     fn word(&self) -> &'static str {
         match self {
             Verb::Connected => "connect",
-            Verb::Send { .. } | Verb::SendDescriptors { .. } | Verb::SendEof => "send",
+            Verb::Send { .. } | Verb::SendDescriptors { .. } | Verb::SendFile { .. } | Verb::SendEof => "send",
             Verb::SendRecords { .. } | Verb::EndRecords => "send",
             Verb::Close { .. } => "close",
             Verb::Secure { .. } => "start_tls",
@@ -705,7 +722,10 @@ impl Verb {
     }
 
     pub fn sends(&self) -> bool {
-        matches!(self, Verb::Send { .. } | Verb::SendDescriptors { .. } | Verb::SendRecords { .. })
+        matches!(
+            self,
+            Verb::Send { .. } | Verb::SendDescriptors { .. } | Verb::SendFile { .. } | Verb::SendRecords { .. }
+        )
     }
 }
 

@@ -210,7 +210,9 @@ impl State {
         let waiting = self.waiters.has_reader() || self.listening;
         // A plain receive takes what there is at once: what lies in the inbox while somebody waits is a part of what he wants.
         let inside = engine.has_part_of_message(waiting);
-        Some(Facts { received, sent, waiting, inside, unsent: !engine.flushed(), messages: self.messages })
+        // Who sends a file queues nothing: it waits for room with the rest of the file.
+        let unsent = !engine.flushed() || self.waiters.has_writer();
+        Some(Facts { received, sent, waiting, inside, unsent, messages: self.messages })
     }
 
     /// False if it has ended before.

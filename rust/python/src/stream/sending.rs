@@ -4,14 +4,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use socketkit_engine::stream::{Sent, Stream as Engine};
+use socketkit_engine::stream::{FileFailure, FileSent, Sent, Stream as Engine};
 use socketkit_engine::tls::Session;
 use socketkit_engine::Errno;
 
 use super::{Data, State, StreamShared};
 use crate::action::{Attempt, Wait};
 use crate::budget::Budget;
-use crate::failure::Failure;
+use crate::failure::{os_error, Failure};
 use crate::operation::OperationRef;
 
 impl StreamShared {
@@ -97,6 +97,60 @@ impl StreamShared {
         Ok(Attempt::Wait(Wait::Flushed))
     }
 
+    /// Sends in pieces; nobody else's data comes between them, since it keeps the first place among the senders until its end.
+    pub(super) fn send_file(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        file: &mut Piece,
+        me: &OperationRef,
+    ) -> Result<Attempt, Failure> {
+        let (outcome, others_wait) = {
+            let mut state = self.state();
+            let state = &mut *state;
+            let behind = state.waiters.is_behind(me);
+            let turn = self.turn(py);
+            let (engine, budget) = state.sending()?;
+            if behind {
+                return Ok(Attempt::Wait(Wait::Room));
+            }
+            let outcome = loop {
+                if file.left == 0 {
+                    break Ok(());
+                }
+                if !budget.allows(turn) {
+                    state.waiters.list_first_writer(py, me);
+                    return Ok(Attempt::Wait(Wait::NextTurn));
+                }
+                let most = usize::try_from(file.left).unwrap_or(usize::MAX).min(PIECE_BYTES);
+                match engine.send_file(file.descriptor.as_fd(), file.offset, most) {
+                    Ok(FileSent::Part(count)) => {
+                        budget.spend(count);
+                        file.advance(count as u64);
+                    }
+                    Ok(FileSent::End) => break Ok(()),
+                    Ok(FileSent::Blocked) => {
+                        self.watch(state).map_err(Failure::Os)?;
+                        return Ok(Attempt::Wait(Wait::Room));
+                    }
+                    Err(failure) => break Err(failure),
+                }
+            };
+            state.waiters.first_writer_done();
+            self.watch(state).map_err(Failure::Os)?;
+            (outcome, state.waiters.has_writer())
+        };
+        if others_wait {
+            self.let_next_writer(py);
+        }
+        match outcome {
+            Ok(()) => {
+                Ok(Attempt::Ready(file.sent.into_pyobject(py).map_err(|never| match never {})?.into_any().unbind()))
+            }
+            Err(FileFailure::Socket(number)) => Err(Failure::Os(number)),
+            Err(FileFailure::File(number)) => Err(Failure::Python(os_error(number))),
+        }
+    }
+
     /// After a writer is done (or gone): the next one may go on if there is room.
     pub(super) fn let_next_writer(&self, py: Python<'_>) {
         let next = {
@@ -111,6 +165,30 @@ impl StreamShared {
         }
     }
 }
+
+/// What of a file is to be sent.
+pub struct Piece {
+    descriptor: OwnedFd,
+    offset: u64,
+    left: u64,
+    sent: u64,
+}
+
+impl Piece {
+    /// Without a count: up to its end, wherever that is by then.
+    pub fn new(descriptor: OwnedFd, offset: u64, count: Option<u64>) -> Piece {
+        Piece { descriptor, offset, left: count.unwrap_or(u64::MAX), sent: 0 }
+    }
+
+    fn advance(&mut self, count: u64) {
+        self.offset += count;
+        self.left = self.left.saturating_sub(count);
+        self.sent += count;
+    }
+}
+
+/// Of a file in one attempt; a turn's budget ends it sooner.
+const PIECE_BYTES: usize = 1 << 20;
 
 impl State {
     pub(super) fn sending(&mut self) -> Result<(&mut Engine, &mut Budget), Failure> {
