@@ -2,7 +2,8 @@
 
 - The network or the kernel did it: `SocketError` (an `OSError`), with the operation, the endpoint and whether trying
   again may help.
-- The caller did it: `EndpointError`, `IdentityError`, `MessageTooLarge`, `ClosedConnection`, `BusyConnection`.
+- The caller did it: `EndpointError`, `IdentityError`, `HistoryError`, `MessageTooLarge`, `ClosedConnection`,
+  `BusyConnection`.
 - The peer broke the protocol: `PeerViolation`.
 - The stream ended as it should: `EndOfStream`.
 
@@ -168,6 +169,10 @@ def _pointed(text: str, at: int) -> str:
     line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[start:stop])
     before, after = "…" * (start > 0), "…" * (stop < len(text))
     return f"\n  {before}{line}{after}\n  {' ' * (at - start + len(before))}^"
+
+
+class HistoryError(ValueError):
+    """A file of history cannot be read or written as one; the text says why, and what helps."""
 
 
 class IdentityError(ValueError):

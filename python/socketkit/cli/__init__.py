@@ -18,6 +18,7 @@ from ..errors import (
     BusyConnection,
     ClosedConnection,
     FaultyText,
+    HistoryError,
     IdentityError,
     MessageTooLarge,
     PeerViolation,
@@ -84,7 +85,7 @@ def _status(ending: BaseException) -> int:
             return _complain(where + (explain(ending.errno) if ending.errno else str(ending)), FAILED)
         case OSError() | EOFError() | BusyConnection() | ClosedConnection() | IdentityError():
             return _complain(str(ending), FAILED)
-        case MessageTooLarge() | PeerViolation():
+        case HistoryError() | MessageTooLarge() | PeerViolation():
             return _complain(str(ending), FAILED)
     return _status_of_click(ending)
 

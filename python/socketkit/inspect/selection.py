@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from .._core import SocketEntry
+    from .history_rows import PastEntry
     from .uses import Use
 
     class Judged(Protocol):
         @property
-        def entry(self) -> SocketEntry: ...
+        def entry(self) -> SocketEntry | PastEntry: ...
         @property
         def use(self) -> Use: ...
 

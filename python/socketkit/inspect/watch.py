@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ..errors import SocketError, explain, raisable
@@ -22,7 +22,7 @@ from .table import EndedSockets, SocketTable
 from .uses import use_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from types import TracebackType
     from typing import Literal, Self
 
@@ -82,6 +82,7 @@ class Watching:
             patience_seconds=PATIENCE_SECONDS,
         )
         self._pending: dict[tuple[int, str], Change] = {}
+        self._hearers: list[Callable[[Sequence[Change]], None]] = []
         self._news = asyncio.Event()
         self._table: SocketTable | None = None
         self._ended: EndedSockets | None = None
@@ -185,6 +186,15 @@ class Watching:
             raise self._failure
         return taken
 
+    @contextmanager
+    def telling(self, hear: Callable[[Sequence[Change]], None]) -> Iterator[None]:
+        """In the block `hear` is called with the changes as they come, all of them, whoever reads them here."""
+        self._hearers.append(hear)
+        try:
+            yield
+        finally:
+            self._hearers.remove(hear)
+
     # --- looks and ends
 
     async def _look_again_and_again(self) -> None:
@@ -238,7 +248,9 @@ class Watching:
         if entries:
             self._put(self._ledger.ended(entries, _now()))
 
-    def _put(self, changes: Iterable[Change]) -> None:
+    def _put(self, changes: Sequence[Change]) -> None:
+        for hear in self._hearers:
+            hear(changes)
         for change in changes:
             key = (id(change.row), change.kind)  # its row is held by the change that waits
             if key not in self._pending and len(self._pending) >= MOST_WAITING:
