@@ -60,6 +60,22 @@ def test_counters_are_those_of_this_boot() -> None:
     assert (other.counters, other.counters_at) == ({}, 0.0)
 
 
+def test_look_right_after_another_keeps_the_counters_of_the_first() -> None:
+    """Else what was counted before both would be in no rate."""
+    look(counters={"TcpExt.SyncookiesSent": 1}, uptime=1000.0)
+    look(counters={"TcpExt.SyncookiesSent": 7}, uptime=1000.1)
+    before, _ = state.load("boot")
+    assert (before.counters, before.counters_at) == ({"TcpExt.SyncookiesSent": 1}, 1000.0)
+    look(counters={"TcpExt.SyncookiesSent": 7}, uptime=1001.0)
+    before, _ = state.load("boot")
+    assert (before.counters, before.counters_at) == ({"TcpExt.SyncookiesSent": 7}, 1001.0)
+
+
+def test_counters_are_those_of_a_network_namespace() -> None:
+    assert state.boot() == state.boot()
+    assert state.boot().split()[1] == str(os.stat("/proc/thread-self/ns/net").st_ino)
+
+
 def test_listeners_and_their_use() -> None:
     listener, caller = Row("tcp://127.0.0.1:7171"), Row("tcp://127.0.0.1:7171", "tcp://127.0.0.1:5")
     look(rows=(listener,))

@@ -8,11 +8,12 @@ A file that cannot be read is as good as none, and says so: an audit goes on wit
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from .. import home, kept_file
 from .open_ports import is_used
-from .view import ListenerPast, Remembered, subject_of
+from .view import LEAST_SECONDS, ListenerPast, Remembered, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,9 +43,9 @@ def save(view: View, findings: Iterable[Finding], boot: str, *, accept: bool) ->
 
 
 def boot() -> str:
-    """A number of this boot."""
+    """A number of this boot and of this network namespace, whose counters are none of another's."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
+        return f"{file.read().strip()} {os.stat('/proc/thread-self/ns/net').st_ino}"
 
 
 def _read(text: str, boot: str) -> tuple[Remembered, dict[str, float]]:
@@ -81,17 +82,18 @@ def _written(
         authorities = frozenset(view.authorities)
     elif view.authorities is not None and authorities is not None:
         authorities &= frozenset(view.authorities)  # what went and comes again is new
+    counters, counters_at = dict(before.counters), before.counters_at
+    # Of two looks at once the second would say nothing of a rate, and the next one nothing of what came before both.
+    if not counters_at or view.uptime - counters_at >= LEAST_SECONDS:
+        counters = {name: view.counters[name] for name in COUNTERS if name in view.counters}
+        counters_at = view.uptime
     return {
         "version": 1,
         # A fault that is gone is forgotten: when it comes again it is new.
         "first_seen": {finding.key: first_seen.get(finding.key, view.now) for finding in findings[:MOST_FINDINGS]},
         "gateways": dict(list(gateways.items())[-MOST_GATEWAYS:]),
         "authorities": None if authorities is None else sorted(authorities),
-        "counters": {
-            "boot": boot,
-            "at": view.uptime,
-            "values": {name: view.counters[name] for name in COUNTERS if name in view.counters},
-        },
+        "counters": {"boot": boot, "at": counters_at, "values": counters},
         "listeners": _listeners(view, before),
     }
 
@@ -108,5 +110,10 @@ def _listeners(view: View, before: Remembered) -> dict[str, dict[str, float | in
     return found
 
 
-COUNTERS = ("TcpExt.TCPChallengeACK", "TcpExt.SyncookiesSent", "TcpExt.ListenOverflows")
+COUNTERS = (
+    "TcpExt.TCPChallengeACK",
+    "TcpExt.TCPACKSkippedChallenge",
+    "TcpExt.SyncookiesSent",
+    "TcpExt.ListenOverflows",
+)
 MOST_FINDINGS, MOST_GATEWAYS, MOST_LISTENERS = 4_096, 64, 1_024  # so that the file stays below its largest size
