@@ -84,7 +84,7 @@ def _long_thin(entry: SocketEntry, process: Process, trust: float) -> Iterator[F
         entry,
         process,
         f"it is at least {age / 3600:.1f} h old and moved {moved:,} bytes: enough to wait for orders",
-        f"see what it says: socketkit capture 'host {entry.peer.host if entry.peer else ''}'",
+        f"see what it says: socketkit capture any host {entry.peer.host if entry.peer else ''}",
     )
 
 
@@ -222,7 +222,7 @@ class Watch:
                     MANY_QUESTIONS,
                     executable,
                     f"it asked {number:,} times in {WINDOW_SECONDS:.0f} s: names can carry data out",
-                    "see what it asks for: socketkit capture 'port 53'",
+                    "see what it asks for: socketkit capture any port 53",
                     process=executable,
                 )
 

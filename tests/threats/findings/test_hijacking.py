@@ -57,12 +57,21 @@ def test_path_of_a_unix_socket(place: UnixPlace, expected: list[tuple[str, str]]
     assert ids(find(view(row, unix_places={row.inode: place}))) == expected
 
 
-def test_challenge_acks_have_a_rate() -> None:
-    name = "TcpExt.TCPChallengeACK"
-    before = Remembered(counters={name: 100}, counters_at=900.0)
-    assert ids(find(view(counters={name: 1100}, before=before))) == [("HJ6", "medium")]
-    assert ids(find(view(counters={name: 120}, before=before))) == []
-    assert ids(find(view(counters={name: 1100}))) == []
+@pytest.mark.parametrize(
+    ("answered", "unanswered", "seconds", "expected"),
+    [
+        (1000, 0, 100, [("HJ6", "medium")]),
+        (20, 0, 100, []),
+        (1200, 6_000_000, 86_400, [("HJ6", "medium")]),  # one connection, for ten minutes of a day
+        (1200, 0, 86_400, []),
+    ],
+)
+def test_challenge_acks(answered: int, unanswered: int, seconds: float, expected: list[tuple[str, str]]) -> None:
+    names = ("TcpExt.TCPChallengeACK", "TcpExt.TCPACKSkippedChallenge")
+    before = Remembered(counters=dict.fromkeys(names, 100), counters_at=1000.0)
+    counters = dict(zip(names, (100 + answered, 100 + unanswered), strict=True))
+    assert ids(find(view(counters=counters, before=before, uptime=1000.0 + seconds))) == expected
+    assert ids(find(view(counters=counters))) == []
 
 
 def test_port_that_the_kernel_deals_out() -> None:
