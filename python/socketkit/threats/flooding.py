@@ -71,12 +71,30 @@ def _cookies(view: View) -> Iterator[Finding]:
         return
     sent = view.counters.get("TcpExt.SyncookiesSent", 0) - view.before.counters["TcpExt.SyncookiesSent"]
     if sent > 0:
+        listener, number = _most_half_open(view)
         yield Finding(
             COOKIES_USED,
             "SYN cookies",
-            f"{sent:,} SYN cookies were sent in {seconds:,.0f} s: a queue of SYNs was full",
+            f"{sent:,} SYN cookies were sent in {seconds:,.0f} s: a queue of SYNs was full"
+            + (f"; {number:,} callers of {name_of(listener)} are half open now" if listener is not None else ""),
             "see who calls (socketkit ls state=syn-received), and give the listener a longer backlog",
+            socket=name_of(listener) if listener is not None else None,
+            process=owner_of(listener) if listener is not None else None,
         )
+
+
+def _most_half_open(view: View) -> tuple[SocketEntry | None, int]:
+    """The listener of the counters' namespace with most callers who have not answered a SYN-ACK, and how many."""
+    half_open = Counter(
+        plain_port(entry)
+        for entry in view.connections
+        if entry.state == "syn-received" and entry.namespace == view.namespace
+    )
+    for port, number in half_open.most_common():
+        for listener in view.listeners:
+            if listener.namespace == view.namespace and plain_port(listener) == port:
+                return listener, number
+    return None, 0
 
 
 def _served(view: View) -> Iterator[Finding]:

@@ -1,0 +1,140 @@
+"""Denial of service, made in a network and found by `audit` there, until what the finding says was done."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from socketkit.threats import flooding
+from socketkit.threats.finding import Finding
+from tests.threats.auditing import Auditor, QuickAuditor, until
+from tests.threats.namespaces import Host, Network
+
+pytestmark = [pytest.mark.privileged, pytest.mark.slow]
+
+MakeNetwork = Callable[..., Network]
+PORT = 7171
+NOBODY = "10.77.99.99"  # answers no SYN-ACK, so that what it began stays half open
+SYNS = 200
+CALLERS = 10
+
+
+def listening(host: Host, backlog: int) -> socket.socket:
+    with host.entered():
+        return socket.create_server(("0.0.0.0", PORT), backlog=backlog)
+
+
+def counter(host: Host, name: str) -> int:
+    with host.entered():
+        lines = Path("/proc/thread-self/net/netstat").read_text().splitlines()
+    names, values = (line.split() for line in lines[:2])
+    return int(values[names.index(name)])
+
+
+def test_syns_that_come_too_fast_until_there_is_room_for_them(
+    network: MakeNetwork, program: Callable[[str], str], tmp_path: Path
+) -> None:
+    net = network("server", "attacker")
+    server, attacker = net["server"], net["attacker"]
+
+    def flood() -> None:
+        before = counter(server, "SyncookiesSent") + half_open()
+        words = ("-q", "-n", "-S", "-a", NOBODY, "-s", "20000", "-p", str(PORT), "-c", str(SYNS), "-i", "u500")
+        attacker.run(program("hping3"), *words, server.ip4, status=None)
+        until(lambda: counter(server, "SyncookiesSent") + half_open() - before, lambda more: more >= SYNS // 2)
+
+    def half_open() -> int:
+        with server.entered():
+            lines = Path("/proc/thread-self/net/tcp").read_text().splitlines()[1:]
+        return sum(line.split()[3] == "03" for line in lines)
+
+    with listening(server, backlog=8):
+        auditor = Auditor(server, tmp_path)
+        flood()
+        (found,) = auditor.new()
+        assert (found["id"], found["severity"]) == ("DS3", "medium")
+        assert f"tcp4://*:{PORT}" in found["socket"]
+        assert f"[{os.getpid()}]" in found["process"]
+        assert "socketkit ls state=syn-received" in found["remedy"]
+        assert len(auditor.run("socketkit", "ls", "--json", "state=syn-received").splitlines()) >= 8
+    with listening(server, backlog=1024):
+        before = counter(server, "SyncookiesSent")
+        flood()
+        assert counter(server, "SyncookiesSent") == before
+        assert "DS3" not in {one["id"] for one in auditor.new()}
+
+
+@pytest.fixture
+def called(network: MakeNetwork) -> Iterator[tuple[Network, list[socket.socket], list[socket.socket]]]:
+    """A server and its callers: both ends of each connection."""
+    net = network("server", "caller")
+    with ExitStack() as stack, listening(net["server"], backlog=64) as listener:
+        callers, served = [], []
+        for _ in range(CALLERS):
+            with net["caller"].entered():
+                callers.append(stack.enter_context(socket.create_connection((net["server"].ip4, PORT))))
+            served.append(stack.enter_context(listener.accept()[0]))
+        yield net, callers, served
+
+
+Called = tuple[Network, list[socket.socket], list[socket.socket]]
+
+
+def test_drips_until_they_are_closed(called: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flooding, "DRIP_SECONDS", 1.0)
+    net, callers, served = called
+    server = net["server"]
+    quick = QuickAuditor(server)
+
+    def drip() -> list[Finding]:
+        for caller, taken in zip(callers, served, strict=True):
+            caller.send(b".")
+            taken.recv(1)
+        return quick.new()
+
+    (found,) = until(drip, len)
+    assert (found.id, found.socket, found.severity) == ("DS5", f"tcp4://*:{PORT}", "medium")
+    assert found.process is not None and f"[{os.getpid()}]" in found.process
+    assert f"{CALLERS} connections" in found.evidence and net["caller"].ip4 in found.evidence
+    for taken in served:
+        taken.send(b"answer")
+    assert quick.new() == []  # who is answered does not drip
+    (remedy,) = found.commands
+    assert f"closed {CALLERS} sockets" in Auditor(server, tmp_path).apply(remedy)
+    assert quick.new() == []
+    with pytest.raises(ConnectionError):
+        served[0].recv(1)
+
+
+def test_peer_that_never_reads_until_it_is_closed(
+    called: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flooding, "STALLED_SECONDS", 1.0)
+    net, callers, served = called
+    server, (stalled, *_), (taken, *others) = net["server"], callers, served
+    quick = QuickAuditor(server)
+    taken.setblocking(False)
+
+    def fill() -> list[Finding]:
+        try:
+            while True:
+                taken.send(bytes(65_536))
+        except BlockingIOError:
+            return quick.new()
+
+    (found,) = until(fill, len)
+    peer = "{}:{}".format(*stalled.getsockname())
+    assert (found.id, found.severity) == ("DS6", "medium")
+    assert found.socket is not None and peer in found.socket
+    assert found.process is not None and f"[{os.getpid()}]" in found.process
+    (remedy,) = found.commands
+    assert "closed 1 socket" in Auditor(server, tmp_path).apply(remedy)
+    assert quick.new() == []
+    with pytest.raises(ConnectionError):
+        taken.recv(1)
+    others[0].send(b"x")  # nobody else was closed
