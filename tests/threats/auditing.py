@@ -53,6 +53,15 @@ class Auditor:
         """The same, once exactly these checks have found something: what the kernel counts takes its time."""
         return until(self.new, lambda found: sorted(one["id"] for one in found) == sorted(checks))
 
+    def looking(self, *words: str) -> subprocess.Popen[str]:
+        """The audit that `new` runs, while it goes on; `told` is what it says at its end."""
+        return self.started(*self._words_of("--json", *words))
+
+    def told(self, audit: subprocess.Popen[str]) -> list[dict[str, Any]]:
+        out, err = audit.communicate(timeout=PATIENCE_SECONDS)
+        assert audit.returncode == 0, err
+        return [json.loads(line) for line in out.splitlines()]
+
     def fix(self) -> list[str]:
         """The commands that `--fix` prints for what is new."""
         return [line for line in self._audit("--fix").splitlines() if not line.startswith("#")]
@@ -103,8 +112,11 @@ class Auditor:
             return shown
 
     def _audit(self, *words: str) -> str:
+        return self.run(*self._words_of(*words))
+
+    def _words_of(self, *words: str) -> tuple[str, ...]:
         known = ("--baseline", str(self._baseline))
-        return self.run("socketkit", "audit", "--own", "--fail-on", "never", *known, *self._words, *words)
+        return "socketkit", "audit", "--own", "--fail-on", "never", *known, *self._words, *words
 
 
 class QuickAuditor:

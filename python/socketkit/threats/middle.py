@@ -94,9 +94,11 @@ def _new_key(view: View) -> Iterator[Finding]:
             f"{shown.place} {shown.fingerprint}",
             f"{shown.place} shows {shown.fingerprint}, "
             + ("which was revoked" if banned else f"known is {', '.join(pins)}"),
-            "ask its owner whether the key was changed before you use it again",
-            () if banned else (replace_command(shown.place, shown.fingerprint),),
+            # Not among the commands: run unread, it would trust who is in the middle.
+            "do not use it before its owner has said whether the key was changed"
+            + ("" if banned else f"; if it was: {replace_command(shown.place, shown.fingerprint)}"),
             socket=shown.socket,
+            process=view.owner_at(shown.socket),
         )
 
 

@@ -73,7 +73,8 @@ def _plain_port(entry: SocketEntry) -> str:
 
 def _presented(view: View, shown: Presented) -> Iterator[Finding]:
     def finding(check: Check, evidence: str, remedy: str, severity: str = "") -> Finding:
-        return Finding(check, f"{shown.place} {check.id}", evidence, remedy, socket=shown.socket, severity=severity)
+        subject, owner = f"{shown.place} {check.id}", view.owner_at(shown.socket)
+        return Finding(check, subject, evidence, remedy, socket=shown.socket, process=owner, severity=severity)
 
     if shown.version in BROKEN_VERSIONS:
         yield finding(OLD_TLS, f"it agreed to {shown.version}", "allow TLS 1.2 and 1.3 only")

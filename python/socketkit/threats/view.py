@@ -229,6 +229,11 @@ class View:
         """Whether a listener of this machine got the connection."""
         return entry.local is not None and (entry.scheme, entry.namespace, entry.local.port) in self._served
 
+    def owner_at(self, name: str) -> str | None:
+        """Whose listener has that name (`name_of`); None if it is none of this machine's."""
+        entry = self._by_name.get(name)
+        return owner_of(entry) if entry is not None else None
+
     @cached_property
     def in_use(self) -> set[tuple[int, tuple[str, int]]]:
         """The ports of this machine, by namespace, at which somebody is connected."""
@@ -281,6 +286,10 @@ class View:
     @cached_property
     def _uses(self) -> dict[SocketEntry, Use]:
         return {}
+
+    @cached_property
+    def _by_name(self) -> dict[str, SocketEntry]:
+        return {name_of(entry): entry for entry in self.listeners}
 
     @cached_property
     def _served(self) -> set[tuple[str, int, int | None]]:
