@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.threats.auditing import Auditor, ids, until
+from tests.threats.authority import Authority
 from tests.threats.namespaces import Host, Network
 from tests.threats.running import Running
 
@@ -92,3 +93,101 @@ def test_impostor_by_arp_until_the_right_address_is_fixed(
         auditor.apply(remedy.replace("RIGHT_ADDRESS", gateway.hardware_address()))
         assert auditor.new() == []
         assert spoofing.poll() is None, "the remedy has to hold while the attack goes on"
+
+
+# --- files of the machine
+
+
+class OwnFiles:
+    """A host with copies of /etc and /usr/local/share, which the programs in it see in their place."""
+
+    def __init__(self, host: Host, folder: Path, program: Callable[[str], str]) -> None:
+        self.etc, self.share = folder / "etc", folder / "share"
+        shutil.copytree("/etc", self.etc, symlinks=True)
+        (self.share / "ca-certificates").mkdir(parents=True)
+        mounts = 'mount --bind "$0" /etc && mount --bind "$1" /usr/local/share && echo ready && exec sleep 1000'
+        words = (program("unshare"), "-m", "sh", "-c", mounts, str(self.etc), str(self.share))
+        keeper = host.start(*words, stdout=subprocess.PIPE)
+        assert keeper.stdout is not None
+        assert keeper.stdout.readline() == b"ready\n"
+        self.auditor = Auditor(host, folder, inside=(program("nsenter"), "-t", str(keeper.pid), "-m", "--"))
+
+
+@pytest.fixture
+def files(network: MakeNetwork, program: Callable[[str], str], tmp_path: Path) -> OwnFiles:
+    return OwnFiles(network("host")["host"], tmp_path, program)
+
+
+def test_new_authority_until_it_is_taken_out(files: OwnFiles, program: Callable[[str], str], tmp_path: Path) -> None:
+    auditor, openssl = files.auditor, program("openssl")
+    evil = Authority(openssl, tmp_path, "evil")
+    leaf = evil.issue("DNS:bank.example.org")
+
+    def vouched() -> bool:
+        return "OK" in auditor.run(openssl, "verify", "-CApath", "/etc/ssl/certs", leaf.certificate, status=None)
+
+    assert (auditor.new(), vouched()) == ([], False)
+    shutil.copy(evil.path, files.share / "ca-certificates" / "evil.crt")
+    auditor.run("update-ca-certificates")
+    (found,) = auditor.new()
+    assert (found["id"], found["severity"]) == ("MI5", "high")
+    assert "evil" in found["evidence"] and vouched()
+    look, mend = auditor.fix()
+    assert "evil.crt" in auditor.apply(look)
+    (files.share / "ca-certificates" / "evil.crt").unlink()
+    auditor.apply(mend)
+    assert (auditor.new(), vouched()) == ([], False)
+
+
+def test_new_authority_beside_the_bundle_until_it_is_accepted(
+    files: OwnFiles, openssl: Callable[..., str], program: Callable[[str], str], tmp_path: Path
+) -> None:
+    """OpenSSL finds it by its hash, and other programs do not: it is in no bundle."""
+    evil = Authority(program("openssl"), tmp_path, "evil")
+    name = f"{openssl('x509', '-hash', '-noout', '-in', evil.path).strip()}.0"
+    shutil.copy(evil.path, files.etc / "ssl" / "certs" / name)
+    (found,) = files.auditor.new()
+    assert found["id"] == "MI5"
+    assert f"/etc/ssl/certs/{name}" in found["evidence"]
+    assert "socketkit audit --accept" in found["remedy"]
+    files.auditor.run("socketkit", "audit", "--own", "--accept", "--fail-on", "never")
+    assert files.auditor.new() == []
+
+
+PROXY = "10.77.0.9:3128"
+PROXIES = {
+    "environment": f"https_proxy=http://{PROXY}\n",
+    "profile.d/x.sh": f"export https_proxy=http://{PROXY}\n",
+    "apt/apt.conf.d/99x": f'Acquire {{ http {{ Proxy "http://{PROXY}"; }}; }};\n',
+}
+
+
+def test_proxies_until_they_are_taken_out(files: OwnFiles) -> None:
+    before = {}
+    for place, text in PROXIES.items():
+        file = files.etc / place
+        before[file] = file.read_text() if file.exists() else ""
+        file.write_text(before[file] + text)
+    # Programs do as they say.
+    assert PROXY in files.auditor.run("sh", "-lc", "env")
+    assert PROXY in files.auditor.run("apt-config", "dump", "Acquire::http::Proxy")
+    found = files.auditor.new()
+    assert ids(found) == [("MI6", "low")] * 3
+    named = {one["evidence"].partition(" ")[0] for one in found}
+    assert named == {f"/etc/{place}" for place in PROXIES}
+    assert all(f"names {PROXY}" in one["evidence"] for one in found)
+    for file, text in before.items():
+        file.write_text(text)
+    assert files.auditor.new() == []
+
+
+def test_name_in_the_file_of_hosts_until_its_line_is_gone(files: OwnFiles) -> None:
+    file, auditor = files.etc / "hosts", files.auditor
+    before = file.read_text()
+    file.write_text(f"{before}\n10.77.0.9 bank.example.org\n")
+    assert auditor.run("getent", "hosts", "bank.example.org").startswith("10.77.0.9 ")
+    (found,) = auditor.new()
+    assert (found["id"], found["severity"]) == ("MI7", "medium")
+    assert "bank.example.org is 10.77.0.9" in found["evidence"]
+    file.write_text(before)
+    assert auditor.new() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,23 @@ def test_proxies() -> None:
     assert found == {"/f https_proxy": "http://p:3128"}
     text = '// Acquire::http::Proxy "http://no";\nAcquire::http::Proxy "http://p:3142";\n'
     assert machine.apt_proxies("/f", text) == {"/f Acquire::http::Proxy": "http://p:3142"}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('Acquire { http { Proxy "http://p:1"; }; };', {"Acquire::http::Proxy": "http://p:1"}),
+        ('Acquire::http { Proxy "http://p:1"; Pipeline-Depth "0"; };', {"Acquire::http::Proxy": "http://p:1"}),
+        ('Acquire::http::Proxy::deb.example "http://p:1";', {"Acquire::http::Proxy::deb.example": "http://p:1"}),
+        ('Acquire::http::Proxy::deb.example "DIRECT";', {}),
+        ('Acquire::http::Proxy-Auto-Detect "/opt/x";', {"Acquire::http::Proxy-Auto-Detect": "/opt/x"}),
+        ('/* Acquire::http::Proxy "http://no"; */ # x "\nAPT::Proxy "a";', {}),
+        ('} } Acquire::http::Proxy "http://p//1"; {', {"Acquire::http::Proxy": "http://p//1"}),
+        ('Acquire::http::Proxy "', {}),
+    ],
+)
+def test_proxies_of_apt(text: str, found: dict[str, str]) -> None:
+    assert machine.apt_proxies("/f", text) == {f"/f {name}": value for name, value in found.items()}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +90,21 @@ def test_folders_in_which_everybody_may_write(tmp_path: Path) -> None:
 def test_authorities(tmp_path: Path) -> None:
     bundle = tmp_path / "bundle.crt"
     bundle.write_text("not one\n-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n")
-    assert machine.authorities(str(bundle)) == {}
+    assert machine.authorities(str(bundle), str(tmp_path / "none")) == {}
+
+
+def test_authority_in_a_file_that_openssl_finds(openssl: Callable[..., str], tmp_path: Path) -> None:
+    """Where it is in the bundle, too, it is one; else its file stands in its name."""
+    bundle, folder = tmp_path / "bundle.crt", tmp_path / "certs"
+    folder.mkdir()
+    (folder / "abcdef01.0").write_text("broken")
+    words = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=box")
+    openssl("req", "-x509", *words, "-keyout", tmp_path / "key", "-out", folder / "0a1b2c3d.0")
+    bundle.write_text("")
+    (name,) = (machine.authorities(str(bundle), str(folder)) or {}).values()
+    assert name == f"box in {folder}/0a1b2c3d.0"
+    bundle.write_text((folder / "0a1b2c3d.0").read_text())
+    assert list((machine.authorities(str(bundle), str(folder)) or {}).values()) == ["box"]
 
 
 def test_whose_sockets_matter() -> None:

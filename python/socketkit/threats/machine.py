@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ..inspect.processes import Process
 
 
+BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+
+
 def read(entries: Sequence[SocketEntry], unknown: list[str]) -> dict[str, Any]:
     """The fields of a `View` that come from files; what cannot be known is added to `unknown`."""
     processes = list(holders(entries))
@@ -210,7 +213,8 @@ def proxies() -> dict[str, str]:
     found = {
         f"environment {name}": value for name, value in os.environ.items() if name.lower() in PROXY_NAMES and value
     }
-    found.update(proxy_lines("/etc/environment", _text("/etc/environment")))
+    for path in (Path("/etc/environment"), Path("/etc/profile"), *sorted(Path("/etc/profile.d").glob("*.sh"))):
+        found.update(proxy_lines(str(path), _text(path)))
     for path in (Path("/etc/apt/apt.conf"), *sorted(Path("/etc/apt/apt.conf.d").glob("*"))):
         found.update(apt_proxies(str(path), _text(path)))
     return found
@@ -226,32 +230,65 @@ def proxy_lines(path: str, text: str) -> dict[str, str]:
 
 
 def apt_proxies(path: str, text: str) -> dict[str, str]:
+    """`Acquire::http::Proxy "http://...";`, also in blocks, for single hosts, and programs that name one."""
     found = {}
-    for line in text.splitlines():
-        name, _, rest = line.strip().partition(" ")
-        value = rest.strip().strip(';"')
-        if name.lower().endswith("::proxy") and not line.lstrip().startswith(("//", "#")) and value:
+    for name, value in apt_settings(text):
+        first, *others = name.lower().split("::")
+        if first == "acquire" and APT_PROXY_NAMES.intersection(others) and value not in ("", "DIRECT", "false"):
             found[f"{path} {name}"] = value
     return found
 
 
-def authorities(bundle: str = "/etc/ssl/certs/ca-certificates.crt") -> dict[str, str] | None:
-    """The root certificates that programs of this machine trust: SHA-256 -> name. None where there is no list."""
+def apt_settings(text: str) -> Iterator[tuple[str, str]]:
+    """The settings of a file for apt, in which braces stand for the first part of names (man 5 apt.conf)."""
+    import re
+
+    around: list[str] = []
+    word = ""
+    for comment, value, sign, name in re.findall(APT_TOKEN, text):
+        if comment:
+            continue
+        if value:
+            yield "::".join(filter(None, (*around, word))), value[1:-1]
+        elif sign == "{":
+            around.append(word)
+        elif sign == "}" and around:
+            around.pop()
+        word = name
+
+
+def authorities(bundle: str = BUNDLE, folder: str = "/etc/ssl/certs") -> dict[str, str] | None:
+    """The root certificates that programs of this machine trust: SHA-256 -> name. None where there is no list.
+
+    Most read the bundle. OpenSSL looks in the folder, too, for files that are called after what they are for: one that
+    is not in the bundle has its file in its name.
+    """
+    path = next((path for path in (bundle, *BUNDLES) if os.path.isfile(path)), None)
+    found = dict(_certificates(path)) if path is not None else {}
+    hashed = [name for name in _names(folder) if name[8:9] == "." and name[9:].isdecimal()]
+    for name in hashed:
+        for digest, subject in _certificates(f"{folder}/{name}"):
+            found.setdefault(digest, f"{subject} in {folder}/{name}")
+    return found if path is not None or hashed else None
+
+
+def _certificates(path: str) -> Iterator[tuple[str, str]]:
     from hashlib import sha256
     from ssl import PEM_cert_to_DER_cert
 
     from ..inspect.certificates import read as certificate
 
-    path = next((path for path in (bundle, *BUNDLES) if os.path.isfile(path)), None)
-    if path is None:
-        return None
-    found = {}
     for block in _text(path, LONGEST).split(END_CERTIFICATE)[:-1]:
         with suppress(ValueError):
             der = PEM_cert_to_DER_cert(block[block.index(BEGIN_CERTIFICATE) :] + END_CERTIFICATE)
             if der:
-                found[sha256(der).hexdigest()] = certificate(der).subject or "without a name"
-    return found
+                yield sha256(der).hexdigest(), certificate(der).subject or "without a name"
+
+
+def _names(folder: str) -> list[str]:
+    with suppress(OSError):
+        return sorted(os.listdir(folder))
+    return []
 
 
 def known_peers(unknown: list[str]) -> list[Any]:
@@ -286,6 +323,8 @@ OF_INTERFACES = {
     "ipv6": ("accept_redirects", "accept_source_route", "forwarding"),
 }
 PROGRAM_FOLDERS = ("/usr/", "/bin/", "/sbin/", "/lib/", "/opt/")
+APT_PROXY_NAMES = {"proxy", "proxy-auto-detect", "proxyautodetect"}
+APT_TOKEN = r"""(//.*|\#.*|/\*[^*]*(?:\*(?!/)[^*]*)*\*/)|("[^"\n]*")|([{};])|([^\s"{};]+)"""
 PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy", "ftp_proxy", "socks_proxy")
 BUNDLES = ("/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem")
 BEGIN_CERTIFICATE, END_CERTIFICATE = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"

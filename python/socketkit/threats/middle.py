@@ -164,7 +164,7 @@ def _new_authority(view: View) -> Iterator[Finding]:
             f"root {digest}",
             f"{view.authorities[digest]} (SHA-256 {digest[:16]}...) may vouch for any name since the last audit",
             "take it out if nobody here put it there; if it came with an update: socketkit audit --accept",
-            ("ls -lt /usr/local/share/ca-certificates", "update-ca-certificates --fresh"),
+            ("ls -lt /usr/local/share/ca-certificates /etc/ssl/certs | head -40", "update-ca-certificates --fresh"),
         )
 
 
@@ -173,7 +173,8 @@ def _proxies(view: View) -> Iterator[Finding]:
         host = address.partition("://")[2] or address
         where = host.rpartition("@")[2]  # a proxy's address may have a password before it
         local = where.startswith(("127.", "localhost", "[::1]"))
-        open_text = address.startswith("http://") or "://" not in address
+        # A name that begins with / is that of a program, which says what the address is.
+        open_text = address.startswith("http://") or ("://" not in address and not address.startswith("/"))
         yield Finding(
             PROXY,
             f"{place} {where}",
