@@ -58,6 +58,8 @@ class Evidence:
     alpn: tuple[str, ...] = ()
     packets = payload_bytes = (0, 0)
     seconds = 0.0
+    local_began = False
+    ends = (("192.0.2.1", 40_000), ("192.0.2.53", 53))
     sent = received = b""
     transport = "tcp"
 

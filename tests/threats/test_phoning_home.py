@@ -13,10 +13,10 @@ import pytest
 
 from socketkit.threats.beacons import Contact
 from socketkit.threats.phoning_home import CHECKS, Watch, find, is_private, trust_of
-from socketkit.threats.view import Program
+from socketkit.threats.view import Program, Remembered, connection_key
 from tests.threats.findings.looking import about, seen
+from tests.threats.made_up import Evidence, Row, ids, view
 from tests.threats.made_up import Program as Process
-from tests.threats.made_up import Row, ids, view
 from tests.threats.namespaces import Network
 
 FAR = "tcp://198.51.100.7:443"
@@ -76,6 +76,33 @@ def test_long_and_thin() -> None:
     assert ids(find(view(row(youngest_seconds=60.0, received_bytes=1)))) == []
 
 
+def test_long_and_thin_by_what_audits_saw() -> None:
+    """One that says a word now and then is young by what the kernel counts."""
+    thin = row(youngest_seconds=5.0, received_bytes=900, sent_bytes=900)
+    known = Remembered(connections={connection_key(thin): 100.0})  # type: ignore[arg-type]
+    assert ids(find(view(thin, uptime=3_800.0, before=known))) == [("PH2", "low")]
+    assert ids(find(view(thin, uptime=3_600.0, before=known))) == []
+    assert ids(find(view(thin, uptime=3_800.0))) == []
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({}, [("PH6", "medium")]),
+        ({"packets": (60, 60)}, []),  # a page in a browser
+        ({"seconds": 120.0}, []),
+        ({"local_began": False}, []),  # who is asked
+        ({"ends": (("192.0.2.1", 40_000), ("192.0.2.53", 7171))}, []),
+    ],
+)
+@pytest.mark.parametrize("row", [Row("udp://*:40000?plaintext=yes"), Row(f"udp{HERE[3:]}", "udp://192.0.2.53:53")])
+def test_many_questions_from_one_socket(row: Row, known: dict[str, Any], expected: list[tuple[str, str]]) -> None:
+    seen = Evidence("DNS", "dns", "no", **{"packets": (100, 90), "seconds": 8.0, "local_began": True, **known})
+    for path, found in (("/opt/agent", expected), ("/usr/sbin/unbound", [])):
+        row.processes = (Process(path.rpartition("/")[2], executable=path),)
+        assert ids(find(view(row, evidence={row: seen}))) == found
+
+
 def test_address_that_no_name_led_to() -> None:
     assert ids(find(view(row(), resolved=frozenset()))) == [("PH4", "low")] * (not is_private("198.51.100.7"))
     public = Row(HERE, "tcp://9.9.9.9:443", processes=(Process(executable="/opt/agent"),))
@@ -113,8 +140,22 @@ def test_scan_and_questions_are_told_of_the_last_minute() -> None:
     assert watched(scan, 100) == []
     questions = [Contact(number / 10, "/opt/a", "192.0.2.53:53/udp", 80) for number in range(400)]
     assert watched(questions, 40) == [("PH6", "medium")]
-    resolver = [contact._replace(executable="/usr/sbin/unbound") for contact in questions]
-    assert watched(resolver, 40) == []
+    for path, expected in (("/usr/sbin/unbound", []), ("/usr/bin/dig", [("PH6", "medium")])):
+        assert watched([contact._replace(executable=path) for contact in questions], 40) == expected
+
+
+def test_scan_that_is_refused_is_told_by_its_addresses() -> None:
+    """Of a connection that was refused while its program waited, the kernel keeps no port."""
+    watching = Watch(view())
+    for number in range(1, 40):
+        watching.ended(Row("tcp://*:50000?plaintext=yes", f"tcp://198.51.100.{number}:0", state="closed"), 1.0)
+    assert ids(watching.find(2.0)) == [("PH5", "high")]
+
+
+def test_watch_tells_what_a_look_shows() -> None:
+    watching = Watch(view())
+    watching.look(view(row(youngest_seconds=7200.0, received_bytes=9, sent_bytes=9)))
+    assert ids(watching.find(0.0)) == [("PH2", "low")]
 
 
 def test_what_ended_was_somebody_s() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from socketkit.threats import state
 from socketkit.threats.finding import Check, Finding
-from socketkit.threats.view import Gateway, Neighbour
+from socketkit.threats.view import Gateway, Neighbour, connection_key
 from tests.threats.made_up import NOW, Row, view
 
 CHECK = Check("OP1", "medium", "a", "open-ports")
@@ -69,6 +69,17 @@ def test_look_right_after_another_keeps_the_counters_of_the_first() -> None:
     look(counters={"TcpExt.SyncookiesSent": 7}, uptime=1001.0)
     before, _ = state.load("boot")
     assert (before.counters, before.counters_at) == ({"TcpExt.SyncookiesSent": 7}, 1001.0)
+
+
+def test_connections_and_since_when() -> None:
+    one, other = (Row("tcp://192.0.2.1:5", f"tcp://198.51.100.{number}:443") for number in (1, 2))
+    look(rows=(one,), uptime=1000.0)
+    look(rows=(one, other), uptime=1100.0)
+    keys = [connection_key(row) for row in (one, other)]  # type: ignore[arg-type]
+    assert state.load("boot")[0].connections == dict(zip(keys, (1000.0, 1100.0), strict=True))
+    assert state.load("another")[0].connections == {}
+    look(rows=(other,), uptime=1200.0)
+    assert state.load("boot")[0].connections == {keys[1]: 1100.0}
 
 
 def test_counters_are_those_of_a_network_namespace() -> None:

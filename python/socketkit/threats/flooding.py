@@ -40,7 +40,8 @@ def find(view: View) -> Iterator[Finding]:
     yield from _never_reads(view)
     yield from _descriptors(view)
     for entry in view.exposed:
-        yield from _amplifier(view, entry)
+        if not view.asks(entry):
+            yield from _amplifier(view, entry)
 
 
 def _full_queue(entry: SocketEntry) -> Iterator[Finding]:

@@ -34,8 +34,9 @@ CHECKS = (UNDECLARED, PLAIN, ROOT, NO_FILE, ONE_FAMILY, UNUSED)
 def find(view: View) -> Iterator[Finding]:
     for entry in view.exposed:
         yield from _undeclared(view, entry)
-        yield from _plain(view, entry)
-        yield from _root(view, entry)
+        if not view.asks(entry):
+            yield from _plain(view, entry)
+            yield from _root(view, entry)
     for entry in view.listeners:
         yield from _program(view, entry)
         yield from _unused(view, entry)

@@ -18,7 +18,7 @@ from .view import described, is_local, name_of, owner_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from .._core import SocketEntry
+    from .._core import FlowEvidence, SocketEntry
     from ..inspect.processes import Process
     from .view import View
 
@@ -44,12 +44,15 @@ def find(view: View) -> Iterator[Finding]:
             trying.setdefault(process, set()).add(destination_of(entry))
             continue
         trust = trust_of(view, process.executable or "", destination_of(entry))
-        yield from _long_thin(entry, process, trust)
+        yield from _long_thin(view, entry, process, trust)
         yield from _unknown_program(view, entry, process, trust)
         yield from _not_resolved(view, entry, process, trust)
     for process, destinations in trying.items():
         if len(destinations) >= MANY_DESTINATIONS:
-            yield scan(process.executable or process.name, destinations, described([process]))
+            program = process.executable or process.name
+            yield scan(program, destinations, described([process]), (f"kill {process.pid}",))
+    for entry, seen in view.evidence.items():
+        yield from _asks_much(view, entry, seen)
 
 
 def trust_of(view: View, executable: str, destination: str) -> float:
@@ -73,8 +76,8 @@ def destination_of(entry: SocketEntry) -> str:
     return f"{peer.host}:{peer.port}/{entry.scheme}" if peer is not None else ""
 
 
-def _long_thin(entry: SocketEntry, process: Process, trust: float) -> Iterator[Finding]:
-    age, moved = entry.youngest_seconds, (entry.received_bytes or 0) + (entry.sent_bytes or 0)
+def _long_thin(view: View, entry: SocketEntry, process: Process, trust: float) -> Iterator[Finding]:
+    age, moved = view.age_seconds(entry), (entry.received_bytes or 0) + (entry.sent_bytes or 0)
     if trust >= TRUSTED or entry.state != "established" or age is None or age < LONG_SECONDS:
         return
     if entry.received_bytes is None or moved > THIN_BYTES_PER_SECOND * age:
@@ -126,6 +129,25 @@ def _not_resolved(view: View, entry: SocketEntry, process: Process, trust: float
     )
 
 
+def _asks_much(view: View, entry: SocketEntry, seen: FlowEvidence) -> Iterator[Finding]:
+    """Names asked for from one socket, as tunnels do: their packets are all that tells how many."""
+    if entry.scheme != "udp" or seen.protocol != "DNS" or not seen.local_began or seen.ends[1][1] != 53:
+        return
+    process = next(iter(entry.processes or ()), None)
+    name = (process.executable or process.name) if process is not None else NOBODY
+    questions, seconds = seen.packets[0], seen.seconds
+    often = questions >= MANY_QUESTIONS_AT_ONCE and questions * WINDOW_SECONDS >= QUESTIONS_PER_WINDOW * seconds
+    if not often or _resolves(name):
+        return
+    yield _many_questions(
+        name,
+        f"it asked {questions:,} times in {seconds:.1f} s",
+        owner_of(entry) or name,
+        socket=name_of(entry),
+        commands=(f"kill {process.pid}",) if process is not None else (),
+    )
+
+
 def _finding(
     check: Check, entry: SocketEntry, process: Process, evidence: str, remedy: str, severity: str = ""
 ) -> Finding:
@@ -141,13 +163,14 @@ def _finding(
     )
 
 
-def scan(executable: str, destinations: Iterable[str], process: str | None) -> Finding:
+def scan(executable: str, destinations: Iterable[str], process: str | None, commands: tuple[str, ...] = ()) -> Finding:
     found = sorted(destinations)
     return Finding(
         SCAN,
         executable,
         f"it tries {len(found):,} places, such as {', '.join(found[:3])}",
         "end it if you did not start it",
+        commands,
         process=process,
     )
 
@@ -155,7 +178,8 @@ def scan(executable: str, destinations: Iterable[str], process: str | None) -> F
 class Watch:
     """What comes and goes, told as it is found: beacons, scans, too many questions. Sans-I/O, and bounded.
 
-    `look` is given views of the machine, `ended` what `EndedSockets` has; `find` yields what is new.
+    `look` is given views of the machine, `ended` what `EndedSockets` has; `find` yields all that is so now, and what
+    the last of the views shows.
     """
 
     def __init__(self, view: View) -> None:
@@ -183,12 +207,16 @@ class Watch:
     def ended(self, entry: SocketEntry, now: float) -> None:
         """A connection that has ended: a contact, with all of its bytes."""
         executable = self._known.pop(entry.cookie, "")
-        if entry.peer is None or not entry.peer.port or is_local(entry) or self.view.is_served(entry):
+        if entry.peer is None or is_local(entry) or self.view.is_served(entry):
             return
         process = next(iter(entry.processes or ()), None)
         executable = executable or (process.executable or process.name if process is not None else "") or NOBODY
-        moved = (entry.sent_bytes or 0) + (entry.received_bytes or 0)
-        self.contact(Contact(now, executable, destination_of(entry), moved))
+        if entry.peer.port:
+            moved = (entry.sent_bytes or 0) + (entry.received_bytes or 0)
+            self.contact(Contact(now, executable, destination_of(entry), moved))
+        elif entry.scheme == "tcp" and entry.peer.host:
+            # The program waited for a connection that was refused: then the kernel forgets the port, not the address.
+            _bounded(self._tries, executable).append((now, entry.peer.host))
 
     def contact(self, contact: Contact) -> None:
         if contact.destination.endswith((":53/udp", ":53/tcp")):
@@ -217,14 +245,29 @@ class Watch:
                 yield scan(executable, destinations, executable)
         for executable, questions in self._questions.items():
             number = sum(now - at <= WINDOW_SECONDS for at in questions)
-            if number >= QUESTIONS_PER_WINDOW and executable.rpartition("/")[2][:15] not in RESOLVERS:
-                yield Finding(
-                    MANY_QUESTIONS,
-                    executable,
-                    f"it asked {number:,} times in {WINDOW_SECONDS:.0f} s: names can carry data out",
-                    "see what it asks for: socketkit capture any port 53",
-                    process=executable,
-                )
+            if number >= QUESTIONS_PER_WINDOW and not _resolves(executable):
+                asked = f"it asked {number:,} times in {WINDOW_SECONDS:.0f} s"
+                yield _many_questions(executable, asked, executable)
+        yield from find(self.view)
+
+
+def _many_questions(
+    executable: str, asked: str, process: str, *, socket: str | None = None, commands: tuple[str, ...] = ()
+) -> Finding:
+    return Finding(
+        MANY_QUESTIONS,
+        executable,
+        f"{asked}: names can carry data out",
+        "see what it asks for: socketkit capture any port 53",
+        commands,
+        socket=socket,
+        process=process,
+    )
+
+
+def _resolves(executable: str) -> bool:
+    """Whether it is its work to ask for others."""
+    return executable.rpartition("/")[2][:15] in RESOLVERS
 
 
 def _bounded(table: dict[str, deque[Item]], key: str) -> deque[Item]:
@@ -253,4 +296,7 @@ MANY_DESTINATIONS = 20
 WINDOW_SECONDS = 60.0
 QUESTIONS_PER_WINDOW = 300
 MOST_PROGRAMS, MOST_EVENTS, MOST_KNOWN = 1_024, 1_024, 65_536
-RESOLVERS = frozenset(name for name, (use, _) in PROGRAMS.items() if use == "dns")
+MANY_QUESTIONS_AT_ONCE = 100  # a page in a browser has dozens of names
+# dig and its like ask for whoever types them, and for scripts that carry data out.
+ASKERS = frozenset({"dig", "host", "nslookup"})
+RESOLVERS = frozenset(name for name, (use, _) in PROGRAMS.items() if use == "dns") - ASKERS

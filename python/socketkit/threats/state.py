@@ -1,7 +1,8 @@
 """What an audit remembers for the next one: `audit.json` in socketkit's folder, for this user alone.
 
 When each fault was first seen; the hardware addresses of the gateways and the root authorities, which are only replaced
-when a person accepts a change; the kernel's counters, whose rates are looked at; which listeners were ever used.
+when a person accepts a change; the kernel's counters, whose rates are looked at; which listeners were ever used; since
+when connections to other machines are there.
 A file that cannot be read is as good as none, and says so: an audit goes on without a past.
 """
 
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import home, kept_file
 from .open_ports import is_used
-from .view import LEAST_SECONDS, ListenerPast, Remembered, subject_of
+from .view import LEAST_SECONDS, ListenerPast, Remembered, connection_key, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,6 +66,9 @@ def _read(text: str, boot: str) -> tuple[Remembered, dict[str, float]]:
                 )
                 for name, past in kept.get("listeners", {}).items()
             },
+            connections={
+                str(key): float(at) for key, at in (counters.get("connections", {}) if same_boot else {}).items()
+            },
         ), {str(key): float(at) for key, at in kept.get("first_seen", {}).items()}
     except (ValueError, TypeError, AttributeError, KeyError):
         return Remembered(), {}
@@ -93,9 +97,16 @@ def _written(
         "first_seen": {finding.key: first_seen.get(finding.key, view.now) for finding in findings[:MOST_FINDINGS]},
         "gateways": dict(list(gateways.items())[-MOST_GATEWAYS:]),
         "authorities": None if authorities is None else sorted(authorities),
-        "counters": {"boot": boot, "at": counters_at, "values": counters},
+        "counters": {"boot": boot, "at": counters_at, "values": counters, "connections": _connections(view, before)},
         "listeners": _listeners(view, before),
     }
+
+
+def _connections(view: View, before: Remembered) -> dict[str, float]:
+    """Those that are there now, the longest known first: of a flood of new ones none pushes an old one out."""
+    keys = (connection_key(entry) for entry in view.outward if entry.state == "established")
+    found = {key: before.connections.get(key, view.uptime) for key in keys}
+    return dict(sorted(found.items(), key=lambda item: item[1])[:MOST_CONNECTIONS])
 
 
 def _listeners(view: View, before: Remembered) -> dict[str, dict[str, float | int | None]]:
@@ -116,4 +127,5 @@ COUNTERS = (
     "TcpExt.SyncookiesSent",
     "TcpExt.ListenOverflows",
 )
-MOST_FINDINGS, MOST_GATEWAYS, MOST_LISTENERS = 4_096, 64, 1_024  # so that the file stays below its largest size
+# So that the file stays below its largest size.
+MOST_FINDINGS, MOST_GATEWAYS, MOST_LISTENERS, MOST_CONNECTIONS = 4_096, 64, 1_024, 4_096

@@ -90,6 +90,7 @@ class Remembered(NamedTuple):
     counters: Mapping[str, int] = {}
     counters_at: float = 0.0  # on the clock that `View.uptime` is read from; 0: none, or of an earlier boot
     listeners: Mapping[str, ListenerPast] = {}
+    connections: Mapping[str, float] = {}  # `connection_key` -> when it was there, on the clock of `View.uptime`
 
 
 class ListenerPast(NamedTuple):
@@ -229,6 +230,18 @@ class View:
         """Whether a listener of this machine got the connection."""
         return entry.local is not None and (entry.scheme, entry.namespace, entry.local.port) in self._served
 
+    def asks(self, entry: SocketEntry) -> bool:
+        """Whether it was seen to ask others, from a datagram socket that has the port which the kernel gave it."""
+        protocol, port = plain_port(entry)
+        seen = self.evidence.get(entry)
+        return seen is not None and seen.local_began and protocol == "udp" and port in self.ephemeral
+
+    def age_seconds(self, entry: SocketEntry) -> float | None:
+        """At least so old: by what the kernel counts, or as long as audits have seen it. None if nothing tells."""
+        seen = self.before.connections.get(connection_key(entry))
+        known = [entry.youngest_seconds, None if seen is None else self.uptime - seen]
+        return max((age for age in known if age is not None), default=None)
+
     def owner_at(self, name: str) -> str | None:
         """Whose listener has that name (`name_of`); None if it is none of this machine's."""
         entry = self._by_name.get(name)
@@ -334,6 +347,11 @@ def subject_of(entry: SocketEntry) -> str:
     """The same at every audit: where it listens and who does, without numbers that change with a restart."""
     program = entry.processes[0].name if entry.processes else ""
     return " ".join(filter(None, (str(entry.local or entry.scheme), program, entry.namespace_name)))
+
+
+def connection_key(entry: SocketEntry) -> str:
+    """The same for the same connection as long as the machine runs, and never another's."""
+    return f"{entry.namespace} {entry.cookie}"
 
 
 def plain_port(entry: SocketEntry) -> tuple[str, int]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from socketkit.inspect.expected_ports import Expected
+from socketkit.threats.audit import findings
 from socketkit.threats.open_ports import CHECKS, find
 from socketkit.threats.view import ListenerPast, Program, Remembered
 from tests.threats.findings.looking import TABLE, about, seen
@@ -50,6 +51,16 @@ def test_plain_text_by_its_port_is_milder_than_by_its_bytes() -> None:
     assert ids(find(view(row, expected=expected, evidence=bare))) == [("OP2", "high")]
     hidden = {row: Evidence("TLS", "web", "yes", tls_version="TLS 1.3")}
     assert ids(find(view(row, expected=expected, evidence=hidden))) == []
+
+
+def test_who_was_seen_to_ask_is_no_service() -> None:
+    """A resolver's socket without a peer is not what is spoken at its other end."""
+    row = Row("udp://*:40000?plaintext=yes", processes=(Process(uid=0),))
+    facts = {"net.ipv4.ip_local_port_range": "32768 60999"}
+    asking, asked = (Evidence("DNS", "dns", "no", local_began=began) for began in (True, False))
+    assert ids(findings(view(row, sysctls=facts, evidence={row: asking}))) == [("OP1", "info")]
+    found = ids(findings(view(row, sysctls=facts, evidence={row: asked})))
+    assert [check for check, _ in found] == ["DS8", "OP1", "OP2", "OP3"]
 
 
 @pytest.mark.parametrize(("port", "severity"), [(8443, "medium"), (443, "low")])
