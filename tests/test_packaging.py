@@ -32,6 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     | {"message_relaying", "message_forwarding", "relays", "blocking"},
     frozenset({"inspect", "testing"}),
     frozenset({"threats"}),
+    frozenset({"http", "hosting"}),
     frozenset({"uses"}),
     frozenset({"cli", "__main__"}),
 )
@@ -42,6 +43,7 @@ TESTED_ELSEWHERE = {
     "securing.py": "tests/types/test_tls.py",  # half of it: what connects needs both
     "schemes.py": "tests/test_endpoint.py",  # the table behind the grammar
     "testing": "tests/conformance/test_streams.py",  # the suite: its test is that every stream type is run through it
+    "http/asgi.py": "tests/http/test_service.py",  # names of types
     "testing/messages": "tests/conformance/test_messages.py",
     "testing/datagrams": "tests/conformance/test_datagrams.py",
 }

@@ -27,6 +27,21 @@ impl Inbox {
         self.buffer.extend_from_slice(data);
     }
 
+    /// Puts what was taken from the front there again.
+    pub fn put_back(&mut self, data: &[u8]) {
+        match self.start.checked_sub(data.len()) {
+            Some(start) => {
+                self.buffer[start..self.start].copy_from_slice(data);
+                self.start = start;
+            }
+            None => {
+                self.buffer.splice(..self.start, data.iter().copied());
+                self.start = 0;
+            }
+        }
+        self.searched = 0;
+    }
+
     /// Makes room for `more` bytes, and not for many more; what is read into the buffer's spare room belongs to the inbox.
     pub fn reserve(&mut self, more: usize) -> &mut Vec<u8> {
         if self.buffer.capacity() - self.buffer.len() < more {
@@ -126,6 +141,18 @@ mod tests {
         room.extend_from_slice(b" and more");
         assert_eq!(inbox.reserve(900).capacity(), 1004);
         assert_eq!(inbox.bytes(), b"kept and more");
+    }
+
+    #[test]
+    fn what_is_put_back_is_in_front() {
+        let mut inbox = Inbox::default();
+        inbox.put_back(b"cd");
+        inbox.push(b"ef");
+        inbox.put_back(b"ab");
+        assert_eq!(inbox.bytes(), b"abcdef");
+        inbox.consume(3);
+        inbox.put_back(b"BC");
+        assert_eq!(inbox.bytes(), b"BCdef");
     }
 
     #[test]

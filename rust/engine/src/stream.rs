@@ -465,6 +465,11 @@ impl Stream {
         self.readable || !self.inbox.is_empty() || self.received_end || self.receive_failure.is_some()
     }
 
+    /// Whether the kernel may have something that was not read.
+    pub fn may_read(&self) -> bool {
+        self.readable
+    }
+
     /// Whether a receive that was blocked has left something in the kernel, of which there will be no news (`sealed`).
     pub fn left_unread(&self) -> bool {
         self.tls.is_some() && self.readable
@@ -550,6 +555,20 @@ impl Stream {
             Carrier::Tcp => rustix::net::connect_unspec(&self.fd),
             Carrier::Unix => shutdown(&self.fd, Shutdown::Both),
         };
+    }
+
+    /// As `cut`, but the peer is told why in his own protocol, and that this is the end.
+    pub fn cut_saying(&mut self, words: &'static [u8]) {
+        self.send_behind(words, || Box::new(words));
+        self.end_sealed();
+        self.flush();
+        if !self.outbox.is_empty() {
+            return self.cut();
+        }
+        let _ = shutdown(&self.fd, Shutdown::Both);
+        self.send_failure.get_or_insert(Errno::PIPE);
+        self.receive_failure.get_or_insert(Errno::TIMEDOUT);
+        self.inbox.drain();
     }
 
     /// Whether something has arrived that nobody has read yet.

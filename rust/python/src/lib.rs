@@ -14,6 +14,7 @@ mod entering;
 mod failure;
 mod first_bytes;
 mod forward;
+mod http;
 mod identity;
 mod large;
 mod listener;
@@ -46,6 +47,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<listener::MemoryPort>()?;
     module.add_class::<arrivals::Arrivals>()?;
     module.add_function(wrap_pyfunction!(arrivals::count_arrivals, module)?)?;
+    module.add_class::<http::Exchange>()?;
     module.add_class::<bounds::Bounds>()?;
     module.add_class::<tls::ClientTls>()?;
     module.add_class::<tls::ServerTls>()?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes};
+use pyo3::types::{PyByteArray, PyBytes, PyDict};
 use rustix::event::PollFlags;
 use rustix::net::SocketAddrAny;
 use socketkit_engine::admission::Place;
@@ -33,6 +33,7 @@ use crate::waiters::Waiters;
 
 mod closing;
 mod guarding;
+pub mod http;
 pub mod lending;
 mod receiving;
 pub mod records;
@@ -40,6 +41,7 @@ mod securing;
 mod sending;
 
 pub use guarding::{Ending, Load};
+use http::{Answer, Conversation};
 pub use receiving::with_scratch;
 use records::{Records, Wanted};
 use sending::Piece;
@@ -86,6 +88,8 @@ struct State {
     /// How many records it has received and sent, if the stream carries records.
     received_records: u64,
     sent_records: u64,
+    /// What HTTP/1.1 has to remember, once it is spoken.
+    http: Option<Box<Conversation>>,
     /// Why a limit has ended it.
     cut: Option<Ending>,
     /// What the kernel kept for it when it was last asked.
@@ -144,6 +148,17 @@ pub enum Verb {
         records: Records,
     },
     EndRecords,
+    /// `template`: the scope without what the request says; `most`: the largest body.
+    NextRequest {
+        template: Py<PyDict>,
+        most: u64,
+    },
+    HttpEvent {
+        number: u64,
+    },
+    Answer {
+        answer: Answer,
+    },
 }
 
 /// Bytes that nobody can change any more.
@@ -202,6 +217,7 @@ impl Stream {
             messages: false,
             received_records: 0,
             sent_records: 0,
+            http: None,
             cut: None,
             kernel_bytes: 0,
             counted_by,
@@ -321,6 +337,21 @@ impl Stream {
         Self::operation(slf, Verb::Secure { side: Some(side), name })
     }
 
+    /// The next request of HTTP/1.1 whose body has at most `body_bytes`: (scope, Exchange); (None, status, words) where it is refused; None
+    /// when there is none any more. `template` is the scope without what the request says.
+    fn _next_request<'py>(
+        slf: &Bound<'py, Self>,
+        template: Py<PyDict>,
+        body_bytes: u64,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::operation(slf, Verb::NextRequest { template, most: body_bytes })
+    }
+
+    /// No further request is wanted: `_next_request` gives None, unless one has begun to come.
+    fn _stop_requests(slf: &Bound<'_, Self>) {
+        slf.get().shared.stop_requests(slf.py());
+    }
+
     /// Waits for the end of the connection attempt that `connecting` announced.
     fn _connected<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         Self::operation(slf, Verb::Connected)
@@ -438,7 +469,7 @@ impl Stream {
         &self.shared
     }
 
-    fn operation<'py>(slf: &Bound<'py, Self>, verb: Verb) -> PyResult<Bound<'py, PyAny>> {
+    pub fn operation<'py>(slf: &Bound<'py, Self>, verb: Verb) -> PyResult<Bound<'py, PyAny>> {
         operation::new(slf.py(), Action::Stream(slf.clone().unbind(), verb))
     }
 }
@@ -501,6 +532,9 @@ impl StreamShared {
             Verb::SendRecords { records } => self.send_records(py, records, me),
             Verb::EndRecords => self.end_records(py),
             Verb::Connected => self.connected(py),
+            Verb::NextRequest { template, most } => self.next_request(subject, template, *most, me),
+            Verb::HttpEvent { number } => self.http_event(py, *number, me),
+            Verb::Answer { answer } => self.answer(py, answer, me),
         };
         attempt.map_err(|failure| self.reason(failure).into_exception(subject.as_any(), verb.word()))
     }
@@ -703,6 +737,9 @@ impl Verb {
             Verb::SendRecords { records: Records::One(_) } => "Messages.send",
             Verb::SendRecords { records: Records::Many(_) } => "Messages.send_many",
             Verb::EndRecords => "Messages.send_eof",
+            Verb::NextRequest { .. } => "Stream.next_request",
+            Verb::HttpEvent { .. } => "Exchange.receive",
+            Verb::Answer { .. } => "Exchange.send",
         }
     }
 
@@ -717,14 +754,19 @@ impl Verb {
             Verb::ReceiveExactly { .. } => "receive_exactly",
             Verb::ReceiveUntil { .. } => "receive_until",
             Verb::Receive { .. } | Verb::Iterate | Verb::ReceiveDescriptors { .. } => "receive",
-            Verb::ReceiveRecords { .. } => "receive",
+            Verb::ReceiveRecords { .. } | Verb::NextRequest { .. } | Verb::HttpEvent { .. } => "receive",
+            Verb::Answer { .. } => "send",
         }
     }
 
     pub fn sends(&self) -> bool {
         matches!(
             self,
-            Verb::Send { .. } | Verb::SendDescriptors { .. } | Verb::SendFile { .. } | Verb::SendRecords { .. }
+            Verb::Answer { .. }
+                | Verb::Send { .. }
+                | Verb::SendDescriptors { .. }
+                | Verb::SendFile { .. }
+                | Verb::SendRecords { .. }
         )
     }
 }

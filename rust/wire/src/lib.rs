@@ -8,6 +8,7 @@ pub mod diag;
 pub mod dissect;
 pub mod fingerprint;
 pub mod hello;
+pub mod http1;
 pub mod kernel_types;
 pub mod probe;
 pub mod proc_net;

@@ -9,6 +9,7 @@ use socketkit_engine::admission::{Offence, Place};
 use socketkit_engine::guard::{Cut, Facts};
 use socketkit_engine::Errno;
 
+use super::http::{Conversation, TOO_SLOW};
 use super::{State, StreamShared};
 use crate::bounds::Rules;
 use crate::failure::Failure;
@@ -207,9 +208,12 @@ impl State {
     fn facts(&self) -> Option<Facts> {
         let engine = self.engine.as_ref()?;
         let (received, sent) = engine.wire_bytes();
-        let waiting = self.waiters.has_reader() || self.listening;
+        let http = self.http.as_deref();
+        // A client who only waits for his answer owes nothing.
+        let wanted = self.waiters.has_reader() && http.is_none_or(Conversation::waits_for_client);
+        let waiting = wanted || self.listening;
         // A plain receive takes what there is at once: what lies in the inbox while somebody waits is a part of what he wants.
-        let inside = engine.has_part_of_message(waiting);
+        let inside = engine.has_part_of_message(waiting) || (waiting && http.is_some_and(Conversation::inside_body));
         // Who sends a file queues nothing: it waits for room with the rest of the file.
         let unsent = !engine.flushed() || self.waiters.has_writer();
         Some(Facts { received, sent, waiting, inside, unsent, messages: self.messages })
@@ -219,7 +223,13 @@ impl State {
     fn end_by(&mut self, ending: Ending) -> bool {
         let Some(engine) = self.engine.as_mut().filter(|_| self.cut.is_none()) else { return false };
         self.cut = Some(ending);
-        engine.cut();
+        let late = matches!(ending, Ending::Guard(Cut::FirstMessage | Cut::Slow | Cut::Idle));
+        match &self.http {
+            Some(http) if late && http.can_be_told() && (http.inside_body() || !engine.inbox().is_empty()) => {
+                engine.cut_saying(TOO_SLOW);
+            }
+            _ => engine.cut(),
+        }
         true
     }
 }

@@ -1,0 +1,142 @@
+"""`serve(url, app)` and `Service`: an ASGI application behind a listener, from its startup to its last answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from ..connection import Stream
+from ..endpoint import Endpoint
+from ..limits import Limits
+from ..serving import Server
+from .conversation import converse
+from .lifespan import Lifespan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from types import TracebackType
+    from typing import Self
+
+    from ..identity import Identity
+    from .access import Access
+    from .asgi import Application
+
+
+def serve(
+    url: str | Endpoint,
+    app: Application,
+    *,
+    limits: Limits | None = None,
+    identity: Identity | None = None,
+    body_bytes: int = 16_777_216,
+    access: Callable[[Access], None] | None = None,
+) -> Service:
+    """Serve the ASGI application `app` at `url`: `async with` for the block, `await` until cancelled.
+
+    `tcp://` speaks HTTP/1.1 in plain text, `tls://` is HTTPS; `unix://`, `mem://` and `fd://` carry it as well. Who may
+    call from where is `listen`'s to say, and so are `identity` and `limits` (default: `HTTP_LIMITS`, which lets a kept
+    connection be silent for 30 seconds). A request's body has at most `body_bytes`. `access` is called with an
+    `Access` behind every answer. Raises what `listen` does, and StartupFailed when the application says so.
+    """
+    return Service(Endpoint.parse(url), app, limits or HTTP_LIMITS, identity, body_bytes, access)
+
+
+class Service:
+    """A running application. Made by `serve`.
+
+    At the end: no new connections; those that are silent are closed at once, running answers get up to
+    `Limits.grace_seconds`, and are told to be the last of their connections; then the application is shut down.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        app: Application,
+        limits: Limits,
+        identity: Identity | None,
+        body_bytes: int,
+        access: Callable[[Access], None] | None,
+    ) -> None:
+        self._app = app
+        self._limits = limits
+        self._body_bytes = body_bytes
+        self._access = access
+        self._endpoint = endpoint
+        self._server = Server(endpoint, self._handle, limits, identity)
+        self._lifespan = Lifespan(app)
+        self._state: dict[str, Any] | None = None
+        self._conversing: set[Stream] = set()
+        self._stopping = False
+
+    @property
+    def local(self) -> Endpoint:
+        """Where it listens."""
+        return self._server.local
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether clients write https."""
+        return self._endpoint.carrier == "tls" or "tls" in self._endpoint.modifiers
+
+    @property
+    def connections(self) -> int:
+        """How many are open now."""
+        return self._server.connections
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """The listener's counters (see `Listener.stats`)."""
+        return self._server.stats
+
+    async def aclose(self) -> None:
+        """End as at the end of the block. Idempotent."""
+        self._stop()
+        try:
+            await self._server.aclose()
+        finally:
+            await self._lifespan.stop(self._limits.grace_seconds)
+
+    async def __aenter__(self) -> Self:
+        await self._lifespan.start()
+        self._state = self._lifespan.state or None
+        try:
+            await self._server.__aenter__()
+        except BaseException:
+            await self._lifespan.stop(self._limits.grace_seconds)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop()
+        try:
+            await self._server.__aexit__(kind, exception, traceback)
+        finally:
+            await self._lifespan.stop(self._limits.grace_seconds)
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._serve().__await__()
+
+    async def _serve(self) -> None:
+        await self.__aenter__()
+        accepting = self._server._accepting
+        assert accepting is not None
+        try:
+            await asyncio.wait([accepting])
+        finally:
+            await self.aclose()
+        if not accepting.cancelled():
+            accepting.result()
+
+    def _stop(self) -> None:
+        self._stopping = True
+        for stream in self._conversing:
+            stream._stop_requests()
+
+    async def _handle(self, stream: Stream) -> None:
+        await converse(self, stream)
+
+
+# As `Limits()`, with the silence between two requests that browsers are used to.
+HTTP_LIMITS = Limits(idle_seconds=30.0)
