@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ClosedConnection, EndOfStream, SocketError
 from .access import Access
-from .asgi import VERSIONS
 from .isolation import isolated
+from .scopes import scope_template, target_of, told
+from .websocket import serve_websocket
 
 if TYPE_CHECKING:
     from .. import _core
@@ -39,6 +40,10 @@ async def converse(service: Service, stream: Stream) -> None:
 
 async def _answer(service: Service, stream: Stream, scope: dict[str, Any], exchange: _core.Exchange) -> bool:
     """Let the application answer; whether the connection goes on."""
+    if exchange.offers_websocket:
+        await serve_websocket(service, stream, scope, exchange)
+        await part(stream)
+        return False
     began = time.monotonic() if service._access else 0.0
     if "state" in scope:
         scope["state"] = scope["state"].copy()
@@ -51,7 +56,7 @@ async def _answer(service: Service, stream: Stream, scope: dict[str, Any], excha
         if not exchange.ended:
             await _mend(stream, scope, exchange, failure)
         elif isinstance(failure, Exception):
-            _logger.error("%s: the application failed behind its answer", _told(stream, scope), exc_info=failure)
+            _logger.error("%s: the application failed behind its answer", told(stream, scope), exc_info=failure)
         if isinstance(failure, asyncio.CancelledError):
             raise failure
     finally:
@@ -77,7 +82,7 @@ async def _mend(stream: Stream, scope: dict[str, Any], exchange: _core.Exchange,
             return
         _logger.error(
             "%s: the application %s",
-            _told(stream, scope),
+            told(stream, scope),
             "failed" if failure else "ended without a whole answer",
             exc_info=failure,
         )
@@ -118,28 +123,6 @@ async def part(stream: Stream) -> None:
         return
 
 
-def scope_template(service: Service, stream: Stream) -> dict[str, Any]:
-    """The scope of this connection's requests, without what each of them says."""
-    template: dict[str, Any] = {
-        "type": "http",
-        "asgi": VERSIONS,
-        "scheme": "https" if service.encrypted else "http",
-        "root_path": "",
-        "client": address_of(stream.peer.endpoint),
-        "server": address_of(stream.local),
-    }
-    if service._state is not None:
-        template["state"] = service._state
-    return template
-
-
-def address_of(endpoint: Any) -> tuple[str, int | None] | None:
-    """(host, port), or (path, None), as ASGI writes an address."""
-    if endpoint.host:
-        return endpoint.host, endpoint.port
-    return (endpoint.path, None) if endpoint.path else None
-
-
 def _tell(service: Service, stream: Stream, scope: dict[str, Any], exchange: _core.Exchange, began: float) -> None:
     assert service._access is not None
     access = Access(
@@ -155,17 +138,6 @@ def _tell(service: Service, stream: Stream, scope: dict[str, Any], exchange: _co
         service._access(access)
     except Exception:
         _logger.exception("access= failed for %s", access)
-
-
-def target_of(scope: dict[str, Any]) -> str:
-    """Path and query as they were sent."""
-    target = scope["raw_path"].decode("ascii", "replace")
-    return f"{target}?{scope['query_string'].decode('ascii', 'replace')}" if scope["query_string"] else str(target)
-
-
-def _told(stream: Stream, scope: dict[str, Any]) -> str:
-    # Without the query: it is where people put secrets.
-    return f"{scope['method']} {scope['raw_path'].decode('ascii', 'replace')} of {stream.peer.endpoint}"
 
 
 PARTING_BYTES = 1 << 20

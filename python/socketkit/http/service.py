@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..connection import Stream
 from ..endpoint import Endpoint
@@ -65,7 +65,7 @@ class Service:
         self._server = Server(endpoint, self._handle, limits, identity)
         self._lifespan = Lifespan(app)
         self._state: dict[str, Any] | None = None
-        self._conversing: set[Stream] = set()
+        self._conversing: set[Stoppable] = set()
         self._stopping = False
 
     @property
@@ -131,11 +131,18 @@ class Service:
 
     def _stop(self) -> None:
         self._stopping = True
-        for stream in self._conversing:
-            stream._stop_requests()
+        for conversation in list(self._conversing):
+            conversation._stop_requests()
 
     async def _handle(self, stream: Stream) -> None:
         await converse(self, stream)
+
+
+class Stoppable(Protocol):
+    """What speaks HTTP on a connection."""
+
+    def _stop_requests(self) -> None:
+        """The service ends: whoever is silent is told so, and nobody begins anything new."""
 
 
 # As `Limits()`, with the silence between two requests that browsers are used to.

@@ -116,6 +116,19 @@ impl Exchange {
         refusal.map(|refusal| (refusal.status(), refusal.to_string()))
     }
 
+    /// 101: from here on the connection speaks what the fields say, and `stream.receive` gives it.
+    fn switch<'py>(&self, py: Python<'py>, headers: Vec<(PyBacked, PyBacked)>) -> PyResult<Bound<'py, PyAny>> {
+        let mut before = Vec::new();
+        answer::begin(&mut before, 101).map_err(fault)?;
+        let mut said = answer::Said::default();
+        for (name, value) in &headers {
+            answer::field(&mut before, &mut said, name, value).map_err(fault)?;
+        }
+        before.extend_from_slice(b"connection: Upgrade\r\n\r\n");
+        self.stream.get().shared().switched();
+        self.operation(py, before, None, b"", true)
+    }
+
     /// An answer of this side's own, instead of one that has not begun; the connection's last.
     fn answer<'py>(&self, py: Python<'py>, status: u16, text: &str) -> PyResult<Bound<'py, PyAny>> {
         let piece = {

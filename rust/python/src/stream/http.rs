@@ -34,6 +34,8 @@ pub struct Conversation {
     watching: bool,
     /// The application was told that the client has gone.
     gone: bool,
+    /// It speaks something else by now.
+    switched: bool,
     /// No further request is wanted.
     stopping: bool,
     /// What is wrong with the body.
@@ -86,6 +88,7 @@ impl Conversation {
             answering: false,
             watching: false,
             gone: false,
+            switched: false,
             stopping: false,
             refusal: None,
             looked: 0,
@@ -105,7 +108,7 @@ impl Conversation {
 
     /// Nothing of an answer is out, so one can still be given.
     pub fn can_be_told(&self) -> bool {
-        !self.answering || self.answered
+        !self.switched && (!self.answering || self.answered)
     }
 
     fn begin(&mut self, body: Body, most: u64, wants_continue: bool) {
@@ -534,6 +537,11 @@ impl StreamShared {
             return (None, false);
         }
         (conversation.refusal, !conversation.inside_body())
+    }
+
+    /// HTTP is over on this connection.
+    pub fn switched(&self) {
+        self.state().conversation().switched = true;
     }
 
     /// Whether the application was told that the client has gone.
