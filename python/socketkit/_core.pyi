@@ -49,6 +49,7 @@ __all__ = [
     "direct",
     "fingerprint_bytes",
     "fingerprint_text",
+    "http_date",
     "make_identity",
     "parse_authorized",
     "wait",
@@ -128,6 +129,8 @@ class Reactor:
     def poll(self) -> None: ...
     def _resume_pending(self) -> None: ...
 
+# This moment as HTTP writes it.
+def http_date() -> bytes: ...
 @final
 class Exchange:
     # One request of HTTP/1.1 and its answer: ASGI's `receive` and `send`.

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..connection import Stream
 from ..endpoint import Endpoint
 from ..limits import Limits
+from ..opening import is_tls
 from ..serving import Server
 from .conversation import converse
+from .extra import has_http2
 from .lifespan import Lifespan
 
 if TYPE_CHECKING:
@@ -38,7 +40,15 @@ def serve(
     connection be silent for 30 seconds). A request's body has at most `body_bytes`. `access` is called with an
     `Access` behind every answer. Raises what `listen` does, and StartupFailed when the application says so.
     """
-    return Service(Endpoint.parse(url), app, limits or HTTP_LIMITS, identity, body_bytes, access)
+    return Service(offering(Endpoint.parse(url)), app, limits or HTTP_LIMITS, identity, body_bytes, access)
+
+
+def offering(endpoint: Endpoint) -> Endpoint:
+    """The address with the protocols that TLS offers, if it does not say: h2 first, where its library is there."""
+    if not is_tls(endpoint) or "alpn" in endpoint.query:
+        return endpoint
+    protocols = "h2,http/1.1" if has_http2() else "http/1.1"
+    return endpoint.replace(query={**endpoint.query, "alpn": protocols})
 
 
 class Service:
@@ -76,7 +86,7 @@ class Service:
     @property
     def encrypted(self) -> bool:
         """Whether clients write https."""
-        return self._endpoint.carrier == "tls" or "tls" in self._endpoint.modifiers
+        return is_tls(self._endpoint)
 
     @property
     def connections(self) -> int:
@@ -135,7 +145,12 @@ class Service:
             conversation._stop_requests()
 
     async def _handle(self, stream: Stream) -> None:
-        await converse(self, stream)
+        if stream.alpn == "h2":
+            from .multiplexed import converse_multiplexed
+
+            await converse_multiplexed(self, stream)
+        else:
+            await converse(self, stream)
 
 
 class Stoppable(Protocol):

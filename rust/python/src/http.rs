@@ -211,6 +211,12 @@ fn fault(fault: answer::Fault) -> PyErr {
     }
 }
 
+/// This moment as HTTP writes it.
+#[pyfunction]
+pub fn http_date(py: Python<'_>) -> Bound<'_, PyBytes> {
+    PyBytes::new(py, answer::date(now()).as_bytes())
+}
+
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

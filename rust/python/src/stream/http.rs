@@ -7,6 +7,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use socketkit_engine::stream::{Received, Sent, Stream as Engine};
+use socketkit_engine::tls::Fault;
 use socketkit_engine::Errno;
 use socketkit_wire::http1::{front, head, Body, Chunked, Front, Refusal, HEAD_BYTES};
 
@@ -252,6 +253,10 @@ impl StreamShared {
                 Ok(Received::End) => return Ok(Ok(Found::Nothing)),
                 // Between two requests every end is one.
                 Err(Errno::CONNRESET | Errno::PIPE) if held == 0 => return Ok(Ok(Found::Nothing)),
+                // Most clients leave without TLS's goodbye, and a request says itself where it ends (RFC 9112 §9.8).
+                Err(Errno::PROTO) if held == 0 && matches!(engine.fault(), Some(Fault::Truncated)) => {
+                    return Ok(Ok(Found::Nothing));
+                }
                 Err(number) => return Err(Failure::Os(number)),
             }
         }

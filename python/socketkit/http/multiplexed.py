@@ -1,0 +1,248 @@
+"""One connection of HTTP/2, by `h2`: its requests run side by side, each in a task that the connection owns.
+
+What a peer can make us do or keep is bounded: `floods` says how often, `h2`'s settings how much.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import h2.exceptions
+import h2.settings
+from hyperframe.frame import GoAwayFrame
+
+from ..errors import ClosedConnection, EndOfStream, SocketError
+from .floods import Floods
+from .multiplexed_request import Request
+from .scopes import scope_template
+
+if TYPE_CHECKING:
+    from ..connection import Stream
+    from .service import Service
+
+
+async def converse_multiplexed(service: Service, stream: Stream) -> None:
+    """Serve requests until either side has had enough."""
+    connection = Multiplexed(service, stream)
+    service._conversing.add(connection)
+    try:
+        await connection.run()
+    finally:
+        service._conversing.discard(connection)
+
+
+class Multiplexed:
+    """The state machine of `h2`, the stream below it, and the requests above."""
+
+    def __init__(self, service: Service, stream: Stream) -> None:
+        self.service = service
+        self.stream = stream
+        self.template = scope_template(service, stream)
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding=None))
+        self.h2.local_settings = h2.settings.Settings(
+            client=False,
+            initial_values={
+                h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: MOST_STREAMS,
+                h2.settings.SettingCodes.MAX_HEADER_LIST_SIZE: HEADER_LIST_BYTES,
+                h2.settings.SettingCodes.ENABLE_PUSH: 0,
+            },
+        )
+        self.h2.decoder.max_header_list_size = HEADER_LIST_BYTES
+        self._requests: dict[int, Request] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._floods = Floods()
+        self._out = bytearray()
+        self._writing = asyncio.Lock()
+        self._stopping = False
+        self._silent = 0
+        self._idle_looks = 0
+
+    async def run(self) -> None:
+        try:
+            self.h2.initiate_connection()
+            self.h2.increment_flow_control_window(CONNECTION_WINDOW - self.h2.inbound_flow_control_window)
+            await self.flush()
+            if self.service._stopping:
+                self._stop_requests()
+            await self._read()
+        except ClosedConnection:
+            if not self._stopping:
+                raise
+        finally:
+            await self._end()
+
+    async def flush(self) -> None:
+        """Send what the state machine has to say. Cancelled: it stays for whoever flushes next."""
+        self._out += self.h2.data_to_send()
+        async with self._writing:
+            if not self._out:
+                return
+            taken = bytes(self._out)
+            await self.stream.send(taken)
+            del self._out[: len(taken)]
+
+    def forget(self, number: int) -> None:
+        """A request has its answer."""
+        self._requests.pop(number, None)
+
+    # --- reading
+
+    async def _read(self) -> None:
+        """Until the peer ends, breaks the rules, or is silent for too long."""
+        clock = asyncio.get_running_loop().time
+        look_at = clock() + LOOK_SECONDS
+        while not self._stopping or self._tasks:
+            try:
+                async with asyncio.timeout_at(look_at):
+                    data = await self.stream.receive(READ_BYTES)
+            except (EndOfStream, SocketError):
+                # Clients leave as they like, most of them without TLS's goodbye; what they had asked for hears of it.
+                return
+            except TimeoutError:
+                self._silent += 1
+            else:
+                self._silent = 0
+                if not await self._take(data):
+                    return
+            if clock() >= look_at:
+                if not await self._look():
+                    return
+                look_at = clock() + LOOK_SECONDS
+
+    async def _take(self, data: bytes) -> bool:
+        """Handle what came; whether the connection goes on."""
+        try:
+            events = self.h2.receive_data(data)
+            for event in events:
+                if self._floods.passed(event, asyncio.get_running_loop().time()):
+                    await self._leave(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM, self._floods.told)
+                    return False
+                if isinstance(event, h2.events.ConnectionTerminated):
+                    await self.flush()
+                    return False
+                self._handle(event)
+        except h2.exceptions.ProtocolError as failure:
+            # `h2` has written the GOAWAY that names the fault.
+            _logger.info("%s broke the rules of HTTP/2: %s", self.stream.peer.endpoint, failure)
+            await self.flush()
+            return False
+        await self.flush()
+        return True
+
+    async def _look(self) -> bool:
+        """Time has passed: whether the connection goes on."""
+        limits = self.service._limits
+        if not self._requests:
+            self._idle_looks += 1
+            if self._idle_looks * LOOK_SECONDS < limits.idle_seconds:
+                return True
+            await self._leave(h2.errors.ErrorCodes.NO_ERROR, "no request for a while")
+            return False
+        self._idle_looks = 0
+        for request in list(self._requests.values()):
+            request.look(limits)
+        # While a request runs the peer waits for us; he must only be there.
+        if self._silent > SILENT_LOOKS:
+            await self._leave(h2.errors.ErrorCodes.NO_ERROR, "no answer to a ping")
+            return False
+        self.h2.ping(b"socketkt")
+        await self.flush()
+        return True
+
+    def _handle(self, event: h2.events.Event) -> None:
+        match event:
+            case h2.events.RequestReceived():
+                self._begin(event)
+            case h2.events.DataReceived():
+                request = self._requests.get(event.stream_id)
+                if request is None:
+                    self.acknowledge(event.flow_controlled_length, event.stream_id)
+                else:
+                    request.data(event.data, event.flow_controlled_length)
+            case h2.events.StreamEnded():
+                if request := self._requests.get(event.stream_id):
+                    request.ended()
+            case h2.events.StreamReset():
+                if request := self._requests.pop(event.stream_id, None):
+                    request.gone()
+            case h2.events.WindowUpdated(stream_id=number) if number:
+                if request := self._requests.get(number):
+                    request.window.set()
+            case h2.events.WindowUpdated() | h2.events.RemoteSettingsChanged():
+                for request in self._requests.values():
+                    request.window.set()
+            case _:
+                pass
+
+    def _begin(self, event: h2.events.RequestReceived) -> None:
+        # Tasks, not streams: a stream that is reset is gone at once, what it had begun is not (CVE-2023-44487).
+        if len(self._tasks) >= MOST_STREAMS or self._stopping:
+            self.h2.reset_stream(event.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
+            return
+        self._idle_looks = 0
+        request = Request(self, event.stream_id, event.headers)
+        self._requests[event.stream_id] = request
+        task = asyncio.create_task(request.run())
+        request.task = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def acknowledge(self, count: int, number: int) -> None:
+        """The peer may send as much again."""
+        if count:
+            try:
+                self.h2.acknowledge_received_data(count, number)
+            except h2.exceptions.ProtocolError:  # the connection is over
+                return
+
+    # --- ending
+
+    def _stop_requests(self) -> None:
+        """Announce the end; what runs is finished."""
+        if self._stopping:
+            return
+        self._stopping = True
+        # By hand: after `close_connection` the state machine would send nothing more of the running answers.
+        frame = GoAwayFrame(0, last_stream_id=self.h2.highest_inbound_stream_id)
+        self._out += self.h2.data_to_send() + frame.serialize()
+        self._goodbye = asyncio.create_task(self._finish())
+
+    async def _finish(self) -> None:
+        try:
+            await self.flush()
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+        finally:
+            await self.stream.aclose()
+
+    async def _leave(self, code: h2.errors.ErrorCodes, words: str) -> None:
+        _logger.info("%s: the connection is ended: %s", self.stream.peer.endpoint, words)
+        self.h2.close_connection(code, words.encode())
+        await self.flush()
+
+    async def _end(self) -> None:
+        """No task outlives the connection."""
+        for request in list(self._requests.values()):
+            request.gone()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._stopping:
+            await asyncio.wait([self._goodbye])
+
+
+READ_BYTES = 65_536
+CONNECTION_WINDOW = 1 << 20
+MOST_STREAMS = 100
+HEADER_LIST_BYTES = 32_768
+LOOK_SECONDS = 10.0
+SILENT_LOOKS = 3
+
+_logger = logging.getLogger("socketkit")
