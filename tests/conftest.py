@@ -110,6 +110,7 @@ DEBIAN_PACKAGES = {
     "ip": "iproute2",
     "nc": "netcat-openbsd",
     "nft": "nftables",
+    "nsenter": "util-linux",
     "nginx": "nginx-light libnginx-mod-stream",
     "mosquitto_pub": "mosquitto-clients",
     "mtr": "mtr-tiny",

@@ -101,7 +101,7 @@ def command(
     for line in report.unknown:
         click.echo(f"not known: {line}", err=True)
     if watch:
-        _watch(report, known | {finding.key for finding in found}, as_json=as_json)
+        _watch(report, known | {finding.key for finding in found}, own=options["own"], as_json=as_json)
     context.exit(status(found, fail_on))
 
 
@@ -232,39 +232,17 @@ def _presented(table: Any) -> list[Any]:
     return probe((row for row in table.refresh() if row.state == "listening"), KnownPeers().entries())
 
 
-def _watch(report: Report, told: set[str] | frozenset[str], *, as_json: bool) -> None:
+def _watch(report: Report, told: set[str] | frozenset[str], *, own: bool, as_json: bool) -> None:
     """Until Ctrl-C: every finding once, when it is found."""
-    from select import select
+    from ..threats.watching import watch
 
-    from .._core import EndedSockets, SocketTable
-    from ..threats.phoning_home import Watch
-
-    seen, watching = set(told), Watch(report.view)
-    table, ended = SocketTable(), EndedSockets()
     click.echo("watching for beacons and scans, until Ctrl-C", err=True)
-    try:
-        looked = 0.0
-        while True:
-            now = time.monotonic()
-            if now - looked >= LOOK_SECONDS:
-                looked = now
-                watching.look(watching.view.again(table.refresh()))
-            select([ended.fileno()], [], [], LOOK_SECONDS)
-            now = time.monotonic()
-            for entry in ended.read():
-                watching.ended(entry, now)
-            for finding in watching.find(now):
-                if finding.key not in seen and len(seen) < MOST_TOLD:
-                    seen.add(finding.key)
-                    if as_json:
-                        _print_json([finding])
-                    else:
-                        click.echo("\n".join(lines([finding], now)))
-    finally:
-        ended.close()
+    for finding in watch(report.view, told, namespaces="own" if own else "all"):
+        if as_json:
+            _print_json([finding])
+        else:
+            click.echo("\n".join(lines([finding], finding.first_seen)))
 
 
 FOUND, FOUND_HIGH = 3, 4
 SHOWN_ALIKE = 5
-LOOK_SECONDS = 1.0
-MOST_TOLD = 65_536
