@@ -67,3 +67,27 @@ def test_no_bit_rate(text: str) -> None:
 
 def test_bit_rate() -> None:
     assert [units.bit_rate(rate) for rate in (0, 1_000, 18.2e9)] == ["0 bit/s", "1.00 kbit/s", "18.2 Gbit/s"]
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("0", 0), ("256Mi", 268_435_456), ("1.5G", 1_500_000_000), ("64k", 64_000), ("7", 7)]
+)
+def test_parsed_amount(text: str, count: int) -> None:
+    assert units.parsed_amount(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "M", "-1", "1e3", "nan", "1.2.3", "٣", "3MM", "i"])
+def test_no_amount(text: str) -> None:
+    with pytest.raises(ValueError, match="64M"):
+        units.parsed_amount(text)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("45m", 2_700), ("1.5h", 5_400), ("30d", 2_592_000)])
+def test_parsed_span(text: str, seconds: float) -> None:
+    assert units.parsed_span(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "3", "-1h", "1w", "٣h", "1.2.3h", "inf h"])
+def test_no_span(text: str) -> None:
+    with pytest.raises(ValueError, match="45m, 2h, 30d"):
+        units.parsed_span(text)

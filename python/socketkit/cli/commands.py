@@ -125,6 +125,7 @@ SUMMARIES = {
     "relay": "Pass every connection on to another address.",
     "ls": "List the sockets of this machine, and what they are for.",
     "watch": "Watch what the sockets of this machine do, as they do it.",
+    "history": "Show what was recorded: connections of a time, unused ports.",
     "capture": "Show what goes over an interface, or write it to files.",
     "ping": "Ask many hosts for an echo, and measure the round trips.",
     "trace": "Show the way to hosts, hop by hop, with loss and round trips.",

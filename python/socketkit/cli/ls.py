@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from .._core import SocketEntry
+    from ..inspect.history import Past
     from ..inspect.processes import Process
     from ..inspect.selection import Selection
     from ..inspect.uses import Use
     from ..inspect.watch import Watched
 
-    Judged = TypeVar("Judged", "Row", Watched)
+    Judged = TypeVar("Judged", "Row", Watched, Past)
 
 EPILOG = """\b
 Examples:
@@ -128,8 +129,8 @@ class Row:
 class Column(NamedTuple):
     """One column: its cell in a row, what it is sorted by, and whether it stands to the left."""
 
-    cell: Callable[[Row | Watched], str]
-    key: Callable[[Row | Watched], float | str | None]
+    cell: Callable[[Row | Watched | Past], str]
+    key: Callable[[Row | Watched | Past], float | str | None]
     left: bool = True
 
 
@@ -193,15 +194,19 @@ def _sorted(rows: list[Judged], name: str | None) -> list[Judged]:
     if name is None:
         return sorted(rows, key=lambda row: (row.entry.state not in FIRST_STATES, row.entry.scheme, _place(row)))
     _require_column(name)
-    key = COLUMNS[name].key
-    keyed = [(key(row), row) for row in rows]
+    return by_column(rows, COLUMNS[name])
+
+
+def by_column(rows: list[Judged], column: Column) -> list[Judged]:
+    """Numbers from the largest on, text from A on, and what is not known last."""
+    keyed = [(column.key(row), row) for row in rows]
     known = [pair for pair in keyed if pair[0] is not None]
     numbers = bool(known) and not isinstance(known[0][0], str)
     known.sort(key=lambda pair: pair[0], reverse=numbers)  # type: ignore[arg-type, return-value]
     return [row for _, row in known] + [row for value, row in keyed if value is None]
 
 
-def _place(row: Row | Watched) -> tuple[str, int]:
+def _place(row: Row | Watched | Past) -> tuple[str, int]:
     local = row.entry.local
     return ("", 0) if local is None else (local.host or local.path or "", local.port or 0)
 
@@ -298,7 +303,7 @@ def _kill(rows: Sequence[Row], shown: Sequence[Column], *, asked: bool) -> None:
 # --- columns
 
 
-def _peer(row: Row | Watched) -> str:
+def _peer(row: Row | Watched | Past) -> str:
     """The other side; of what waits for one, from where it can be reached."""
     entry = row.entry
     if entry.peer is not None:
@@ -306,7 +311,7 @@ def _peer(row: Row | Watched) -> str:
     return f"({entry.exposure})" if entry.state in FIRST_STATES and entry.local is not None else "-"
 
 
-def _process(row: Row | Watched) -> str:
+def _process(row: Row | Watched | Past) -> str:
     processes = row.entry.processes
     if processes is None:
         return "?"
@@ -317,7 +322,7 @@ def _process(row: Row | Watched) -> str:
 
 
 def _first_process(name: str) -> Column:
-    def cell(row: Row | Watched) -> str:
+    def cell(row: Row | Watched | Past) -> str:
         processes = row.entry.processes
         if processes is None:
             return "?"
@@ -327,7 +332,7 @@ def _first_process(name: str) -> Column:
 
 
 def _text(name: str) -> Column:
-    def cell(row: Row | Watched) -> str:
+    def cell(row: Row | Watched | Past) -> str:
         value = getattr(row.entry, name)
         return "?" if value is None else str(value) or "-"
 
@@ -335,23 +340,23 @@ def _text(name: str) -> Column:
 
 
 def _number(name: str, shown: Callable[[float], str] = "{:,}".format) -> Column:
-    def cell(row: Row | Watched) -> str:
+    def cell(row: Row | Watched | Past) -> str:
         value = getattr(row.entry, name)
         return "-" if value is None else shown(value)
 
-    def key(row: Row | Watched) -> float | None:
+    def key(row: Row | Watched | Past) -> float | None:
         value: float | None = getattr(row.entry, name)
         return value
 
     return Column(cell, key, left=False)
 
 
-def _use(row: Row | Watched) -> str:
+def _use(row: Row | Watched | Past) -> str:
     use = row.use
     return use.name if use.confidence >= SURE or not use.confidence else f"{use.name}?"
 
 
-def _age(row: Row | Watched) -> str:
+def _age(row: Row | Watched | Past) -> str:
     """Between what has been seen to move and when its owner began."""
     at_least, at_most = row.entry.youngest_seconds, row.entry.oldest_seconds
     if at_most is None:
@@ -360,7 +365,7 @@ def _age(row: Row | Watched) -> str:
 
 
 def _of_use(name: str) -> Column:
-    def cell(row: Row | Watched) -> str:
+    def cell(row: Row | Watched | Past) -> str:
         return str(getattr(row.use, name)) or "-"
 
     return Column(cell, cell)

@@ -31,6 +31,23 @@ def parsed_bit_rate(text: str) -> int:
     return round(float(number) * factor)
 
 
+def parsed_amount(text: str) -> int:
+    """Bytes of `256M`, `1.5G`, `64Mi`. ValueError if it is none."""
+    number = text.rstrip("kKMGTi")
+    unit = text[len(number) :]
+    if unit not in AMOUNTS or not number.replace(".", "", 1).isdecimal() or not number.isascii():
+        raise ValueError("an amount is a number of bytes, with k, M or G behind it: 64M, 1.5G")
+    return round(float(number) * AMOUNTS[unit])
+
+
+def parsed_span(text: str) -> float:
+    """Seconds of `90s`, `45m`, `2h`, `30d`. ValueError if it is none."""
+    number, unit = text[:-1], text[-1:]
+    if unit not in SPANS or not number.replace(".", "", 1).isdecimal() or not number.isascii():
+        raise ValueError("a time is a number with s, m, h or d behind it: 45m, 2h, 30d")
+    return float(number) * SPANS[unit]
+
+
 def duration(seconds: float) -> str:
     """`43 µs`, `1.20 ms`, `12.3 s`."""
     for factor, unit in ((1e6, "µs"), (1e3, "ms")):
@@ -60,3 +77,5 @@ def _three_digits(number: float) -> str:
 
 
 FACTORS = {"K": 1e3, "M": 1e6, "G": 1e9}
+AMOUNTS = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+SPANS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}

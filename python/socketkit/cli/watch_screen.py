@@ -217,6 +217,10 @@ class WatchApp(App[None]):
         told += [self._source.why_no_first_bytes] if self._source.why_no_first_bytes else []
         return "\n".join([*parts, *told])
 
+    def complain(self, text: str) -> None:
+        """What goes wrong beside watching, and does not end it."""
+        self.notify(text, severity="error", markup=False, timeout=COMPLAINT_SECONDS)
+
     # --- keys
 
     def action_view(self, name: str) -> None:
@@ -291,3 +295,4 @@ def _close(row: Watched) -> None:
 
 UPDATE_SECONDS = 0.5
 FADING_SECONDS = 10.0
+COMPLAINT_SECONDS = 30.0

@@ -163,6 +163,7 @@ class History:
         for row in self._rows(round(begin * 1000), round(end * 1000), where):
             if row.entry.local is not None and selection.holds(row):
                 listeners.setdefault(place_of(row.entry), []).append(row)
+        settling = min(SETTLING_SECONDS, SETTLING_SHARE * _length(recorded))
         used = self._used(begin, end, {rows[0].port for rows in listeners.values()})
         found = []
         for rows in listeners.values():
@@ -172,9 +173,9 @@ class History:
             opened = min(row.opened_at for row in rows)
             known = _joined([(row.opened_at, row.last_seen_at) for row in rows])
             seconds = _common(known, recorded)
-            whole = opened <= begin + SETTLING_SECONDS
+            whole = opened <= begin + settling
             enough = whole if open_at_least is None else seconds >= open_at_least.total_seconds()
-            if enough and known[-1][1] >= end - SETTLING_SECONDS:
+            if enough and known[-1][1] >= end - settling:
                 found.append(Unused(row, begin, end, _length(recorded), seconds))
         return sorted(found, key=lambda one: (one.row.port, str(one.row.entry.local)))
 
@@ -300,3 +301,4 @@ HOLDERS = 18  # the column of `socket` with the numbers of processes
 MOST_HOLDERS = 65_536
 # What begins with the machine begins with the recorder, give or take.
 SETTLING_SECONDS = 60.0
+SETTLING_SHARE = 0.02

@@ -111,8 +111,8 @@ class Recorder:
     ) -> None:
         """Record what is watched, until that ends or this is cancelled.
 
-        `alone`: nobody else reads the changes. `told` is called with what is wrong with the file, each time that
-        something else is. Raises HistoryError for a file that is broken; a full disk is waited for.
+        `alone`: nobody else reads the changes. Raises HistoryError for a file that is broken; what may pass, such as a
+        full disk, is waited for: `told` is called with what is wrong, each time that something else is.
         """
         import asyncio
 
