@@ -23,6 +23,7 @@ Examples:
   socketkit audit port=443
   socketkit audit --expect ports.toml --fail-on high
   socketkit audit --write-baseline known.json && socketkit audit --baseline known.json
+  socketkit audit --history /var/lib/socketkit/history.db --unused-hours 168
   socketkit audit --fix | less
   sudo socketkit audit --watch
   socketkit audit --json | jq -r 'select(.severity == "high") | .title'
@@ -51,6 +52,8 @@ Exit status: 0 nothing so severe as --fail-on; 3 up to medium, 4 high; 1 it fail
 @click.option("--expect", type=click.Path(dir_okay=False), metavar="FILE", help="The declared ports.")
 @click.option("--baseline", type=click.Path(dir_okay=False), metavar="FILE", help="Show what is new.")
 @click.option("--write-baseline", type=click.Path(dir_okay=False), metavar="FILE", help="Write what is known now.")
+@click.option("--history", type=click.Path(dir_okay=False), metavar="FILE", help="What `watch --record` wrote.")
+@click.option("--unused-hours", type=click.FloatRange(0), metavar="N", help="From when on a port is unused (24).")
 @click.option("--declare", multiple=True, metavar="WHAT", help="A program or an address that you vouch for.")
 @click.option("--fix", is_flag=True, help="Print the commands that would help; nothing is run.")
 @click.option("--probe", is_flag=True, help="Ask own TLS services, and known peers, for their certificates.")
@@ -194,6 +197,8 @@ def _look(
     select: str,
     *,
     expect: str | None,
+    history: str | None,
+    unused_hours: float | None,
     declare: tuple[str, ...],
     probe: bool,
     seconds: float | None,
@@ -206,8 +211,11 @@ def _look(
     from ..inspect.first_bytes import FirstBytes
     from ..inspect.selection import Selection
     from ..threats.audit import look
+    from ..threats.recorded import UNUSED_SECONDS
 
     Selection(select)  # before it takes time
+    if unused_hours is not None and history is None:
+        raise click.UsageError("--unused-hours goes with --history FILE")
     table = SocketTable(namespaces="own" if own else "all")
     with ExitStack() as stack:
         first_bytes = None
@@ -221,6 +229,8 @@ def _look(
             first_bytes=first_bytes,
             presented=_presented(table) if probe else (),
             declared=frozenset(declare),
+            history=history,
+            unused_seconds=UNUSED_SECONDS if unused_hours is None else unused_hours * 3_600,
             accept=accept,
         )
 

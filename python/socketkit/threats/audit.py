@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import IdentityError
 from ..inspect.selection import Selection
-from . import state
+from . import recorded, state
 from .finding import SEVERITIES, Check, Finding
 from .view import Remembered, View, name_of
 
@@ -43,19 +43,24 @@ def audit(
     namespaces: Literal["all", "own"] = "all",
     expect: str | os.PathLike[str] | None = None,
     first_bytes: FirstBytes | None = None,
+    history: str | os.PathLike[str] | None = None,
     remember: bool = True,
 ) -> list[Finding]:
     """What is wrong with this machine's sockets now, the worst first.
 
     `select`: only of sockets that are selected (`Selection`), and nothing about the machine as a whole. `expect`: a
     file of declared ports, as `socketkit scan` takes it; those of `localhost` count. `first_bytes`: what was seen of
-    the flows so far; without it only programs and ports tell what is in plain text. `remember`: keep what was seen in
+    the flows so far; without it only programs and ports tell what is in plain text. `history`: a file that
+    `socketkit watch --record` writes, which knows which ports nobody uses. `remember`: keep what was seen in
     socketkit's folder, so that the next audit knows what is new.
 
-    Raises SelectionError, TargetError for a file that declares no ports, OSError where the kernel tells of no socket.
+    Raises SelectionError, TargetError for a file that declares no ports, HistoryError for one that is no history,
+    OSError where the kernel tells of no socket.
     What this user may not know is not found: `look` says what that was.
     """
-    return look(select, namespaces=namespaces, expect=expect, first_bytes=first_bytes, remember=remember).findings
+    return look(
+        select, namespaces=namespaces, expect=expect, first_bytes=first_bytes, history=history, remember=remember
+    ).findings
 
 
 def look(
@@ -69,6 +74,8 @@ def look(
     presented: Sequence[Presented] = (),
     declared: frozenset[str] = frozenset(),
     resolved: frozenset[str] | None = None,
+    history: str | os.PathLike[str] | None = None,
+    unused_seconds: float = recorded.UNUSED_SECONDS,
     remember: bool = True,
     accept: bool = False,
 ) -> Report:
@@ -76,10 +83,19 @@ def look(
 
     `table`: one that looks again instead of a new one; `declared`: programs and destinations that are vouched for;
     `presented`: what services showed in handshakes (handshakes.py); `resolved`: addresses that names led to.
+    `unused_seconds`: from how long on a port of the `history` that nobody connected to counts as unused.
     """
     selection = Selection(select)
     boot = state.boot()
     unknown: list[str] = []
+    past = None if history is None else recorded.read(history, unused_seconds=unused_seconds)
+    if history is not None and past is None:
+        unknown.append("which ports are never used: the history has no time in which all TCP sockets were recorded")
+    elif past is not None and past.seconds < unused_seconds:
+        unknown.append(
+            f"which ports are never used: {past.seconds / 3_600:,.1f} hours are recorded of the"
+            f" {unused_seconds / 3_600:,.1f} that it takes"
+        )
     try:
         before, first_seen = state.load(boot)
     except IdentityError as failure:
@@ -95,6 +111,7 @@ def look(
         expected=None if expect is None else declared_here(expect),
         declared=declared,
         before=before,
+        recorded=past,
     )
     found = [replace(one, first_seen=first_seen.get(one.key, view.now)) for one in findings(view)]
     if remember:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .._core import SocketEntry
-    from .view import View
+    from .view import Recorded, View
 
 PAGE = "open-ports"
 UNDECLARED = Check("OP1", "medium", "A port is open to other machines and not declared", PAGE)
@@ -165,8 +165,11 @@ def _one_family(view: View) -> Iterator[Finding]:
 
 
 def _unused(view: View, entry: SocketEntry) -> Iterator[Finding]:
-    """Only of what several audits looked at: one look knows nothing of the past."""
+    """By a history, which knows every connection; else only of what several audits looked at."""
     if entry.scheme != "tcp" or entry.state != "listening" or is_used(view, entry):
+        return
+    if view.recorded is not None:
+        yield from _never_used(view.recorded, entry)
         return
     past = view.before.listeners.get(subject_of(entry))
     if past is None or past.used is not None or past.looks < LOOKS or view.now - past.since < UNUSED_SECONDS:
@@ -182,6 +185,31 @@ def _unused(view: View, entry: SocketEntry) -> Iterator[Finding]:
     )
 
 
+def _never_used(recorded: Recorded, entry: SocketEntry) -> Iterator[Finding]:
+    seconds = recorded.unused.get(subject_of(entry))
+    if seconds is None:
+        return
+    times = f"{_moment(recorded.since)} to {_moment(recorded.until)}"
+    holes = [f"{_moment(since)} to {_moment(until)}" for since, until in recorded.not_recorded]
+    more = f" and {len(holes) - MOST_HOLES:,} more" if len(holes) > MOST_HOLES else ""
+    missing = f"; not recorded: {', '.join(holes[:MOST_HOLES])}{more}" if holes else ""
+    yield Finding(
+        UNUSED,
+        subject_of(entry),
+        f"it was open for {seconds / 3_600:,.0f} recorded hours of {times}, and nobody connected to it{missing}",
+        "close it if nobody needs it",
+        socket=name_of(entry),
+        process=owner_of(entry),
+    )
+
+
+def _moment(seconds: float) -> str:
+    """With its zone: an audit is read elsewhere, too."""
+    from datetime import datetime
+
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "minutes")
+
+
 def is_used(view: View, entry: SocketEntry) -> bool:
     """Whether somebody is connected to it now."""
     key = (entry.namespace, plain_port(entry))
@@ -192,6 +220,7 @@ OPEN_FOLDERS = ("/tmp/", "/var/tmp/", "/dev/shm/")
 FIRST_FREE_PORT = 1_024
 LOOKS = 3
 UNUSED_SECONDS = 7 * 86_400
+MOST_HOLES = 3
 # Names of IANA's that `use_tables.PORTS` has; the first are asked for passwords, or do whatever anybody tells them.
 WITH_PASSWORDS = frozenset(
     {"telnet", "ftp", "tftp", "pop3", "imap", "smtp", "ldap", "rfb", "x11", "docker", "redis", "memcache", "mongodb"}

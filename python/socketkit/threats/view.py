@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .._core import FlowEvidence, SocketEntry, SocketTable
     from ..inspect.expected_ports import Expected
     from ..inspect.first_bytes import FirstBytes
+    from ..inspect.history import PastEntry
     from ..inspect.processes import Process
     from ..inspect.uses import Use
     from ..known_peers import KnownPeer
@@ -101,6 +102,16 @@ class ListenerPast(NamedTuple):
     looks: int
 
 
+class Recorded(NamedTuple):
+    """What a history of this machine (recorded.py) says of its listeners; seconds since 1970, or how many."""
+
+    since: float
+    until: float
+    seconds: float  # between the two, without what was not recorded
+    unused: Mapping[str, float] = {}  # `subject_of` a listener that nobody connected to -> for so long it was open
+    not_recorded: Sequence[tuple[float, float]] = ()
+
+
 NOTHING = Remembered()
 
 
@@ -132,6 +143,7 @@ class View:
     expected: Sequence[Expected] | None = None
     declared: frozenset[str] = frozenset()  # programs and destinations that the user vouches for
     before: Remembered = NOTHING
+    recorded: Recorded | None = None  # None: no history was given
     unknown: Sequence[str] = ()
 
     @classmethod
@@ -147,6 +159,7 @@ class View:
         expected: Sequence[Expected] | None = None,
         declared: frozenset[str] = frozenset(),
         before: Remembered | None = None,
+        recorded: Recorded | None = None,
     ) -> View:
         """Look at this machine now, by a table that has looked before if one is given.
 
@@ -178,6 +191,7 @@ class View:
             expected=expected,
             declared=declared,
             before=before or NOTHING,
+            recorded=recorded,
             unknown=unknown,
             **facts,
             **routes,
@@ -343,7 +357,7 @@ def described(processes: Iterable[Process]) -> str | None:
     return first if len(held) == 1 else f"{first} and {len(held) - 1} more"
 
 
-def subject_of(entry: SocketEntry) -> str:
+def subject_of(entry: SocketEntry | PastEntry) -> str:
     """The same at every audit: where it listens and who does, without numbers that change with a restart."""
     program = entry.processes[0].name if entry.processes else ""
     return " ".join(filter(None, (str(entry.local or entry.scheme), program, entry.namespace_name)))

@@ -15,8 +15,9 @@ import pytest
 
 from socketkit.inspect.expected_ports import Expected
 from socketkit.threats.audit import findings
+from socketkit.threats.finding import Finding
 from socketkit.threats.open_ports import CHECKS, find
-from socketkit.threats.view import ListenerPast, Program, Remembered
+from socketkit.threats.view import ListenerPast, Program, Recorded, Remembered
 from tests.threats.findings.looking import TABLE, about, seen
 from tests.threats.made_up import NOW, Evidence, Row, ids, only, view
 from tests.threats.made_up import Program as Process
@@ -116,6 +117,29 @@ def test_never_used_needs_a_past() -> None:
     assert found(row, ListenerPast(NOW - 60, None, 10)) == []
     more = [Row("tcp://127.0.0.1:7272", "tcp://127.0.0.1:50000")]
     assert found(row, ListenerPast(long_ago, None, 10)) == []
+
+
+def test_never_used_by_a_history() -> None:
+    row, name = Row("tcp://127.0.0.1:7272"), "tcp://127.0.0.1:7272 nginx"
+    day = 86_400.0
+
+    def found(recorded: Recorded, *more: Row) -> list[Finding]:
+        return list(find(view(row, *more, recorded=recorded)))
+
+    unused = Recorded(NOW - 2 * day, NOW, 2 * day, {name: 2 * day})
+    (one,) = found(unused)
+    assert (one.id, one.severity) == ("OP6", "info")
+    assert one.evidence.startswith("it was open for 48 recorded hours of ")
+    assert "not recorded" not in one.evidence
+    holes = [(NOW - day + number * 60, NOW - day + number * 60 + 30) for number in range(5)]
+    (one,) = found(unused._replace(not_recorded=holes))
+    assert one.evidence.endswith(" and 2 more")
+    assert "; not recorded: " in one.evidence
+    assert found(unused._replace(unused={})) == []
+    assert found(unused, Row("tcp://127.0.0.1:7272", "tcp://127.0.0.1:50000")) == []  # now somebody is
+    # What audits remember is nothing beside what was recorded.
+    before = Remembered(listeners={name: ListenerPast(NOW - 8 * day, None, 10)})
+    assert ids(find(view(row, before=before, recorded=unused._replace(unused={})))) == []
 
 
 # --- on this machine
