@@ -1,6 +1,8 @@
 //! `socket_records`: what is read can be written and read again, in whatever pieces it comes, and only the last answer is an error.
 
-use socketkit_wire::socket_records::{records, Addresses, Counts, Socket, Told, MAX_RECORD_BYTES, VERSION};
+use socketkit_wire::socket_records::{
+    first, records, Addresses, Counts, Short, Socket, Told, MAX_RECORD_BYTES, VERSION,
+};
 
 pub fn check(data: &[u8]) {
     let mut whole = records(data);
@@ -11,6 +13,17 @@ pub fn check(data: &[u8]) {
     for one in told.iter().flatten() {
         let written = written(one);
         assert_eq!(records(&written).collect::<Vec<_>>(), [Ok(*one)]);
+        let (short, length) = first(&written).ok().flatten().unwrap_or((Short::Seen(0), 0));
+        assert_eq!(length, written.len());
+        match (one, short) {
+            (Told::Socket(whole), Short::Socket(brief)) => {
+                assert_eq!((whole.cookie, whole.inode, whole.owner), (brief.cookie, brief.inode, brief.owner));
+                assert_eq!((whole.family, whole.kind, whole.state), (brief.family, brief.kind, brief.state));
+                assert_eq!((whole.interface, whole.fileless), (brief.interface, brief.fileless));
+            }
+            (Told::Socket(_), _) | (_, Short::Socket(_)) => panic!("{one:?} is {short:?}"),
+            _ => {}
+        }
     }
     for cut in [data.len() / 3, data.len() / 2, data.len().saturating_sub(1)] {
         let (first, second) = data.split_at(cut);

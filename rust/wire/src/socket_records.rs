@@ -113,7 +113,154 @@ pub enum Malformed {
     Size { class: u8, size: u16 },
 }
 
-/// The records that stand one behind the other in `bytes`.
+/// As much of a record as it takes to know the socket and its owner. That it is whole is certain: `socket` has an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Brief {
+    pub cookie: u64,
+    /// The inode of its network namespace.
+    pub namespace: u32,
+    pub inode: u64,
+    /// AF_*
+    pub family: u16,
+    /// SOCK_*
+    pub kind: u16,
+    /// IPPROTO_*
+    pub protocol: u16,
+    /// TCP_*
+    pub state: u8,
+    /// The process and the descriptor that lead to it.
+    pub owner: Option<(u32, u32)>,
+    /// The index of the interface that it is bound to; 0 = none.
+    pub interface: u32,
+    pub fileless: bool,
+    pub listed: bool,
+    pub begun: bool,
+}
+
+/// What one record says in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Short {
+    Seen(u64),
+    Thread { namespace: u64, pid: u32, thread: u32 },
+    Socket(Brief),
+}
+
+/// The first record of `bytes` and its length; None if it is not there whole.
+pub fn first(bytes: &[u8]) -> Result<Option<(Short, usize)>, Malformed> {
+    let Some(&[low, high, version, class]) = bytes.first_chunk() else { return Ok(None) };
+    let size = u16::from_le_bytes([low, high]);
+    if version != VERSION {
+        return Err(Malformed::Version(version));
+    }
+    let length = usize::from(size);
+    if !(HEAD_BYTES..=MAX_RECORD_BYTES).contains(&length) {
+        return Err(Malformed::Size { class, size });
+    }
+    let Some(record) = bytes.get(..length) else { return Ok(None) };
+    let short = short(class, record).ok_or(Malformed::Size { class, size })?;
+    Ok(Some((short, length)))
+}
+
+fn short(class: u8, record: &[u8]) -> Option<Short> {
+    if let Some(body) = record.first_chunk::<BODY_BYTES>() {
+        let brief = brief(&mut Fields(body.get(4..)?))?;
+        return (rest_bytes(class, record)? == record.len() - BODY_BYTES).then_some(Short::Socket(brief));
+    }
+    let mut fields = Fields(record.get(4..)?);
+    let short = match class {
+        CLASS_SEEN => Short::Seen(fields.u64()?),
+        CLASS_THREAD => Short::Thread { namespace: fields.u64()?, pid: fields.u32()?, thread: fields.u32()? },
+        _ => return None,
+    };
+    fields.0.is_empty().then_some(short)
+}
+
+fn brief(fields: &mut Fields<'_>) -> Option<Brief> {
+    let cookie = fields.u64()?;
+    let (namespace, inode) = (fields.u32()?, fields.u64()?);
+    let (family, protocol) = (fields.u16()?, fields.u16()?);
+    let [kind, state] = fields.array()?;
+    let flags = fields.u16()?;
+    let owner = (fields.u32()?, fields.u32()?);
+    let (_uid, interface) = (fields.u32()?, fields.u32()?);
+    Some(Brief {
+        cookie,
+        namespace,
+        inode,
+        family,
+        kind: u16::from(kind),
+        protocol,
+        state,
+        owner: (flags & OWNED != 0).then_some(owner),
+        interface,
+        fileless: flags & FILELESS != 0,
+        listed: flags & LISTED != 0,
+        begun: flags & BEGUN != 0,
+    })
+}
+
+/// What has to follow the body of a socket's record.
+fn rest_bytes(class: u8, record: &[u8]) -> Option<usize> {
+    let flags = record.get(FLAGS_AT..)?.first_chunk().map(|flags| u16::from_le_bytes(*flags))?;
+    let flow = if flags & FLOW == 0 { 0 } else { FLOW_BYTES };
+    Some(
+        flow + match class {
+            CLASS_INET => 12,
+            CLASS_INET6 => 36,
+            CLASS_UNIX => {
+                let mut lengths = Fields(record.get(BODY_BYTES + flow + 8..)?);
+                let longest = lengths.u16()?.max(lengths.u16()?);
+                (usize::from(longest) <= NAME_BYTES).then_some(12 + 2 * NAME_BYTES)?
+            }
+            CLASS_NUMBERS => 16,
+            CLASS_UNKNOWN => 0,
+            _ => return None,
+        },
+    )
+}
+
+/// Everything that a socket's record says. None if it is none, or not whole.
+pub fn socket(record: &[u8]) -> Option<Socket<'_>> {
+    let mut fields = Fields(record);
+    let [_, _, version, class] = fields.array()?;
+    if version != VERSION {
+        return None;
+    }
+    let brief = brief(&mut Fields(fields.0))?;
+    fields.bytes(FLAGS_AT - 4)?;
+    let flags = fields.u16()?;
+    let (_pid, _descriptor) = (fields.u32()?, fields.u32()?);
+    let (uid, _interface) = (fields.u32()?, fields.u32()?);
+    let (receive_queue, send_queue) = (fields.u32()?, fields.u32()?);
+    let dropped = fields.u32()?;
+    let flow = if flags & FLOW == 0 { None } else { Some(counts(&mut fields)?) };
+    let addresses = addresses(class, &mut fields)?;
+    fields.0.is_empty().then_some(Socket {
+        cookie: brief.cookie,
+        namespace: brief.namespace,
+        inode: brief.inode,
+        family: brief.family,
+        kind: brief.kind,
+        protocol: brief.protocol,
+        state: brief.state,
+        owner: brief.owner,
+        uid: (flags & KNOWS_UID != 0).then_some(uid),
+        interface: brief.interface,
+        receive_queue,
+        send_queue,
+        dropped: (flags & WHOLE != 0).then_some(dropped),
+        reuse_address: flags & REUSE_ADDRESS != 0,
+        reuse_port: flags & REUSE_PORT != 0,
+        only_ipv6: flags & ONLY_IPV6 != 0,
+        fileless: brief.fileless,
+        listed: brief.listed,
+        begun: brief.begun,
+        flow,
+        addresses,
+    })
+}
+
+/// The records that stand one behind the other in `bytes`, with everything that they say.
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
     rest: &'a [u8],
@@ -130,19 +277,14 @@ impl<'a> Records<'a> {
     }
 
     fn take(&mut self) -> Result<Option<Told<'a>>, Malformed> {
-        let Some(&[low, high, version, class]) = self.rest.first_chunk() else { return Ok(None) };
-        let size = u16::from_le_bytes([low, high]);
-        if version != VERSION {
-            return Err(Malformed::Version(version));
-        }
-        if usize::from(size) < HEAD_BYTES || usize::from(size) > MAX_RECORD_BYTES {
-            return Err(Malformed::Size { class, size });
-        }
-        let Some((record, rest)) = self.rest.split_at_checked(usize::from(size)) else { return Ok(None) };
-        let mut fields = Fields(record.get(4..).unwrap_or_default());
-        let told = told(class, &mut fields).filter(|_| fields.0.is_empty()).ok_or(Malformed::Size { class, size })?;
+        let Some((short, length)) = first(self.rest)? else { return Ok(None) };
+        let (record, rest) = self.rest.split_at(length);
         self.rest = rest;
-        Ok(Some(told))
+        Ok(match short {
+            Short::Seen(cookie) => Some(Told::Seen(cookie)),
+            Short::Thread { namespace, pid, thread } => Some(Told::Thread { namespace, pid, thread }),
+            Short::Socket(_) => socket(record).map(Told::Socket),
+        })
     }
 }
 
@@ -157,50 +299,6 @@ impl<'a> Iterator for Records<'a> {
         }
         taken.transpose()
     }
-}
-
-fn told<'a>(class: u8, fields: &mut Fields<'a>) -> Option<Told<'a>> {
-    let cookie = fields.u64()?;
-    if class == CLASS_SEEN {
-        return Some(Told::Seen(cookie));
-    }
-    if class == CLASS_THREAD {
-        return Some(Told::Thread { namespace: cookie, pid: fields.u32()?, thread: fields.u32()? });
-    }
-    let namespace = fields.u32()?;
-    let inode = fields.u64()?;
-    let (family, protocol) = (fields.u16()?, fields.u16()?);
-    let [kind, state] = fields.array()?;
-    let flags = fields.u16()?;
-    let owner = (fields.u32()?, fields.u32()?);
-    let uid = fields.u32()?;
-    let interface = fields.u32()?;
-    let (receive_queue, send_queue) = (fields.u32()?, fields.u32()?);
-    let dropped = fields.u32()?;
-    let flow = if flags & FLOW == 0 { None } else { Some(counts(fields)?) };
-    Some(Told::Socket(Socket {
-        cookie,
-        namespace,
-        inode,
-        family,
-        kind: u16::from(kind),
-        protocol,
-        state,
-        owner: (flags & OWNED != 0).then_some(owner),
-        uid: (flags & KNOWS_UID != 0).then_some(uid),
-        interface,
-        receive_queue,
-        send_queue,
-        dropped: (flags & WHOLE != 0).then_some(dropped),
-        reuse_address: flags & REUSE_ADDRESS != 0,
-        reuse_port: flags & REUSE_PORT != 0,
-        only_ipv6: flags & ONLY_IPV6 != 0,
-        fileless: flags & FILELESS != 0,
-        listed: flags & LISTED != 0,
-        begun: flags & BEGUN != 0,
-        flow,
-        addresses: addresses(class, fields)?,
-    }))
 }
 
 fn counts(fields: &mut Fields) -> Option<Counts> {
@@ -277,6 +375,8 @@ impl<'a> Fields<'a> {
 }
 
 const HEAD_BYTES: usize = 12;
+/// Where the flags are in a body.
+const FLAGS_AT: usize = 30;
 const BODY_BYTES: usize = 60;
 const FLOW_BYTES: usize = 60;
 /// `struct sockaddr_un`, and two more.
