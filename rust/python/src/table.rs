@@ -5,15 +5,14 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use pyo3::exceptions::{PyPermissionError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
-use socketkit_engine::table::ages::Ages;
 use socketkit_engine::table::destroy;
 use socketkit_engine::table::ended::Ended;
 use socketkit_engine::table::row::Snapshot;
+use socketkit_engine::table::sockets::Sockets;
 use socketkit_engine::table::source::{Source, Wanted};
 use socketkit_engine::Errno;
 
@@ -33,7 +32,6 @@ pub struct SocketTable {
 
 struct Looks {
     table: Source,
-    ages: Ages,
     complete: bool,
 }
 
@@ -55,7 +53,7 @@ impl SocketTable {
         let table = py.detach(|| Source::open(wanted, everywhere)).map_err(|reason| {
             PyPermissionError::new_err(format!("{reason}; source=\"netlink\" asks in another way"))
         })?;
-        let looks = Looks { table, ages: Ages::default(), complete: false };
+        let looks = Looks { table, complete: false };
         Ok(SocketTable { state: Mutex::new(looks) })
     }
 
@@ -81,18 +79,16 @@ impl SocketTable {
     fn refresh(&self, py: Python<'_>) -> PyResult<SocketRows> {
         let looked = py.detach(|| {
             let mut looks = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut snapshot = looks.table.refresh()?;
-            snapshot.drop_nameless();
+            let snapshot = looks.table.refresh()?;
             looks.complete = snapshot.complete();
-            let ages = looks.ages.look(&snapshot.rows, Instant::now(), snapshot.all_namespaces);
-            Ok(SocketRows::new(snapshot, ages))
+            Ok(SocketRows::new(snapshot))
         });
         looked.map_err(|failure: io::Error| kernel_error(&failure))
     }
 }
 
 impl SocketTable {
-    /// Another thread may be at a look: nobody else waits for it.
+    /// Another thread may be at a look: this waits for its end, and other threads of Python go on meanwhile.
     fn looks<T: Send>(&self, py: Python<'_>, tell: impl FnOnce(&Looks) -> T + Send) -> T {
         py.detach(|| tell(&self.state.lock().unwrap_or_else(PoisonError::into_inner)))
     }
@@ -124,11 +120,10 @@ impl EndedSockets {
     fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let heard = py.detach(|| self.ended().as_mut().map(Ended::read));
         let heard = heard.ok_or_else(closed)?.map_err(|failure| kernel_error(&failure))?;
-        let mut snapshot =
-            Snapshot { rows: heard.rows, namespaces: heard.namespaces, all_owners: true, ..Snapshot::default() };
-        snapshot.drop_nameless();
-        // Nothing is known of their ages.
-        SocketRows::new(snapshot, Vec::new()).list(py)
+        // Nothing is known of their owners and ages.
+        let sockets = Sockets::made(heard.rows, Vec::new(), Vec::new());
+        let snapshot = Snapshot { sockets, namespaces: heard.namespaces, all_owners: true, ..Snapshot::default() };
+        SocketRows::new(snapshot).list(py)
     }
 
     /// How many the kernel could not tell of, because they were not read in time.

@@ -1,86 +1,288 @@
-//! Records of descriptors and of lists become rows: a socket is one row, however many descriptors lead to it.
+//! Records of descriptors and of lists, gathered: a socket is one row, however many descriptors lead to it.
+//!
+//! The records stay as the kernel wrote them, and a row is made of one when somebody asks for it: most looks are for a few of them.
 
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+
+use rustix::buffer::spare_capacity;
+use rustix::io::{read, Errno};
 use socketkit_wire::diag::SocketId;
-use socketkit_wire::socket_records::{self, Addresses, Socket};
+use socketkit_wire::socket_records::{self, first, Addresses, Brief, Short, Socket};
 
-use super::numbers::NumberMap;
-use super::row::{Address, Owner, Row};
+use super::ages::{Ages, Seen};
+use super::numbers::{NumberMap, NumberSet};
+use super::row::{Address, Owner, Owners, Row};
 use super::rows::{flow, local_address, packet_address, peer_address, vsock_address, Counts};
+use super::sockets::Sockets;
+use super::words;
 
-#[derive(Debug, Default)]
-pub struct Gathered {
-    rows: Vec<Row>,
-    /// By cookie.
-    places: NumberMap<u64, u32>,
+/// What is there so far.
+#[derive(Debug)]
+pub struct Gathered<'a> {
+    ages: &'a mut Ages,
+    told: Told,
+    /// Rows that were told of by lists alone.
+    unowned: Vec<u32>,
+    /// Rows that may name an interface.
+    bound: Vec<u32>,
+    /// The namespaces of the rows, each with the first process that has a descriptor there.
+    namespaces: BTreeMap<u32, Option<u32>>,
+    namespace: Option<u32>,
+}
+
+/// The sockets of one look in the kernel's own words.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// Records, one behind the other.
+    bytes: Vec<u8>,
+    /// Where the record of each row begins.
+    starts: Vec<usize>,
+    seen: Vec<Seen>,
+    /// All owners of the rows that have several; by row, and in order.
     owners: Vec<(u32, Owner)>,
-    /// So many rows are told of again, and better, if a descriptor leads to them.
-    replaceable: usize,
+    /// Whether somebody must hold one of them, and nobody is seen to.
+    hidden: bool,
     tick_ns: u64,
 }
 
-impl Gathered {
-    /// `expected`: about how many rows there will be.
-    pub fn new(tick_ns: u64, expected: usize) -> Gathered {
-        let places = NumberMap::with_capacity_and_hasher(expected, Default::default());
-        Gathered {
+impl<'a> Gathered<'a> {
+    /// `before`: what the last look told, as far as that is known.
+    pub fn new(tick_ns: u64, before: Size, ages: &'a mut Ages) -> Gathered<'a> {
+        let rows = before.rows + before.rows / 16;
+        let told = Told {
+            bytes: Vec::with_capacity(before.bytes + before.bytes / 16 + PIECE_BYTES),
+            starts: Vec::with_capacity(rows),
+            seen: Vec::with_capacity(rows),
             tick_ns,
-            places,
-            rows: Vec::with_capacity(expected),
-            owners: Vec::with_capacity(expected),
-            ..Gathered::default()
-        }
+            ..Told::default()
+        };
+        Gathered { ages, told, unowned: Vec::new(), bound: Vec::new(), namespaces: BTreeMap::new(), namespace: None }
     }
 
-    /// One more record; of a socket that has a row already, only its owner counts. True if it is the first owner of it.
-    pub fn add(&mut self, socket: &Socket<'_>) -> bool {
-        let next = self.rows.len() as u32;
-        let place = *self.places.entry(socket.cookie).or_insert(next);
-        match self.rows.get_mut(place as usize) {
-            None => self.rows.push(row(socket, self.tick_ns)),
-            Some(known) if (place as usize) < self.replaceable && known.owners.end == 0 => {
-                *known = row(socket, self.tick_ns);
+    /// Reads records to their end. Those of sockets that `wanted` says so of are added, and `added` hears of each that has its
+    /// first owner by that.
+    pub fn read(
+        &mut self,
+        file: &File,
+        mut wanted: impl FnMut(&Short) -> bool,
+        mut added: impl FnMut(&Brief),
+    ) -> io::Result<()> {
+        let start = self.told.bytes.len();
+        let mut end = start;
+        loop {
+            self.told.bytes.reserve(PIECE_BYTES);
+            match read(file, spare_capacity(&mut self.told.bytes)) {
+                Ok(0) => break,
+                Ok(_) => end = self.digest(end, &mut wanted, &mut added)?,
+                // The iterator looked at a million of what it does not show, and stays where it is.
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(failure) => return Err(failure.into()),
             }
-            Some(_) => {}
         }
-        let Some((pid, descriptor)) = socket.owner else { return false };
-        self.owners.push((place, Owner { pid, descriptor }));
-        // How many there are is counted at the end; that there is one, at once.
-        self.rows.get_mut(place as usize).is_some_and(|row| std::mem::replace(&mut row.owners.end, 1) == 0)
+        if self.told.bytes.len() == end {
+            Ok(())
+        } else {
+            Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the kernel's last record is not whole"))
+        }
     }
 
-    /// What there is so far came from lists.
-    pub fn replaceable(&mut self) {
-        self.replaceable = self.rows.len();
+    /// Looks through what was read behind `from`. Only what is new stays, and the start of a record that is not there whole; where
+    /// that begins is the answer.
+    fn digest(
+        &mut self,
+        from: usize,
+        wanted: &mut impl FnMut(&Short) -> bool,
+        added: &mut impl FnMut(&Brief),
+    ) -> io::Result<usize> {
+        let (mut at, mut end) = (from, from);
+        loop {
+            let rest = self.told.bytes.get(at..).unwrap_or_default();
+            let told = first(rest).map_err(|malformed| io::Error::new(io::ErrorKind::InvalidData, malformed))?;
+            let Some((short, length)) = told else { break };
+            let add = wanted(&short);
+            if let (Short::Socket(brief), true) = (short, add) {
+                let answer = self.add(&brief, end);
+                if answer.owned {
+                    added(&brief);
+                }
+                if answer.kept {
+                    if at != end {
+                        self.told.bytes.copy_within(at..at + length, end);
+                    }
+                    end += length;
+                }
+            }
+            at += length;
+        }
+        if at != end {
+            let rest = self.told.bytes.len() - at;
+            self.told.bytes.copy_within(at.., end);
+            self.told.bytes.truncate(end + rest);
+        }
+        Ok(end)
     }
 
+    /// One more record, which will begin at `start` if it is kept; of a socket that has a row already, only its owner counts.
+    fn add(&mut self, socket: &Brief, start: usize) -> Added {
+        // Sockets of families that no address opens are no rows.
+        if words::scheme_of(socket.family, socket.kind, socket.protocol).is_none() {
+            return Added { kept: false, owned: false };
+        }
+        let met = self.ages.meet(socket.cookie, self.told.starts.len() as u32);
+        let owner = socket.owner.map(|(pid, descriptor)| Owner { pid, descriptor });
+        if self.namespace != Some(socket.namespace) {
+            self.namespace = Some(socket.namespace);
+            self.namespaces.entry(socket.namespace).or_insert(owner.map(|owner| owner.pid));
+        }
+        if met.new {
+            if owner.is_none() {
+                self.unowned.push(met.row);
+            }
+            // A packet socket names it in its address.
+            if socket.interface != 0 || socket.family == AF_PACKET {
+                self.bound.push(met.row);
+            }
+            self.told.starts.push(start);
+            self.told.seen.push(met.seen);
+            return Added { kept: true, owned: owner.is_some() };
+        }
+        let Some(owner) = owner else { return Added { kept: false, owned: false } };
+        match self.told.brief(met.row as usize).and_then(|known| known.owner) {
+            // What a list told of is told of better by a descriptor.
+            None => {
+                if let Some(known) = self.told.starts.get_mut(met.row as usize) {
+                    *known = start;
+                }
+                Added { kept: true, owned: true }
+            }
+            Some((pid, descriptor)) => {
+                if owner != (Owner { pid, descriptor }) {
+                    self.told.owners.push((met.row, owner));
+                }
+                Added { kept: false, owned: false }
+            }
+        }
+    }
+
+    /// Whether there is a row of this cookie.
     pub fn has(&self, cookie: u64) -> bool {
-        self.places.contains_key(&cookie)
+        self.ages.row(cookie).is_some()
     }
 
     /// Whether it was told of by a list, and no descriptor leads to it.
     pub fn unowned(&self, cookie: u64) -> bool {
-        let row = self.places.get(&cookie).and_then(|&place| self.rows.get(place as usize));
-        row.is_some_and(|row| row.owners.end == 0)
+        let known = self.ages.row(cookie).and_then(|row| self.told.brief(row as usize));
+        known.is_some_and(|known| known.owner.is_none())
     }
 
-    /// The rows, and the owners that they name.
-    pub fn finish(mut self) -> (Vec<Row>, Vec<Owner>) {
+    /// All of it. `complete`: what was not told of does not exist.
+    pub fn finish(mut self, complete: bool) -> Harvest {
+        self.ages.end(complete);
+        let told = &mut self.told;
+        let firsts: Vec<(u32, Owner)> =
+            told.owners.iter().filter_map(|&(row, _)| Some((row, told.owner(row)?))).collect();
+        told.owners.extend(firsts);
         // Threads with descriptors of their own bear the number of their process: the same pair may come twice.
-        self.owners.sort_unstable();
-        self.owners.dedup();
-        for row in &mut self.rows {
-            row.owners = 0..0;
+        told.owners.sort_unstable();
+        told.owners.dedup();
+        let hidden = |row: &u32| told.brief(*row as usize).is_some_and(|known| known.owner.is_none() && held(&known));
+        told.hidden = self.unowned.iter().any(hidden);
+        let mut bound: NumberMap<u64, NumberSet<u32>> = NumberMap::default();
+        let rows = self.bound.iter().filter_map(|&at| self.told.row(at as usize));
+        for row in rows.filter(|row| row.interface != 0) {
+            bound.entry(row.namespace).or_default().insert(row.interface);
         }
-        for (at, (place, _)) in self.owners.iter().enumerate() {
-            if let Some(row) = self.rows.get_mut(*place as usize) {
-                if row.owners.end == 0 {
-                    row.owners.start = at as u32;
-                }
-                row.owners.end = at as u32 + 1;
-            }
-        }
-        (self.rows, self.owners.into_iter().map(|(_, owner)| owner).collect())
+        let now = self.ages.now();
+        Harvest { sockets: Sockets::told(self.told, now), bound, namespaces: self.namespaces }
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Added {
+    /// The record is needed.
+    kept: bool,
+    /// The socket has its first owner by it.
+    owned: bool,
+}
+
+/// How much a look told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    pub rows: usize,
+    pub bytes: usize,
+}
+
+/// What a look gave.
+#[derive(Debug)]
+pub struct Harvest {
+    pub sockets: Sockets,
+    /// The interfaces that rows name, by namespace.
+    pub bound: NumberMap<u64, NumberSet<u32>>,
+    /// The namespaces of the rows, each with the first process that has a descriptor there.
+    pub namespaces: BTreeMap<u32, Option<u32>>,
+}
+
+impl Told {
+    pub fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    pub fn size(&self) -> Size {
+        Size { rows: self.starts.len(), bytes: self.bytes.len() }
+    }
+
+    pub fn row(&self, at: usize) -> Option<Row> {
+        let (_, length) = self.first(at)?;
+        let start = *self.starts.get(at)?;
+        let socket = socket_records::socket(self.bytes.get(start..start + length)?)?;
+        Some(row(&socket, self.tick_ns))
+    }
+
+    pub fn owners(&self, at: usize) -> Owners {
+        let several = self.owners.partition_point(|(row, _)| (*row as usize) < at);
+        let owners = self.owners.get(several..).unwrap_or_default();
+        let count = owners.iter().take_while(|(row, _)| *row as usize == at).count();
+        if count > 0 {
+            return owners.iter().take(count).map(|(_, owner)| *owner).collect();
+        }
+        self.owner(at as u32).into_iter().collect()
+    }
+
+    pub fn seen(&self, at: usize) -> Option<Seen> {
+        self.seen.get(at).copied()
+    }
+
+    pub fn hidden(&self) -> bool {
+        self.hidden
+    }
+
+    /// Cookie and inode.
+    pub fn numbers(&self, at: usize) -> Option<(u64, u64)> {
+        self.brief(at).map(|known| (known.cookie, known.inode))
+    }
+
+    fn owner(&self, row: u32) -> Option<Owner> {
+        let (pid, descriptor) = self.brief(row as usize)?.owner?;
+        Some(Owner { pid, descriptor })
+    }
+
+    fn brief(&self, at: usize) -> Option<Brief> {
+        match self.first(at)? {
+            (Short::Socket(brief), _) => Some(brief),
+            _ => None,
+        }
+    }
+
+    fn first(&self, at: usize) -> Option<(Short, usize)> {
+        first(self.bytes.get(*self.starts.get(at)?..)?).ok()?
+    }
+}
+
+/// Somebody must hold it.
+fn held(known: &Brief) -> bool {
+    Row { inode: known.inode, fileless: known.fileless, state: known.state, ..Row::default() }.hidden(false)
 }
 
 fn row(told: &Socket<'_>, tick_ns: u64) -> Row {
@@ -111,7 +313,6 @@ fn row(told: &Socket<'_>, tick_ns: u64) -> Row {
         unix_peer,
         dropped: told.dropped,
         fileless: told.fileless,
-        owners: 0..0,
     }
 }
 
@@ -185,6 +386,10 @@ fn counts(told: &socket_records::Counts, tick_ns: u64) -> Counts {
         since_received_ms: ms(told.ticks_since_received),
     }
 }
+
+/// So much room there is for each read: the kernel fills 32 KiB at a time where its pages have 4 KiB, and sixteen times as much where
+/// they have 64 KiB.
+const PIECE_BYTES: usize = 64 * 1024;
 
 const AF_PACKET: u16 = 17;
 const SOCK_DGRAM: u16 = 2;

@@ -4,10 +4,11 @@
 //! opened and no link is read. It needs a kernel that tells of its own types (BTF, Linux 5.16) and that lets this process load
 //! programs; where one of these is missing, `load` says which, and netlink is asked instead.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use aya::maps::HashMap as BpfMap;
 use aya::programs::{Iter, ProgramError};
@@ -15,14 +16,15 @@ use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Endianness, VerifierLogLevel};
 use rustix::thread::{capabilities, CapabilitySet};
 use rustix::time::{clock_getres, ClockId};
 use socketkit_wire::kernel_types;
-use socketkit_wire::socket_records::{records, Socket, Told};
+use socketkit_wire::socket_records::{Brief, Short};
 
-use super::gathered::Gathered;
+use super::ages::Ages;
+use super::gathered::{Gathered, Harvest, Size};
 use super::interface_names;
 use super::namespaces::{self, sees_every_process, Namespace};
 use super::numbers::{NumberMap, NumberSet};
 use super::present::{Counted, Present};
-use super::row::{Owner, Row, Snapshot};
+use super::row::Snapshot;
 
 /// Why the kernel cannot be asked in this way.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +43,6 @@ pub enum Unavailable {
 #[derive(Debug)]
 pub struct Iterators {
     programs: Ebpf,
-    buffer: Vec<u8>,
     tick_ns: u64,
     /// Not only the calling thread's own namespace.
     everywhere: bool,
@@ -49,8 +50,8 @@ pub struct Iterators {
     wanted: NumberSet<u64>,
     /// Lists (of namespaces) that had more than descriptors led to when they were looked at last.
     fuller: HashSet<(u64, &'static str)>,
-    /// So many rows there were.
-    rows: usize,
+    /// So much there was.
+    before: Size,
 }
 
 /// What the descriptors' records told of the lists of a namespace.
@@ -63,7 +64,7 @@ struct Led {
 }
 
 impl Led {
-    fn count(&mut self, socket: &Socket<'_>) {
+    fn count(&mut self, socket: &Brief) {
         self.begun |= socket.begun;
         match (socket.family, socket.protocol) {
             (AF_INET | AF_INET6, IPPROTO_TCP) if socket.listed => self.tcp += 1,
@@ -93,12 +94,11 @@ impl Iterators {
         match load(&types) {
             Ok(programs) => Ok(Iterators {
                 programs,
-                buffer: vec![0; BUFFER_BYTES],
                 tick_ns: tick_ns(),
                 everywhere,
                 wanted: NumberSet::default(),
                 fuller: HashSet::new(),
-                rows: 0,
+                before: Size::default(),
             }),
             Err(_) if locked_down() => Err(Unavailable::Lockdown),
             Err(failure) if not_permitted(&failure) => Err(Unavailable::NotPermitted),
@@ -115,9 +115,10 @@ impl Iterators {
     /// A socket that the lists saw with a file, and that no descriptor led to afterwards, has ended, or is on its way through a
     /// Unix socket or kept by io_uring: the lists are looked at once more, and tell of these what they know, at the next look at
     /// once.
-    pub fn refresh(&mut self) -> io::Result<Snapshot> {
+    pub fn refresh(&mut self, ages: &mut Ages) -> io::Result<Snapshot> {
         let places = self.namespaces()?;
-        let mut gathered = Gathered::new(self.tick_ns, self.rows + self.rows / 16);
+        ages.begin(Instant::now());
+        let mut gathered = Gathered::new(self.tick_ns, self.before, ages);
         let mut seen = Vec::new();
         let mut whole = true;
         let mut counted = Vec::with_capacity(places.len());
@@ -128,11 +129,7 @@ impl Iterators {
                 UDP => there.udp.is_none_or(|udp| udp.any() && fuller.contains(&(place.inode, UDP))),
                 _ => true,
             };
-            let looked = self.lists(place, &needed, |list, told| match told {
-                Told::Seen(cookie) => seen.push((place.inode, list, cookie)),
-                Told::Socket(socket) => drop(gathered.add(&socket)),
-                Told::Thread { .. } => {}
-            });
+            let looked = self.lists(place, &needed, &mut gathered, noting(place.inode, &mut seen));
             self.fuller = fuller;
             let looked = looked?;
             whole &= looked.is_some();
@@ -141,7 +138,7 @@ impl Iterators {
         let led = self.descriptors(&places, &mut gathered)?;
         let (mut late, known) = (false, seen.len());
         for (place, before) in places.iter().zip(&counted) {
-            let led = led.get(&place.inode).copied().unwrap_or_default();
+            let led = led.iter().find(|(inode, _)| *inode == place.inode).map(|(_, led)| *led).unwrap_or_default();
             for list in [TCP, UDP] {
                 if led.lacks(list, before.there) {
                     self.fuller.insert((place.inode, list));
@@ -153,16 +150,12 @@ impl Iterators {
             let needed =
                 |list: &str, there: Present| unread(list) && (led.lacks(list, there) || led.lacks(list, before.there));
             if unread(TCP) || unread(UDP) {
-                let looked = self.lists(place, &needed, |list, told| match told {
-                    Told::Seen(cookie) => seen.push((place.inode, list, cookie)),
-                    Told::Socket(socket) => drop(gathered.add(&socket)),
-                    Told::Thread { .. } => {}
-                })?;
+                let looked = self.lists(place, &needed, &mut gathered, noting(place.inode, &mut seen))?;
                 late |= looked.is_some_and(|looked| !looked.read.is_empty());
             }
         }
         // Opened or accepted since the descriptors were looked at.
-        let led_to = |gathered: &Gathered| seen.iter().skip(known).all(|(.., cookie)| gathered.has(*cookie));
+        let led_to = |gathered: &Gathered<'_>| seen.iter().skip(known).all(|(.., cookie)| gathered.has(*cookie));
         if late && !led_to(&gathered) {
             self.descriptors(&places, &mut gathered)?;
         }
@@ -172,37 +165,41 @@ impl Iterators {
         for place in &places {
             let asked = |list: &str| seen.iter().any(|(inode, at, _)| *inode == place.inode && *at == list);
             if LISTS.iter().any(|list| asked(list)) {
-                let looked = self.lists(place, &|list, _| asked(list), |_, told| match told {
-                    Told::Socket(socket) if missed.contains(&socket.cookie) => drop(gathered.add(&socket)),
-                    _ => {}
-                })?;
+                let among =
+                    |_: &str, told: &Short| matches!(told, Short::Socket(socket) if missed.contains(&socket.cookie));
+                let looked = self.lists(place, &|list, _| asked(list), &mut gathered, among)?;
                 whole &= looked.is_some();
             }
         }
-        let (rows, owners) = gathered.finish();
-        self.rows = rows.len();
-        let interfaces = interfaces(&places, &rows);
-        let namespaces = names(places, &rows, &owners);
+        let all_namespaces = whole && sees_every_process();
+        let Harvest { sockets, bound, namespaces } = gathered.finish(all_namespaces);
+        self.before = sockets.size();
         Ok(Snapshot {
-            rows,
-            namespaces,
-            interfaces,
-            owners,
+            sockets,
+            interfaces: interfaces(&places, &bound),
+            namespaces: names(places, &namespaces),
             all_owners: sees_every_process(),
-            all_namespaces: whole && sees_every_process(),
+            all_namespaces,
         })
     }
 
     /// What descriptors lead to: told to `gathered`, and counted by namespace.
-    fn descriptors(&mut self, places: &[Namespace], gathered: &mut Gathered) -> io::Result<NumberMap<u64, Led>> {
+    fn descriptors(&mut self, places: &[Namespace], gathered: &mut Gathered<'_>) -> io::Result<Vec<(u64, Led)>> {
         let only = places.first().filter(|_| !self.everywhere).map(|own| own.inode);
-        let mut led: NumberMap<u64, Led> = NumberMap::default();
-        gathered.replaceable();
-        self.each(DESCRIPTORS, |told| {
-            let Told::Socket(socket) = told else { return };
+        let mut led: Vec<(u64, Led)> = Vec::new();
+        let mut last = 0;
+        let wanted = |told: &Short| matches!(told, Short::Socket(socket) if only.is_none_or(|own| own == u64::from(socket.namespace)));
+        gathered.read(&open(&mut self.programs, DESCRIPTORS)?, wanted, |socket| {
             let namespace = u64::from(socket.namespace);
-            if only.is_none_or(|own| own == namespace) && gathered.add(&socket) {
-                led.entry(namespace).or_default().count(&socket);
+            // One process is in one namespace, as a rule.
+            if led.get(last).is_none_or(|(inode, _)| *inode != namespace) {
+                last = led.iter().position(|(inode, _)| *inode == namespace).unwrap_or(led.len());
+            }
+            if last == led.len() {
+                led.push((namespace, Led::default()));
+            }
+            if let Some((_, led)) = led.get_mut(last) {
+                led.count(socket);
             }
         })?;
         Ok(led)
@@ -212,12 +209,16 @@ impl Iterators {
     fn namespaces(&mut self) -> io::Result<Vec<Namespace>> {
         let mut seen = Vec::new();
         if self.everywhere {
-            self.each(THREADS, |told| {
-                if let Told::Thread { namespace, pid, thread } = told {
+            let mut ages = Ages::default();
+            let mut none = Gathered::new(self.tick_ns, Size::default(), &mut ages);
+            let heard = |told: &Short| {
+                if let Short::Thread { namespace, pid, thread } = told {
                     let place = PathBuf::from(format!("/proc/{pid}/task/{thread}/ns/net"));
-                    seen.push((namespace, place, format!("pid {pid}")));
+                    seen.push((*namespace, place, format!("pid {pid}")));
                 }
-            })?;
+                false
+            };
+            none.read(&open(&mut self.programs, THREADS)?, heard, |_| {})?;
         }
         let mut places = namespaces::known(seen)?;
         if !self.everywhere {
@@ -226,12 +227,8 @@ impl Iterators {
         Ok(places)
     }
 
-    fn each(&mut self, name: &str, mut tell: impl FnMut(Told<'_>)) -> io::Result<()> {
-        each(open(&mut self.programs, name)?, &mut self.buffer, &mut tell)
-    }
-
     /// Has the lists tell everything of these, and no longer of what a descriptor leads to again, or what has ended.
-    fn want(&mut self, gathered: &Gathered, missed: &[u64]) -> io::Result<()> {
+    fn want(&mut self, gathered: &Gathered<'_>, missed: &[u64]) -> io::Result<()> {
         let Some(map) = self.programs.map_mut(WANTED) else { return Ok(()) };
         let mut wanted: BpfMap<_, u64, u8> = BpfMap::try_from(map).map_err(io::Error::other)?;
         let settled: Vec<u64> = self.wanted.iter().copied().filter(|&cookie| !gathered.unowned(cookie)).collect();
@@ -249,12 +246,13 @@ impl Iterators {
         Ok(())
     }
 
-    /// Tells of those lists of a namespace that `needed` names by what is there; None if it could not be looked into.
+    /// Gathers of those lists of a namespace that `needed` names by what is there; None if it could not be looked into.
     fn lists(
         &mut self,
         place: &Namespace,
         needed: &(impl Fn(&str, Present) -> bool + Sync),
-        mut tell: impl FnMut(&'static str, Told<'_>),
+        gathered: &mut Gathered<'_>,
+        mut wanted: impl FnMut(&'static str, &Short) -> bool,
     ) -> io::Result<Option<Looked>> {
         // An iterator belongs to the namespace of the thread that opens it; it is read here.
         let programs = &mut self.programs;
@@ -269,7 +267,7 @@ impl Iterators {
                 let (there, files) = told?;
                 let mut looked = Looked { there, read: Vec::with_capacity(files.len()) };
                 for (list, file) in files {
-                    each(file, &mut self.buffer, &mut |told: Told<'_>| tell(list, told))?;
+                    gathered.read(&file, |told| wanted(list, told), |_| {})?;
                     looked.read.push(list);
                 }
                 Ok(Some(looked))
@@ -318,38 +316,23 @@ fn open(programs: &mut Ebpf, name: &str) -> io::Result<File> {
     link.into_file().map_err(|failure| io::Error::other(reasons(&failure)))
 }
 
-fn each(mut file: File, buffer: &mut [u8], tell: &mut impl FnMut(Told<'_>)) -> io::Result<()> {
-    let mut kept = 0;
-    loop {
-        let room = buffer.get_mut(kept..).unwrap_or_default();
-        let taken = match file.read(room) {
-            Ok(0) => break,
-            Ok(taken) => taken,
-            // The iterator looked at a million of what it does not show, and stays where it is.
-            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => continue,
-            Err(error) => return Err(error),
-        };
-        let filled = kept + taken;
-        let mut told = records(buffer.get(..filled).unwrap_or_default());
-        for record in &mut told {
-            tell(record.map_err(|malformed| io::Error::new(io::ErrorKind::InvalidData, malformed))?);
+/// Has sockets gathered, and notes the cookies of those that only their descriptors tell of.
+fn noting<'a>(
+    namespace: u64,
+    seen: &'a mut Vec<(u64, &'static str, u64)>,
+) -> impl FnMut(&'static str, &Short) -> bool + 'a {
+    move |list, told| match told {
+        Short::Seen(cookie) => {
+            seen.push((namespace, list, *cookie));
+            false
         }
-        kept = told.rest().len();
-        buffer.copy_within(filled - kept..filled, 0);
-    }
-    if kept == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the kernel's last record is not whole"))
+        Short::Socket(_) => true,
+        Short::Thread { .. } => false,
     }
 }
 
 /// The names of the interfaces that rows name.
-fn interfaces(places: &[Namespace], rows: &[Row]) -> Vec<((u64, u32), String)> {
-    let mut bound: NumberMap<u64, NumberSet<u32>> = NumberMap::default();
-    for row in rows.iter().filter(|row| row.interface != 0) {
-        bound.entry(row.namespace).or_default().insert(row.interface);
-    }
+fn interfaces(places: &[Namespace], bound: &NumberMap<u64, NumberSet<u32>>) -> Vec<((u64, u32), String)> {
     let mut named = Vec::new();
     for place in places {
         if let Some(indices) = bound.get(&place.inode) {
@@ -360,15 +343,12 @@ fn interfaces(places: &[Namespace], rows: &[Row]) -> Vec<((u64, u32), String)> {
 }
 
 /// What the namespaces of the rows are called; one that only descriptors lead to, after who holds it.
-fn names(places: Vec<Namespace>, rows: &[Row], owners: &[Owner]) -> Vec<(u64, String)> {
+fn names(places: Vec<Namespace>, met: &BTreeMap<u32, Option<u32>>) -> Vec<(u64, String)> {
     let mut named: Vec<(u64, String)> = places.into_iter().map(|place| (place.inode, place.name)).collect();
-    let mut known: NumberSet<u64> = named.iter().map(|(inode, _)| *inode).collect();
-    for row in rows {
-        if !known.contains(&row.namespace) {
-            if let Some(owner) = owners.get(row.owners.start as usize) {
-                known.insert(row.namespace);
-                named.push((row.namespace, format!("pid {}", owner.pid)));
-            }
+    let known: NumberSet<u64> = named.iter().map(|(inode, _)| *inode).collect();
+    for (&namespace, pid) in met {
+        if let Some(pid) = pid.filter(|_| !known.contains(&u64::from(namespace))) {
+            named.push((u64::from(namespace), format!("pid {pid}")));
         }
     }
     named
@@ -437,6 +417,3 @@ const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;
 const IPPROTO_UDP: u16 = 17;
 const IPPROTO_UDPLITE: u16 = 136;
-
-/// Of one read; the kernel fills 32 KiB at a time where its pages have 4 KiB, and sixteen times as much where they have 64 KiB.
-const BUFFER_BYTES: usize = 256 * 1024;

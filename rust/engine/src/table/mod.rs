@@ -17,6 +17,7 @@ pub mod owners;
 pub mod present;
 pub mod row;
 pub mod rows;
+pub mod sockets;
 pub mod source;
 pub mod words;
 
@@ -30,6 +31,7 @@ use netlink::Absent;
 use numbers::{NumberMap, NumberSet};
 use owners::{Owners, Processes};
 use row::{Row, Snapshot};
+use sockets::Sockets;
 
 /// Looks at the table by netlink, and keeps what makes the next look cheap.
 #[derive(Debug, Default)]
@@ -109,14 +111,12 @@ impl NetlinkTable {
     ) -> Snapshot {
         let (owners, ranges) = self.owners.assign(index, sight.rows.len());
         let first = |row: &Row| index.get(&row.inode).and_then(|&at| ranges.get(at as usize)).cloned();
-        for row in sight.rows.iter_mut().filter(|row| row.inode != 0) {
-            row.owners = first(row).unwrap_or_default();
-        }
+        let ranges = sight.rows.iter().map(|row| if row.inode == 0 { 0..0 } else { first(row).unwrap_or_default() });
+        let ranges = ranges.collect();
         sight.name_peers(index);
         Snapshot {
             interfaces: sight.interfaces,
-            rows: sight.rows,
-            owners,
+            sockets: Sockets::made(sight.rows, ranges, owners),
             namespaces: places.into_iter().map(|place| (place.inode, place.name)).collect(),
             all_owners: all && !sight.denied && self.owners.all_read(),
             all_namespaces: sight.all_namespaces,

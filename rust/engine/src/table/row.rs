@@ -1,8 +1,6 @@
 //! A socket as the kernel tells of it, whoever asked: netlink or a BPF iterator.
 
-use std::ops::Range;
-
-use super::words;
+use super::sockets::Sockets;
 
 /// An address as the kernel has it: the bytes of a `struct sockaddr`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -93,14 +91,12 @@ pub struct Row {
     pub dropped: Option<u32>,
     /// No descriptor can lead to it, and the source knows that: the kernel's own.
     pub fileless: bool,
-    /// Where in `Snapshot::owners`.
-    pub owners: Range<u32>,
 }
 
 impl Row {
     /// Somebody must hold it, and nobody is seen to: a process that this one cannot see, or it is on its way between two.
-    pub fn hidden(&self) -> bool {
-        self.owners.is_empty() && self.inode != 0 && !self.fileless && matches!(self.state, ESTABLISHED | LISTENING)
+    pub fn hidden(&self, owned: bool) -> bool {
+        !owned && self.inode != 0 && !self.fileless && matches!(self.state, ESTABLISHED | LISTENING)
     }
 }
 
@@ -114,16 +110,40 @@ pub struct Owner {
     pub descriptor: u32,
 }
 
+/// All that lead to one socket, in order. Most sockets have one, and no memory of its own is spent on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owners {
+    One([Owner; 1]),
+    Many(Box<[Owner]>),
+}
+
+impl Owners {
+    pub fn all(&self) -> &[Owner] {
+        match self {
+            Owners::One(owners) => owners,
+            Owners::Many(owners) => owners,
+        }
+    }
+}
+
+impl FromIterator<Owner> for Owners {
+    fn from_iter<T: IntoIterator<Item = Owner>>(owners: T) -> Owners {
+        let mut owners = owners.into_iter();
+        match (owners.next(), owners.next()) {
+            (Some(one), None) => Owners::One([one]),
+            (first, second) => Owners::Many(first.into_iter().chain(second).chain(owners).collect()),
+        }
+    }
+}
+
 /// All sockets at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    pub rows: Vec<Row>,
+    pub sockets: Sockets,
     /// The namespaces of the rows by their inodes: "" for our own, else the name in /run/netns, or "pid 123".
     pub namespaces: Vec<(u64, String)>,
     /// (namespace, index) and name of each interface that a row names.
     pub interfaces: Vec<((u64, u32), String)>,
-    /// Those of a row stand together (`Row::owners`).
-    pub owners: Vec<Owner>,
     /// Whether every process could be looked into: if not, a row without owners may have some.
     pub all_owners: bool,
     /// Whether every network namespace could be looked into.
@@ -131,14 +151,9 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Whether every process and namespace could be looked into, as far as the rows themselves do not tell otherwise.
+    /// Whether every process and namespace could be looked into, as far as the sockets themselves do not tell otherwise.
     pub fn complete(&self) -> bool {
-        self.all_owners && self.all_namespaces && !self.rows.iter().any(Row::hidden)
-    }
-
-    /// Sockets of families that no address opens are no rows.
-    pub fn drop_nameless(&mut self) {
-        self.rows.retain(|row| words::scheme(row).is_some());
+        self.all_owners && self.all_namespaces && !self.sockets.hidden()
     }
 }
 
@@ -149,19 +164,33 @@ mod tests {
     #[test]
     fn what_somebody_must_hold_and_nobody_does_is_hidden() {
         let listener = Row { family: 2, kind: 1, inode: 7, state: LISTENING, ..Row::default() };
-        assert!(listener.hidden());
-        assert!(Row { state: ESTABLISHED, ..listener.clone() }.hidden());
+        assert!(listener.hidden(false));
+        assert!(Row { state: ESTABLISHED, ..listener.clone() }.hidden(false));
+        assert!(!listener.hidden(true));
         for seen in [
-            Row { owners: 0..1, ..listener.clone() },
             // It waits to be accepted, or it ended.
             Row { inode: 0, ..listener.clone() },
             Row { state: 6, ..listener.clone() },
             Row { fileless: true, ..listener.clone() },
         ] {
-            assert!(!seen.hidden());
+            assert!(!seen.hidden(false));
         }
-        let look = |rows| Snapshot { rows, all_owners: true, all_namespaces: true, ..Snapshot::default() };
+        let look = |rows: Vec<Row>| Snapshot {
+            sockets: Sockets::made(rows, Vec::new(), Vec::new()),
+            all_owners: true,
+            all_namespaces: true,
+            ..Snapshot::default()
+        };
         assert!(look(Vec::new()).complete());
-        assert!(!look(vec![listener]).complete());
+        assert!(!look(vec![Row { kind: 1, protocol: 6, ..listener }]).complete());
+    }
+
+    #[test]
+    fn one_owner_takes_no_memory_of_its_own() {
+        let owners = |count: u32| (0..count).map(|pid| Owner { pid, descriptor: 3 }).collect::<Owners>();
+        assert!(matches!(owners(1), Owners::One(_)));
+        for count in 0..4 {
+            assert_eq!(owners(count).all().len(), count as usize);
+        }
     }
 }

@@ -7,6 +7,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::ages::Ages;
 use super::iterators::{self, Iterators, Unavailable};
 use super::present::Present;
 use super::row::Snapshot;
@@ -24,6 +25,7 @@ pub enum Wanted {
 #[derive(Debug)]
 pub struct Source {
     way: Way,
+    ages: Ages,
     everywhere: bool,
     /// What the looks have taken so far; None where the way is settled.
     spent: Option<Duration>,
@@ -39,7 +41,7 @@ enum Way {
 impl Source {
     pub fn open(wanted: Wanted, everywhere: bool) -> Result<Source, Unavailable> {
         let netlink = Way::Netlink(Box::new(NetlinkTable::new(everywhere)));
-        let mut source = Source { way: netlink, everywhere, spent: None, why: None };
+        let mut source = Source { way: netlink, ages: Ages::default(), everywhere, spent: None, why: None };
         match wanted {
             Wanted::Netlink => {}
             Wanted::Bpf => source.way = Way::Bpf(Box::new(Iterators::load(everywhere)?)),
@@ -68,8 +70,11 @@ impl Source {
         }
         let begun = Instant::now();
         let snapshot = match &mut self.way {
-            Way::Bpf(iterators) => iterators.refresh(),
-            Way::Netlink(table) => table.refresh(),
+            Way::Bpf(iterators) => iterators.refresh(&mut self.ages),
+            Way::Netlink(table) => table.refresh().map(|mut snapshot| {
+                snapshot.sockets.date(&mut self.ages, Instant::now(), snapshot.all_namespaces);
+                snapshot
+            }),
         };
         if let Some(spent) = &mut self.spent {
             *spent += begun.elapsed();

@@ -4,7 +4,11 @@ use super::row::Row;
 
 /// The scheme of its endpoints; None for a socket that no address opens.
 pub fn scheme(row: &Row) -> Option<&'static str> {
-    Some(match (row.family, row.kind, row.protocol) {
+    scheme_of(row.family, row.kind, row.protocol)
+}
+
+pub fn scheme_of(family: u16, kind: u16, protocol: u16) -> Option<&'static str> {
+    Some(match (family, kind, protocol) {
         (AF_UNIX, SOCK_STREAM, _) => "unix",
         (AF_UNIX, SOCK_DGRAM, _) => "dgram+unix",
         (AF_UNIX, SOCK_SEQPACKET, _) => "seqpacket+unix",

@@ -10,7 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 use socketkit_engine::table::ages::Age;
-use socketkit_engine::table::row::{Address, Owner, Row};
+use socketkit_engine::table::row::{Address, Owners, Row};
 use socketkit_engine::table::words;
 
 /// What all entries of one look share.
@@ -39,30 +39,6 @@ pub struct SocketEntry {
     /// Somebody must hold it whom this process cannot see.
     hidden: bool,
     look: Arc<Look>,
-}
-
-/// Most sockets have one, and no memory of its own is spent on it.
-enum Owners {
-    Few([Owner; 1]),
-    Many(Box<[Owner]>),
-}
-
-impl From<&[Owner]> for Owners {
-    fn from(owners: &[Owner]) -> Owners {
-        match owners {
-            [one] => Owners::Few([*one]),
-            _ => Owners::Many(owners.into()),
-        }
-    }
-}
-
-impl Owners {
-    fn all(&self) -> &[Owner] {
-        match self {
-            Owners::Few(owners) => owners,
-            Owners::Many(owners) => owners,
-        }
-    }
 }
 
 #[pymethods]
@@ -286,11 +262,11 @@ impl SocketEntry {
         py: Python<'py>,
         row: Row,
         age: Age,
-        owners: &[Owner],
+        owners: Owners,
         scheme: &'static str,
         look: &Arc<Look>,
     ) -> PyResult<Bound<'py, SocketEntry>> {
-        let (owners, hidden) = (owners.into(), row.hidden());
+        let hidden = row.hidden(!owners.all().is_empty());
         let made = Bound::new(py, SocketEntry { row, age, owners, scheme, hidden, look: Arc::clone(look) })?;
         // SAFETY: it is an object of a type of ours, just made, and the interpreter's lock is held. The collector is for cycles:
         // an entry leads to processes and to its type only, and these to no entry. It would look through all of them again and
@@ -303,12 +279,9 @@ impl SocketEntry {
         &self.row
     }
 
-    /// Whether it is the socket of this row, be it of another look.
-    pub fn is_of(&self, row: &Row) -> bool {
-        match identity(row) {
-            Some(identity) => self.identity() == identity,
-            None => false,
-        }
+    /// Whether it is the socket with this cookie and this inode, be it of another look.
+    pub fn is(&self, cookie: u64, inode: u64) -> bool {
+        identity(cookie, inode).is_some_and(|identity| self.identity() == identity)
     }
 
     fn endpoint<'py>(&self, py: Python<'py>, address: &Address) -> PyResult<Bound<'py, PyAny>> {
@@ -323,13 +296,13 @@ impl SocketEntry {
     }
 
     fn identity(&self) -> (u64, u64, usize) {
-        identity(&self.row).unwrap_or((0, 0, std::ptr::from_ref(self) as usize))
+        identity(self.row.cookie, self.row.inode).unwrap_or((0, 0, std::ptr::from_ref(self) as usize))
     }
 }
 
 /// What makes it the same socket at another look; None of what has no number.
-fn identity(row: &Row) -> Option<(u64, u64, usize)> {
-    match (row.cookie, row.inode) {
+fn identity(cookie: u64, inode: u64) -> Option<(u64, u64, usize)> {
+    match (cookie, inode) {
         (0, 0) => None,
         (0, inode) => Some((0, inode, 0)),
         (cookie, _) => Some((cookie, 0, 0)),

@@ -7,8 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PySlice};
-use socketkit_engine::table::ages::Age;
-use socketkit_engine::table::row::{Owner, Row, Snapshot};
+use socketkit_engine::table::row::Snapshot;
+use socketkit_engine::table::sockets::Sockets;
 use socketkit_engine::table::words;
 
 use super::entry::{Look, SocketEntry};
@@ -16,15 +16,12 @@ use super::entry::{Look, SocketEntry};
 /// The sockets of one look, as a sequence: an entry is made each time it is asked for, and keeps none of the others in memory.
 #[pyclass(frozen, sequence, module = "socketkit._core")]
 pub struct SocketRows {
-    rows: Vec<Row>,
-    ages: Vec<Age>,
-    owners: Vec<Owner>,
+    sockets: Sockets,
     look: Arc<Look>,
 }
 
 impl SocketRows {
-    /// `ages` are those of the rows, in the same order.
-    pub fn new(snapshot: Snapshot, ages: Vec<Age>) -> SocketRows {
+    pub fn new(snapshot: Snapshot) -> SocketRows {
         let look = Arc::new(Look {
             namespaces: snapshot.namespaces,
             interfaces: snapshot.interfaces,
@@ -32,12 +29,12 @@ impl SocketRows {
             moment: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
             processes: Mutex::default(),
         });
-        SocketRows { rows: snapshot.rows, ages, owners: snapshot.owners, look }
+        SocketRows { sockets: snapshot.sockets, look }
     }
 
     /// All of them now.
     pub fn list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        self.some(py, 0..self.rows.len())
+        self.some(py, 0..self.sockets.len())
     }
 
     fn some<'py>(&self, py: Python<'py>, places: impl Iterator<Item = usize>) -> PyResult<Bound<'py, PyList>> {
@@ -51,29 +48,30 @@ impl SocketRows {
     }
 
     fn entry<'py>(&self, py: Python<'py>, place: usize) -> PyResult<Option<Bound<'py, SocketEntry>>> {
-        let Some(row) = self.rows.get(place) else { return Ok(None) };
-        let Some(scheme) = words::scheme(row) else { return Ok(None) };
-        let range = row.owners.start as usize..row.owners.end as usize;
-        let owners = self.owners.get(range).unwrap_or_default();
-        let age = self.ages.get(place).copied().unwrap_or_default();
-        SocketEntry::make(py, row.clone(), age, owners, scheme, &self.look).map(Some)
+        let Some(row) = self.sockets.row(place) else { return Ok(None) };
+        let Some(scheme) = words::scheme(&row) else { return Ok(None) };
+        let (owners, age) = (self.sockets.owners(place), self.sockets.age(place));
+        SocketEntry::make(py, row, age, owners, scheme, &self.look).map(Some)
     }
 
     fn place(&self, value: &Bound<'_, PyAny>, from: usize) -> Option<usize> {
         let wanted = value.cast::<SocketEntry>().ok()?;
-        let same = |row: &Row| wanted.get().is_of(row);
-        self.rows.iter().skip(from).position(same).map(|place| place + from)
+        (from..self.sockets.len()).find(|&place| self.has_at(place, wanted.get()))
+    }
+
+    fn has_at(&self, place: usize, wanted: &SocketEntry) -> bool {
+        self.sockets.numbers(place).is_some_and(|(cookie, inode)| wanted.is(cookie, inode))
     }
 }
 
 #[pymethods]
 impl SocketRows {
     fn __len__(&self) -> usize {
-        self.rows.len()
+        self.sockets.len()
     }
 
     fn __getitem__<'py>(&self, py: Python<'py>, wanted: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let length = self.rows.len() as isize;
+        let length = self.sockets.len() as isize;
         if let Ok(slice) = wanted.cast::<PySlice>() {
             let at = slice.indices(length)?;
             let places = (0..at.slicelength).map(|number| (at.start + number as isize * at.step) as usize);
@@ -92,7 +90,7 @@ impl SocketRows {
     }
 
     fn __reversed__(me: Bound<'_, Self>) -> SocketRowsIterator {
-        let last = me.get().rows.len() as isize - 1;
+        let last = me.get().sockets.len() as isize - 1;
         SocketRowsIterator { next: last.into(), step: -1, rows: me.unbind() }
     }
 
@@ -102,18 +100,19 @@ impl SocketRows {
 
     #[pyo3(signature = (value, start=0, stop=isize::MAX, /))]
     fn index(&self, value: &Bound<'_, PyAny>, start: isize, stop: isize) -> PyResult<usize> {
-        let length = self.rows.len() as isize;
+        let length = self.sockets.len() as isize;
         let bound = |at: isize| (if at < 0 { at + length } else { at }).clamp(0, length) as usize;
         let found = self.place(value, bound(start)).filter(|place| *place < bound(stop));
         found.ok_or_else(|| PyValueError::new_err("this socket is not among them"))
     }
 
     fn count(&self, value: &Bound<'_, PyAny>) -> usize {
-        value.cast::<SocketEntry>().map_or(0, |wanted| self.rows.iter().filter(|row| wanted.get().is_of(row)).count())
+        let Ok(wanted) = value.cast::<SocketEntry>() else { return 0 };
+        (0..self.sockets.len()).filter(|&place| self.has_at(place, wanted.get())).count()
     }
 
     fn __repr__(&self) -> String {
-        format!("<SocketRows of {} sockets>", self.rows.len())
+        format!("<SocketRows of {} sockets>", self.sockets.len())
     }
 }
 
@@ -138,7 +137,7 @@ impl SocketRowsIterator {
 
     fn __length_hint__(&self) -> usize {
         let next = self.next.load(std::sync::atomic::Ordering::Relaxed);
-        let length = self.rows.get().rows.len() as isize;
+        let length = self.rows.get().sockets.len() as isize;
         (if self.step > 0 { length - next } else { next + 1 }).clamp(0, length) as usize
     }
 }
