@@ -36,6 +36,9 @@ static struct unix_sock *(*const bpf_skc_to_unix_sock)(void *sock) = (void *)178
 // Read of what the verifier does not know the type of; 0 when the memory is not there.
 #define read(from) ({ typeof(from) value_ = (typeof(from))0; bpf_probe_read_kernel(&value_, sizeof(value_), &(from)); value_; })
 
+// Has the processor get it, for what comes later.
+#define touch(from) ({ u64 value_ = (from); asm volatile("" : : "r"(value_)); })
+
 // A bit field may stand anywhere in a word of any size: the loader fills in where.
 #define bits(base, field)                                                                                    \
 	({                                                                                                   \
@@ -87,6 +90,7 @@ struct pid {
 };
 
 struct task_struct {
+	int tgid;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
 	struct nsproxy *nsproxy;
