@@ -167,3 +167,74 @@ const IPV6_V6ONLY: i32 = 26;
 const ESTABLISHED: u8 = 1;
 const CLOSED: u8 = 7;
 const LISTENING: u8 = 10;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    #[test]
+    fn zeros_are_the_address_of_what_is_bound_to_nothing() {
+        assert!(
+            unbound(AF_INET, &[2, 0, 0, 0, 0, 0, 0, 0])
+                && unbound(AF_INET6, &[10, 0, 0, 0])
+                && unbound(AF_UNIX, &[1, 0])
+        );
+        assert!(!unbound(AF_INET, &[2, 0, 0, 80, 0, 0, 0, 0]) && !unbound(AF_UNIX, &[1, 0, 0]));
+        assert!(!unbound(AF_VSOCK, &[40, 0, 0, 0]), "there zeros are an address");
+    }
+
+    #[test]
+    fn a_socket_tells_of_itself() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let told = row(&listener, 5, 7).unwrap();
+        let port = listener.local_addr().unwrap().port().to_be_bytes();
+        assert_eq!((told.family, told.kind, told.protocol, told.state), (AF_INET, 1, 6, LISTENING));
+        assert_eq!(told.local.as_bytes().get(..8), Some(&[2, 0, port[0], port[1], 127, 0, 0, 1][..]));
+        assert_eq!((told.peer, told.inode, told.namespace), (Address::None, 5, 7));
+        assert!(told.cookie != 0);
+        let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+        datagrams.connect(datagrams.local_addr().unwrap()).unwrap();
+        assert_eq!(row(&datagrams, 5, 7).unwrap().state, ESTABLISHED);
+        let unnamed = row(&UnixDatagram::unbound().unwrap(), 5, 7).unwrap();
+        assert_eq!((unnamed.state, unnamed.local), (CLOSED, Address::None));
+        assert_eq!(row(&File::open("/").unwrap(), 5, 7), None, "what is no socket");
+    }
+
+    #[test]
+    fn what_leads_elsewhere_by_now_has_moved() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let pid = std::process::id();
+        let place = Place { pid, thread: pid };
+        let inode = File::from(OwnedFd::from(socket.try_clone().unwrap())).metadata().unwrap().ino();
+        let ask_for = |inode, descriptor: i32| {
+            let held = Held { inode, descriptor: descriptor as u32 };
+            ask(&[(place, held)], &NumberSet::default(), &mut Strangers::default())
+        };
+        let found = ask_for(inode, socket.as_raw_fd());
+        // Some sandboxes forbid to borrow a descriptor; then it is said.
+        if !found.denied {
+            assert_eq!(found.rows.iter().map(|row| row.inode).collect::<Vec<_>>(), [inode]);
+            assert_eq!(ask_for(inode + 1, socket.as_raw_fd()).moved, [place]);
+            assert_eq!(ask_for(inode, i32::MAX).moved, [place]);
+        }
+        let nobody = Place { pid: u32::MAX, thread: u32::MAX };
+        let held = Held { inode, descriptor: 3 };
+        assert!(ask(&[(nobody, held)], &NumberSet::default(), &mut Strangers::default()).denied);
+    }
+
+    #[test]
+    fn strangers_are_asked_once_and_forgotten_when_they_end() {
+        let place = Place { pid: u32::MAX, thread: u32::MAX };
+        let held = Held { inode: 5, descriptor: 3 };
+        let mut strangers = Strangers(NumberMap::from_iter([(5, 7), (6, 7)]));
+        let known = NumberSet::from_iter([7]);
+        assert!(!ask(&[(place, held)], &known, &mut strangers).denied, "nobody is asked");
+        assert!(strangers.0.contains_key(&5) && !strangers.0.contains_key(&6));
+    }
+}

@@ -397,3 +397,145 @@ const SOCK_RAW: u16 = 3;
 const IPPROTO_ICMP: u16 = 1;
 const IPPROTO_ICMPV6: u16 = 58;
 const SYN_RECEIVED: u8 = 3;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::io::Write;
+    use std::time::Instant;
+
+    use socketkit_wire::socket_records::VERSION;
+
+    use super::*;
+
+    /// The record of a TCP listener on IPv4: the layout of rust/bpf/table.bpf.c, written down once more.
+    fn record(cookie: u64, owner: Option<(u32, u32)>) -> Vec<u8> {
+        let (pid, descriptor) = owner.unwrap_or_default();
+        let flags: u16 = 8 | 64 | if owner.is_some() { 32 } else { 0 };
+        let mut bytes = [&72_u16.to_le_bytes()[..], &[VERSION, 1], &cookie.to_le_bytes()].concat();
+        bytes.extend(4026531840_u32.to_le_bytes());
+        bytes.extend((cookie + 1000).to_le_bytes());
+        for number in [2, 6] {
+            bytes.extend(u16::to_le_bytes(number));
+        }
+        bytes.extend([1, 10]);
+        bytes.extend(flags.to_le_bytes());
+        for number in [pid, descriptor, 0, cookie as u32 % 3, 0, 128, 0] {
+            bytes.extend(number.to_le_bytes());
+        }
+        bytes.extend([0x50, 0, 0, 0, 127, 0, 0, 1, 0, 0, 0, 0]);
+        bytes
+    }
+
+    fn seen(cookie: u64) -> Vec<u8> {
+        [&12_u16.to_le_bytes()[..], &[VERSION, 0], &cookie.to_le_bytes()].concat()
+    }
+
+    fn begun(ages: &mut Ages) -> Gathered<'_> {
+        ages.begin(Instant::now());
+        Gathered::new(4_000_000, Size::default(), ages)
+    }
+
+    /// Has `told` digested as if the kernel gave it in pieces of that size; the cookies of those that got their first owner.
+    fn told(gathered: &mut Gathered<'_>, told: &[Vec<u8>], piece: usize) -> Vec<u64> {
+        let mut end = gathered.told.bytes.len();
+        let mut owned = Vec::new();
+        for piece in told.concat().chunks(piece) {
+            gathered.told.bytes.extend_from_slice(piece);
+            let added = &mut |brief: &Brief| owned.push(brief.cookie);
+            end = gathered.digest(end, &mut |short| matches!(short, Short::Socket(_)), added).unwrap();
+        }
+        assert_eq!(gathered.told.bytes.len(), end, "nothing is left of whole records");
+        owned
+    }
+
+    fn owner(pid: u32, descriptor: u32) -> Owner {
+        Owner { pid, descriptor }
+    }
+
+    #[test]
+    fn a_socket_is_one_row_in_whatever_pieces_it_is_told() {
+        let records = [
+            record(1, Some((7, 3))),
+            seen(9),
+            record(2, Some((7, 4))),
+            record(1, Some((8, 3))),
+            record(3, Some((9, 9))),
+        ];
+        for piece in [1, 5, 71, 72, 73, 100, 4096] {
+            let mut ages = Ages::default();
+            let mut gathered = begun(&mut ages);
+            assert_eq!(told(&mut gathered, &records, piece), [1, 2, 3]);
+            assert_eq!(gathered.told.bytes.len(), 3 * 72, "what tells nothing new takes no room");
+            assert!(gathered.has(2) && !gathered.has(9));
+            let harvest = gathered.finish(true);
+            let sockets = harvest.sockets;
+            assert_eq!(sockets.len(), 3);
+            assert_eq!(sockets.owners(0).all(), [owner(7, 3), owner(8, 3)]);
+            assert_eq!((sockets.owners(1).all(), sockets.owners(2).all()), (&[owner(7, 4)][..], &[owner(9, 9)][..]));
+            let row = sockets.row(2).unwrap();
+            assert_eq!((row.cookie, row.inode, row.send_queue), (3, 1003, 128));
+            assert_eq!(row.local.as_bytes().get(..8), Some(&[2, 0, 0, 80, 127, 0, 0, 1][..]));
+            assert_eq!((sockets.numbers(0), sockets.numbers(3)), (Some((1, 1001)), None));
+            let bound = harvest.bound.get(&4026531840).unwrap();
+            assert_eq!((bound.len(), bound.contains(&1), bound.contains(&2)), (2, true, true));
+            assert_eq!(harvest.namespaces.get(&4026531840), Some(&Some(7)));
+            assert!(!sockets.hidden());
+        }
+    }
+
+    #[test]
+    fn what_a_list_told_of_is_told_of_again_by_its_descriptor() {
+        let mut ages = Ages::default();
+        let mut gathered = begun(&mut ages);
+        assert_eq!(told(&mut gathered, &[record(1, None), record(2, None)], 4096), []);
+        assert!(gathered.unowned(1) && gathered.unowned(2) && !gathered.unowned(3));
+        assert_eq!(told(&mut gathered, &[record(2, Some((7, 3))), record(2, Some((7, 5)))], 4096), [2]);
+        // A second walk through the descriptors tells of the same owners.
+        assert_eq!(told(&mut gathered, &[record(2, Some((7, 3))), record(2, Some((7, 5)))], 4096), []);
+        assert!(gathered.unowned(1) && !gathered.unowned(2));
+        let sockets = gathered.finish(true).sockets;
+        assert_eq!(sockets.len(), 2);
+        assert_eq!(sockets.owners(0).all(), []);
+        assert_eq!(sockets.owners(1).all(), [owner(7, 3), owner(7, 5)]);
+        assert!(sockets.hidden(), "somebody must hold the first");
+    }
+
+    #[test]
+    fn threads_that_bear_one_number_are_one_owner() {
+        let mut ages = Ages::default();
+        let mut gathered = begun(&mut ages);
+        told(&mut gathered, &[record(1, Some((7, 3))), record(1, Some((7, 3))), record(1, Some((7, 3)))], 4096);
+        assert_eq!(gathered.finish(true).sockets.owners(0).all(), [owner(7, 3)]);
+    }
+
+    #[test]
+    fn what_no_address_opens_is_no_row() {
+        let mut netlink = record(1, Some((7, 3)));
+        netlink[24] = 16;
+        let mut ages = Ages::default();
+        let mut gathered = begun(&mut ages);
+        assert_eq!(told(&mut gathered, &[netlink, record(2, Some((7, 4)))], 4096), [2]);
+        assert_eq!(gathered.finish(true).sockets.len(), 1);
+    }
+
+    #[test]
+    fn a_record_that_is_not_whole_is_an_error() {
+        let file = |bytes: &[u8]| {
+            let (reader, mut writer) = std::io::pipe().unwrap();
+            writer.write_all(bytes).unwrap();
+            File::from(std::os::fd::OwnedFd::from(reader))
+        };
+        let read = |bytes: &[u8]| {
+            let mut ages = Ages::default();
+            begun(&mut ages).read(&file(bytes), |_| true, |_| {}).map_err(|failure| failure.kind())
+        };
+        let whole = record(1, None);
+        assert_eq!(read(&whole), Ok(()));
+        assert_eq!(read(&whole[..71]), Err(io::ErrorKind::UnexpectedEof));
+        let mut other = whole.clone();
+        other[2] = VERSION + 1;
+        assert_eq!(read(&other), Err(io::ErrorKind::InvalidData));
+    }
+}

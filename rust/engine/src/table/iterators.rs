@@ -417,3 +417,74 @@ const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;
 const IPPROTO_UDP: u16 = 17;
 const IPPROTO_UDPLITE: u16 = 136;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn brief(family: u16, protocol: u16, listed: bool, begun: bool) -> Brief {
+        Brief {
+            cookie: 1,
+            namespace: 1,
+            inode: 1,
+            family,
+            kind: 1,
+            protocol,
+            state: 1,
+            owner: None,
+            interface: 0,
+            fileless: false,
+            listed,
+            begun,
+        }
+    }
+
+    #[test]
+    fn a_list_is_walked_through_unless_all_of_it_is_told_of() {
+        let mut led = Led::default();
+        for (family, protocol, listed) in [
+            (AF_INET, IPPROTO_TCP, true),
+            (AF_INET6, IPPROTO_TCP, true),
+            (AF_INET, IPPROTO_TCP, false),
+            (AF_INET, IPPROTO_UDP, true),
+            (1, IPPROTO_TCP, true),
+        ] {
+            led.count(&brief(family, protocol, listed, false));
+        }
+        let counted = |listed, left| Some(Counted { listed, left });
+        let there = Present { tcp: counted(2, 0), udp: counted(1, 0) };
+        assert!(!led.lacks(TCP, there) && !led.lacks(UDP, there) && led.lacks(UNIX, there));
+        for tcp in [counted(3, 0), counted(2, 1), None] {
+            assert!(led.lacks(TCP, Present { tcp, ..there }));
+        }
+        assert!(led.lacks(UDP, Present { udp: counted(2, 0), ..there }));
+        led.count(&brief(AF_INET, IPPROTO_TCP, false, true));
+        assert!(led.lacks(TCP, there), "connections have begun");
+    }
+
+    #[test]
+    fn lists_note_what_only_descriptors_tell_of() {
+        let mut seen = Vec::new();
+        let mut noted = noting(7, &mut seen);
+        assert!(!noted(TCP, &Short::Seen(5)));
+        assert!(noted(UDP, &Short::Socket(brief(AF_INET, IPPROTO_UDP, true, false))));
+        assert!(!noted(UNIX, &Short::Thread { namespace: 1, pid: 1, thread: 1 }));
+        drop(noted);
+        assert_eq!(seen, [(7, TCP, 5)]);
+    }
+
+    #[test]
+    fn a_namespace_that_only_a_descriptor_leads_to_is_called_after_its_holder() {
+        let met = BTreeMap::from([(5, Some(42)), (6, None)]);
+        assert_eq!(names(Vec::new(), &met), [(5, "pid 42".to_owned())]);
+    }
+
+    #[test]
+    fn an_error_is_told_with_what_is_behind_it_in_one_line() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("the program\n was refused")]
+        struct Refused(#[source] io::Error);
+        let refused = Refused(io::Error::other("no such helper"));
+        assert_eq!(reasons(&refused), "the program was refused: no such helper");
+    }
+}

@@ -415,3 +415,92 @@ const LEAST: usize = 64;
 const SEARCHES: u8 = 2;
 /// More than `socket:[18446744073709551615]`; what is longer is cut, and is no socket.
 const LINK_BYTES: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn held(inode: u64, descriptor: u32) -> Held {
+        Held { inode, descriptor }
+    }
+
+    fn owners(tables: &[(u32, &[Held])]) -> Owners {
+        let table = |sockets: &[Held]| Table { sockets: sockets.to_vec(), state: State::Known, ..Table::new(1) };
+        let tables = tables.iter().map(|(pid, sockets)| (Place { pid: *pid, thread: *pid }, table(sockets)));
+        Owners { tables: tables.collect(), ..Owners::default() }
+    }
+
+    fn index(inodes: &[u64]) -> NumberMap<u64, u32> {
+        inodes.iter().enumerate().map(|(at, &inode)| (inode, at as u32)).collect()
+    }
+
+    #[test]
+    fn numbers_are_digits_alone() {
+        assert_eq!([number(b"0"), number(b"4294967295")], [Some(0), Some(u32::MAX)]);
+        assert_eq!([number(b""), number(b"4294967296"), number(b"self"), number(b"-1"), number(b".")], [None; 5]);
+    }
+
+    #[test]
+    fn owners_of_a_socket_stand_together_in_order() {
+        let known = owners(&[(9, &[held(5, 3), held(6, 4)]), (7, &[held(6, 8), held(6, 2)]), (8, &[held(99, 3)])]);
+        let index = index(&[4, 5, 6]);
+        let (all, ranges) = known.assign(&index, 3);
+        let owner = |pid, descriptor| Owner { pid, descriptor };
+        assert_eq!(all, [owner(9, 3), owner(7, 2), owner(7, 8), owner(9, 4)]);
+        assert_eq!(ranges, [0..0, 0..1, 1..4]);
+        assert_eq!(known.holders(&index), [0, 1, 3]);
+    }
+
+    #[test]
+    fn what_is_held_and_in_no_dump_is_asked_once() {
+        let known = owners(&[(7, &[held(5, 3), held(6, 4), held(6, 5)])]);
+        let outside = known.outside(&index(&[5]));
+        assert_eq!(outside, [(Place { pid: 7, thread: 7 }, held(6, 4))]);
+    }
+
+    #[test]
+    fn a_denied_table_is_not_all() {
+        let mut known = owners(&[(7, &[]), (8, &[])]);
+        assert!(known.all_read());
+        known.tables.values_mut().last().unwrap().state = State::Denied;
+        assert!(!known.all_read());
+    }
+
+    /// Reads what this process holds itself.
+    #[test]
+    fn a_descriptor_that_leads_elsewhere_has_moved() {
+        let (one, other) = UnixStream::pair().unwrap();
+        let inode =
+            |socket: &UnixStream| File::from(std::os::fd::OwnedFd::from(socket.try_clone().unwrap())).metadata();
+        let inode = inode(&one).unwrap().ino();
+        let pid = std::process::id();
+        let place = Place { pid, thread: pid };
+        let mut table = Table::new(1);
+        table.read(place, 1, |_| false);
+        let mine = held(inode, one.as_raw_fd() as u32);
+        assert!(table.state == State::Known && table.sockets.contains(&mine));
+        assert!(!table.moved(place, |doubted| doubted == inode));
+        let elsewhere = held(inode, other.as_raw_fd() as u32);
+        let table = Table { sockets: vec![elsewhere], ..table };
+        assert!(table.moved(place, |doubted| doubted == inode));
+        assert!(!table.moved(place, |_| false), "it is not asked about");
+    }
+
+    #[test]
+    fn a_process_that_ended_holds_nothing() {
+        // No process has that number: /proc/sys/kernel/pid_max is 2^22 at the most.
+        let place = Place { pid: u32::MAX, thread: u32::MAX };
+        let mut table = Table { sockets: vec![held(5, 3)], ..Table::new(1) };
+        assert!(table.moved(place, |_| true));
+        table.read(place, 1, |_| true);
+        assert_eq!((table.state, table.sockets.len()), (State::Known, 0));
+        assert_eq!(place.folder(), "/proc/4294967295/fd");
+        assert_eq!(Place { pid: 7, thread: 8 }.folder(), "/proc/7/task/8/fd");
+    }
+}
