@@ -41,6 +41,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 TESTED_ELSEWHERE = {
     "grammar.py": "tests/test_endpoint.py",  # a grammar is what Endpoint.parse takes
     "securing.py": "tests/types/test_tls.py",  # half of it: what connects needs both
+    "uses/web/answers.py": "tests/uses/web/test_files.py",  # the answers that it gives
     "schemes.py": "tests/test_endpoint.py",  # the table behind the grammar
     "testing": "tests/conformance/test_streams.py",  # the suite: its test is that every stream type is run through it
     "http/asgi.py": "tests/http/test_service.py",  # names of types

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod beneath;
 pub mod capture;
 pub mod first_bytes;
 pub mod guard;

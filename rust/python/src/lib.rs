@@ -5,6 +5,7 @@
 
 mod action;
 mod arrivals;
+mod beneath;
 mod blocking;
 mod bounds;
 mod budget;
@@ -66,6 +67,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<table::EndedSockets>()?;
     module.add_function(wrap_pyfunction!(table::destroy_socket, module)?)?;
     module.add_function(wrap_pyfunction!(capture::attach_filter, module)?)?;
+    module.add_function(wrap_pyfunction!(beneath::open_beneath, module)?)?;
     module.add_function(wrap_pyfunction!(blocking::block, module)?)?;
     module.add_function(wrap_pyfunction!(blocking::wait, module)?)?;
     module.add_function(wrap_pyfunction!(identity::fingerprint_text, module)?)?;

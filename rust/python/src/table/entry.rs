@@ -237,7 +237,7 @@ impl SocketEntry {
                 *ours = theirs.clone();
             }
         }
-        SocketEntry::make(py, row, self.age, self.owners.all(), self.scheme, &self.look)
+        SocketEntry::make(py, row, self.age, self.owners.clone(), self.scheme, &self.look)
     }
 
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {

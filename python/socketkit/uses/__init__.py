@@ -1,0 +1,1 @@
+"""Services built on the verbs, a package for each use. They never import each other."""

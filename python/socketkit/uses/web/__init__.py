@@ -1,0 +1,1 @@
+"""Use 5, web: a folder, a file or an ASGI application, served to people by one command."""
