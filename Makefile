@@ -36,8 +36,8 @@ docs: setup-dev ## check the pages: links resolve, examples run, commands exist
 wheel: setup ## build the wheel (abi3: one for every Python from 3.11 on) into dist/
 	@$(BIN)/maturin build --release $(LOCKED) --quiet --out dist && ls dist/*.whl
 
-bpf: ## build the BPF object that is committed (Debian 12's clang-14 and llvm-14)
-	@rust/bpf/build.sh rust/bpf/table.bpf.o
+bpf: ## build the BPF objects that are committed (Debian 12's clang-14 and llvm-14)
+	@rust/bpf/build.sh rust/bpf
 
 clean: ## remove everything that was built, .venv too
 	rm -rf .venv target build dist bench/build fuzz/target .hypothesis .mypy_cache .pytest_cache .ruff_cache python/socketkit/_core*.so
@@ -76,8 +76,8 @@ check-rust: setup-dev
 # Another compiler gives other bytes, so it is this one or none.
 check-bpf:
 	@if command -v clang-14 >/dev/null && command -v llvm-strip-14 >/dev/null; then \
-	mkdir -p build && rust/bpf/build.sh build/table.bpf.o && cmp build/table.bpf.o rust/bpf/table.bpf.o; \
-	else echo "clang-14 is not here (apt install clang-14 llvm-14): whether the BPF object is that of its source went unchecked"; fi
+	mkdir -p build && rust/bpf/build.sh build && for object in table births; do cmp "build/$$object.bpf.o" "rust/bpf/$$object.bpf.o" || exit 1; done; \
+	else echo "clang-14 is not here (apt install clang-14 llvm-14): whether the BPF objects are those of their source went unchecked"; fi
 
 check-shell:
 	@if command -v shellcheck >/dev/null; then shellcheck tools/*.sh rust/bpf/*.sh .ci/run; \

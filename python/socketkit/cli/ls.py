@@ -118,6 +118,10 @@ class Row:
         self._use: Use | None = None
 
     @property
+    def processes(self) -> tuple[Process, ...] | None:
+        return self.entry.processes
+
+    @property
     def use(self) -> Use:
         if self._use is None:
             from ..inspect.uses import use_of
@@ -240,7 +244,7 @@ def _print_tree(rows: Sequence[Row]) -> None:
     """A process, and its sockets below it; one that several processes hold stands under each."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        processes = row.entry.processes
+        processes = row.processes
         if not processes:
             groups.setdefault("not known whose: sudo" if processes is None else "nobody's", []).append(row)
         for process in processes or ():
@@ -312,7 +316,7 @@ def _peer(row: Row | Watched | Past) -> str:
 
 
 def _process(row: Row | Watched | Past) -> str:
-    processes = row.entry.processes
+    processes = row.processes
     if processes is None:
         return "?"
     if not processes:
@@ -323,7 +327,7 @@ def _process(row: Row | Watched | Past) -> str:
 
 def _first_process(name: str) -> Column:
     def cell(row: Row | Watched | Past) -> str:
-        processes = row.entry.processes
+        processes = row.processes
         if processes is None:
             return "?"
         return str(getattr(processes[0], name) or "-") if processes else "-"

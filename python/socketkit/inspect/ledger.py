@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .processes import Process
     from .uses import Use
 
+    Owner = Callable[[SocketEntry], "Process | None"]
     Purpose = Callable[[SocketEntry], Use]
     Wanted = Callable[["Watched"], bool]
 
@@ -84,6 +85,7 @@ class Watched:
         "_counts",
         "_ledger",
         "_missed_at",
+        "_owner",
         "_shown",
         "_spark",
         "_unseen",
@@ -99,7 +101,14 @@ class Watched:
     )
 
     def __init__(
-        self, ledger: Ledger, entry: SocketEntry, now: float, *, there_before: bool = False, unseen: bool = False
+        self,
+        ledger: Ledger,
+        entry: SocketEntry,
+        now: float,
+        *,
+        there_before: bool = False,
+        unseen: bool = False,
+        owner: Process | None = None,
     ) -> None:
         self.entry = entry
         self.first_seen = now
@@ -115,6 +124,7 @@ class Watched:
         self._asked = False  # whether its use has been asked for since it moved
         self._counts = _counts(entry)
         self._unseen = unseen  # by any look: known from its end alone
+        self._owner = owner  # whose it was, where that was noted
         self._missed_at: float | None = None  # by the last look, and the first of them in a row
         self._shown = False  # whether it has been wanted
 
@@ -135,8 +145,10 @@ class Watched:
 
     @property
     def processes(self) -> tuple[Process, ...] | None:
-        """Who held it when it was last looked at: of one that no look saw, nobody is known."""
-        return None if self._unseen else self.entry.processes
+        """Who held it when it was last looked at. Of one that no look saw, whose it was, where that was noted."""
+        if self._unseen:
+            return None if self._owner is None else (self._owner,)
+        return self.entry.processes
 
     @property
     def spark(self) -> tuple[float, ...]:
@@ -166,15 +178,16 @@ class Totals:
 class Ledger:
     """What is open, what has just been closed, and what has moved in all.
 
-    `purpose` says what a socket is for, `wanted` which ones are told of: from the first time that it holds of one, that
-    one is told of until its end. Closed rows stay for `keep_seconds`, `most_closed` of them at most. What looks lack
-    has `patience_seconds` for its end to be told.
+    `purpose` says what a socket is for, `owner` whose it is by a note that it forgets then, `wanted` which ones are
+    told of: from the first time that it holds of one, that one is told of until its end. Closed rows stay for
+    `keep_seconds`, `most_closed` of them at most. What looks lack has `patience_seconds` for its end to be told.
     """
 
     def __init__(
         self,
         *,
         purpose: Purpose | None = None,
+        owner: Owner | None = None,
         wanted: Wanted | None = None,
         keep_seconds: float = 10.0,
         patience_seconds: float = 0.0,
@@ -188,6 +201,7 @@ class Ledger:
         self.purpose = purpose
         self.totals = Totals()
         self.now = 0.0
+        self._owner = owner
         self._wanted = wanted
         self._keep_seconds = keep_seconds
         self._patience_seconds = patience_seconds
@@ -222,6 +236,7 @@ class Ledger:
                 continue  # if more ended than are remembered, newcomers wait for the next look
             else:
                 self._passed_over.pop(key, None)
+                self._owner_of(entry)  # who holds it is seen: the note of it needs not wait any longer
                 row = Watched(self, entry, self.now, there_before=first)
                 self._opened(row, changes, since=before)
             present[key] = row
@@ -248,6 +263,7 @@ class Ledger:
             if key in self._ended:
                 continue
             self._remember_ended(key)
+            owner = self._owner_of(entry)
             row = self._open.pop(key, None)
             if row is None:
                 if key in self._passed_over:
@@ -255,7 +271,7 @@ class Ledger:
                     continue
                 if entry.local is None and entry.peer is None:
                     continue  # made and thrown away without ever having an address
-                row = Watched(self, entry, self.now, unseen=True)
+                row = Watched(self, entry, self.now, unseen=True, owner=owner)
                 self._opened(row, changes, since=self._looked_at)
             else:
                 if row.entry.peer is None and entry.peer is not None:
@@ -266,6 +282,9 @@ class Ledger:
         return changes
 
     # --- one row
+
+    def _owner_of(self, entry: SocketEntry) -> Process | None:
+        return None if self._owner is None else self._owner(entry)
 
     def _without_cookie(self, entry: SocketEntry) -> Watched | None:
         """The same socket from before the kernel numbered it, which it does when it is first listed."""

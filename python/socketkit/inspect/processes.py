@@ -132,6 +132,19 @@ def process(pid: int) -> Process:
     return _known(pid, start_ticks(pid))
 
 
+def noted(pid: int, started_ns: int, name: str, uid: int) -> Process:
+    """The process that a note of the kernel tells of. What /proc tells is read now, as it may end at any time.
+
+    If it has ended by now, the note is all that is known. `started_ns` counts from the start of the machine.
+    """
+    found = _known(pid, started_ns * _TICKS_PER_SECOND // 1_000_000_000)
+    if "comm" not in found._facts:
+        found._facts["comm"] = name.encode(errors="replace")
+        found._facts["status"] = b"Uid:\t%d\t%d\n" % (uid, uid)
+        _ = found.executable, found.cgroup
+    return found
+
+
 def start_ticks(pid: int) -> int | None:
     """When it started, in ticks since the start of the machine; None if there is no such process."""
     try:

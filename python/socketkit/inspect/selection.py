@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from .._core import SocketEntry
-    from .history_rows import PastEntry
+    from .history_rows import Holder, PastEntry
+    from .processes import Process
     from .uses import Use
 
     class Judged(Protocol):
         @property
         def entry(self) -> SocketEntry | PastEntry: ...
+        @property
+        def processes(self) -> tuple[Process, ...] | tuple[Holder, ...] | None: ...
         @property
         def use(self) -> Use: ...
 
@@ -77,6 +80,10 @@ class Subject:
     def __init__(self, entry: SocketEntry, use: Use | None) -> None:
         self.entry = entry
         self._use = use
+
+    @property
+    def processes(self) -> tuple[Process, ...] | None:
+        return self.entry.processes
 
     @property
     def use(self) -> Use:
@@ -232,7 +239,7 @@ def _anywhere(wanted: str, text: str, at: int) -> Holds:
     def holds(subject: Judged) -> bool:
         entry = subject.entry
         words = [entry.scheme, entry.state, str(entry.local or ""), str(entry.peer or ""), entry.user or ""]
-        for process in entry.processes or ():
+        for process in subject.processes or ():
             words += [process.name, process.executable or "", process.unit or "", process.container or ""]
         return any(wanted in word.lower() for word in words)
 
@@ -330,7 +337,7 @@ def _address(sign: str, written: str) -> Test:
 
 
 def _of_processes(name: str) -> Callable[[Judged], Iterable[Any]]:
-    return lambda subject: [getattr(process, name) for process in subject.entry.processes or ()]
+    return lambda subject: [getattr(process, name) for process in subject.processes or ()]
 
 
 def _of_entry(*names: str) -> Callable[[Judged], Iterable[Any]]:

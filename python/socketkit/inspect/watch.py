@@ -5,7 +5,8 @@
             print(change.kind, change.row.entry.local, change.row.use.name)
 
 The table is looked at again and again; what ends in between the kernel tells at once, so that no connection is too
-short to be seen. Where first bytes can be collected (CAP_NET_RAW), they say what a connection is for.
+short to be seen. Where BPF is permitted, whose it was is noted in time (births.py). Where first bytes can be collected
+(CAP_NET_RAW), they say what a connection is for.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from typing import Literal, Self
 
     from .._core import SocketEntry
+    from .births import Births
     from .collecting import Collecting
+    from .processes import Process
     from .uses import Use
 
 __all__ = ["SPARK_SECONDS", "Change", "Spark", "Totals", "Watched", "Watching", "watch"]
@@ -39,6 +42,7 @@ def watch(
     interval_seconds: float = 1.0,
     namespaces: Literal["all", "own"] = "all",
     first_bytes: bool = True,
+    births: bool = True,
     keep_seconds: float = 10.0,
 ) -> Watching:
     """Watch the sockets that are selected (`Selection`), of every network namespace or of our own only.
@@ -49,7 +53,7 @@ def watch(
     """
     if not interval_seconds > 0:
         raise ValueError("interval_seconds is the time between two looks: more than 0")
-    return Watching(Selection(select), interval_seconds, namespaces, first_bytes, keep_seconds)
+    return Watching(Selection(select), interval_seconds, namespaces, first_bytes, births, keep_seconds)
 
 
 class Watching:
@@ -66,17 +70,22 @@ class Watching:
         interval_seconds: float,
         namespaces: Literal["all", "own"],
         first_bytes: bool,
+        births: bool,
         keep_seconds: float,
     ) -> None:
         self.selection = selection
         self.missed = 0
         self.first_bytes = False  # whether they are collected
         self.why_no_first_bytes = "" if first_bytes else "not asked for"
+        self.births = False  # whether it is noted whose a socket is that no look sees
+        self.why_no_births = "" if births else "not asked for"
         self._interval_seconds = interval_seconds
         self._namespaces = namespaces
         self._with_first_bytes = first_bytes
+        self._with_births = births
         self._ledger = Ledger(
             purpose=self._purpose,
+            owner=self._owner,
             wanted=self._wanted if selection else None,
             keep_seconds=keep_seconds,
             patience_seconds=PATIENCE_SECONDS,
@@ -87,6 +96,7 @@ class Watching:
         self._table: SocketTable | None = None
         self._ended: EndedSockets | None = None
         self._collector: Collecting | None = None
+        self._births: Births | None = None
         self._took = LONG_SECONDS  # by the last look; of the first one nobody knows
         self._later: asyncio.TimerHandle | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -111,9 +121,10 @@ class Watching:
 
     @property
     def complete(self) -> bool:
-        """Whether every namespace and process could be looked into, and every end heard."""
+        """Whether every namespace and process could be looked into, every end heard, and no note of an owner lost."""
         heard = self._ended is None or self._ended.complete
-        return (self._table is None or self._table.complete) and heard and not self.lost
+        noted = self._births is None or not self._births.lost
+        return (self._table is None or self._table.complete) and heard and noted and not self.lost
 
     @property
     def lost(self) -> int:
@@ -128,6 +139,8 @@ class Watching:
         loop = asyncio.get_running_loop()
         self._table = SocketTable(namespaces=self._namespaces)
         try:
+            if self._with_births:
+                await self._note_births()
             self._ended = _listening_for_ends(self._namespaces)
             if self._with_first_bytes:
                 self._collect()
@@ -137,6 +150,8 @@ class Watching:
             self._release()
             raise
         loop.add_reader(self._ended.fileno(), self._told)
+        if self._births is not None:
+            loop.add_reader(self._births.fileno(), self._noted)  # at once: a process may be there no longer
         self._looking = asyncio.create_task(self._look_again_and_again())
         return self
 
@@ -156,11 +171,13 @@ class Watching:
         self._news.set()
         if self._later is not None:
             self._later.cancel()
-        if self._ended is not None:
-            with suppress(RuntimeError, ValueError):  # the loop or the descriptor has gone before
-                asyncio.get_running_loop().remove_reader(self._ended.fileno())
-            self._ended.close()
-            self._ended = None
+        for heard in (self._ended, self._births):
+            if heard is not None:
+                with suppress(RuntimeError, ValueError):  # the loop or the descriptor has gone before
+                    asyncio.get_running_loop().remove_reader(heard.fileno())
+                heard.close()
+        self._ended = self._births = None
+        self.births = False
         if self._collector is not None:
             self._collector.close()
             self._collector = None
@@ -245,6 +262,7 @@ class Watching:
             asyncio.get_running_loop().remove_reader(self._ended.fileno())
             self._news.set()
             return
+        self._noted()  # after the ends: whatever has ended was noted before
         if entries:
             self._put(self._ledger.ended(entries, _now()))
 
@@ -260,7 +278,34 @@ class Watching:
         if self._pending:
             self._news.set()
 
-    # --- what a socket is for
+    # --- whose a socket is, and what it is for
+
+    async def _note_births(self) -> None:
+        from .births import Births
+
+        try:
+            self._births = await _loaded(Births)
+        except OSError as failure:
+            self.why_no_births = str(failure)
+        else:
+            self.births = True
+            if self._births.unheard:
+                self.why_no_births = "no control groups of version 2: of connections that are begun alone"
+
+    def _noted(self) -> None:
+        """Take the notes. What cannot be read is not worth an end of all: from then on owners are not known."""
+        if self._births is None:
+            return
+        try:
+            self._births.read()
+        except OSError as failure:
+            births, self._births, self.births = self._births, None, False
+            self.why_no_births = str(failure)
+            asyncio.get_running_loop().remove_reader(births.fileno())
+            births.close()
+
+    def _owner(self, entry: SocketEntry) -> Process | None:
+        return None if self._births is None else self._births.take(entry.cookie)
 
     def _collect(self) -> None:
         from .collecting import Collecting
@@ -290,6 +335,18 @@ def _listening_for_ends(namespaces: Literal["all", "own"]) -> EndedSockets:
     except OSError as failure:
         number = failure.errno or 0
         raise raisable(SocketError)("watch", None, f"ends of sockets: {explain(number)}", number) from failure
+
+
+async def _loaded(births: type[Births]) -> Births:
+    """In a thread: the kernel proves the programs harmless first, which takes a tenth of a second."""
+    loading = asyncio.ensure_future(asyncio.to_thread(births))
+    try:
+        return await asyncio.shield(loading)
+    except asyncio.CancelledError:
+        await asyncio.wait([loading])  # it cannot be cancelled, and nothing of it stays behind
+        if not loading.exception():
+            loading.result().close()
+        raise
 
 
 async def _looked_at(table: SocketTable, *, in_a_thread: bool) -> Sequence[SocketEntry]:

@@ -204,12 +204,12 @@ class Watch:
                 del self._known[next(iter(self._known))]
             self._known[entry.cookie] = process.executable
 
-    def ended(self, entry: SocketEntry, now: float) -> None:
-        """A connection that has ended: a contact, with all of its bytes."""
+    def ended(self, entry: SocketEntry, now: float, owner: Process | None = None) -> None:
+        """A connection that has ended: a contact, with all of its bytes. `owner`: whose it was, where that was noted."""
         executable = self._known.pop(entry.cookie, "")
         if entry.peer is None or is_local(entry) or self.view.is_served(entry):
             return
-        process = next(iter(entry.processes or ()), None)
+        process = next(iter(entry.processes or ()), owner)
         executable = executable or (process.executable or process.name if process is not None else "") or NOBODY
         if entry.peer.port:
             moved = (entry.sent_bytes or 0) + (entry.received_bytes or 0)

@@ -8,6 +8,7 @@
 
 pub mod admission;
 pub mod beneath;
+pub mod births;
 pub mod capture;
 pub mod first_bytes;
 pub mod guard;

@@ -6,6 +6,7 @@
 mod action;
 mod arrivals;
 mod beneath;
+mod births;
 mod blocking;
 mod bounds;
 mod budget;
@@ -65,6 +66,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<table::SocketRows>()?;
     module.add_class::<scan::Scanner>()?;
     module.add_class::<table::EndedSockets>()?;
+    module.add_class::<births::Births>()?;
     module.add_function(wrap_pyfunction!(table::destroy_socket, module)?)?;
     module.add_function(wrap_pyfunction!(capture::attach_filter, module)?)?;
     module.add_function(wrap_pyfunction!(beneath::open_beneath, module)?)?;

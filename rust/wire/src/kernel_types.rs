@@ -8,8 +8,9 @@
 use std::collections::{HashMap, HashSet};
 
 /// The same description, in which only these are left: structures and unions that `object` has the names of, with all that is in
-/// them, and functions whose names begin with `functions`. None if the description is of no known form.
-pub fn needed(description: &[u8], object: &[u8], functions: &str) -> Option<Vec<u8>> {
+/// them, and functions and aliases (a tracepoint's) whose names begin with one of `entries`: what programs are attached to. None if
+/// the description is of no known form.
+pub fn needed(description: &[u8], object: &[u8], entries: &[&str]) -> Option<Vec<u8>> {
     let types = Types::read(description)?;
     let names: HashSet<&[u8]> = object.split(|&byte| byte == 0).filter(|name| !name.is_empty()).collect();
     let mut kept = Vec::with_capacity(types.places.len());
@@ -17,7 +18,10 @@ pub fn needed(description: &[u8], object: &[u8], functions: &str) -> Option<Vec<
         let described = described(place)?;
         kept.push(match described.kind() {
             STRUCT | UNION => names.contains(types.name(described.name)?),
-            FUNCTION => types.name(described.name)?.starts_with(functions.as_bytes()),
+            FUNCTION | ALIAS => {
+                let name = types.name(described.name)?;
+                entries.iter().any(|entry| name.starts_with(entry.as_bytes()))
+            }
             _ => false,
         });
     }
@@ -262,7 +266,7 @@ mod tests {
 
     #[test]
     fn what_is_not_named_becomes_empty_and_numbers_stay() {
-        let short = needed(&example(), b"\0\x01sock\0sock\0state", "bpf_iter_").unwrap();
+        let short = needed(&example(), b"\0\x01sock\0sock\0state", &["bpf_iter_"]).unwrap();
         let types = Types::read(&short).unwrap();
         let told: Vec<(u32, &[u8])> =
             (0..6).map(|at| types.at(at).unwrap()).map(|one| (one.kind(), types.name(one.name).unwrap())).collect();
@@ -283,19 +287,19 @@ mod tests {
 
     #[test]
     fn cutting_twice_changes_nothing_more() {
-        let once = needed(&example(), b"sock\0int", "bpf_iter_").unwrap();
-        assert_eq!(needed(&once, b"sock\0int", "bpf_iter_"), Some(once));
+        let once = needed(&example(), b"sock\0int", &["bpf_iter_"]).unwrap();
+        assert_eq!(needed(&once, b"sock\0int", &["bpf_iter_"]), Some(once));
     }
 
     #[test]
     fn what_is_no_description_is_refused() {
         let whole = example();
         for length in 0..whole.len() {
-            let _ = needed(&whole[..length], b"sock", "bpf_iter_");
+            let _ = needed(&whole[..length], b"sock", &["bpf_iter_"]);
         }
-        assert_eq!(needed(&whole[1..], b"sock", ""), None);
-        assert_eq!(needed(&description(&[&[0, 31 << 24, 0]], b"\0"), b"sock", ""), None);
+        assert_eq!(needed(&whole[1..], b"sock", &[""]), None);
+        assert_eq!(needed(&description(&[&[0, 31 << 24, 0]], b"\0"), b"sock", &[""]), None);
         // A member of a type that is not there.
-        assert_eq!(needed(&description(&[&[1, STRUCT << 24 | 1, 4, 1, 9, 0]], NAMES), b"int", ""), None);
+        assert_eq!(needed(&description(&[&[1, STRUCT << 24 | 1, 4, 1, 9, 0]], NAMES), b"int", &[""]), None);
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod arrivals;
 pub mod authorized;
+pub mod birth_records;
 pub mod diag;
 pub mod dissect;
 pub mod fingerprint;

@@ -6,6 +6,8 @@
 mod arrivals;
 #[path = "../../../fuzz/properties/authorized.rs"]
 mod authorized;
+#[path = "../../../fuzz/properties/birth_records.rs"]
+mod birth_records;
 #[path = "../../../fuzz/properties/client_hello.rs"]
 mod client_hello;
 #[path = "../../../fuzz/properties/diag.rs"]
@@ -76,6 +78,11 @@ fn arrivals_keep_their_properties() {
 #[test]
 fn socket_records_keep_their_properties() {
     replay("socket_records", 5_000, socket_records::check);
+}
+
+#[test]
+fn birth_records_keep_their_properties() {
+    replay("birth_records", 5_000, birth_records::check);
 }
 
 #[test]

@@ -287,7 +287,7 @@ struct Looked {
 }
 
 fn load(described: &[u8]) -> Result<Ebpf, EbpfError> {
-    let types = match kernel_types::needed(described, OBJECT, "bpf_iter_") {
+    let types = match kernel_types::needed(described, OBJECT, &["bpf_iter_"]) {
         Some(needed) => Btf::parse(&needed, Endianness::default())?,
         None => Btf::parse(described, Endianness::default())?,
     };
@@ -362,7 +362,7 @@ pub fn permitted() -> bool {
     })
 }
 
-fn not_permitted(failure: &EbpfError) -> bool {
+pub(crate) fn not_permitted(failure: &EbpfError) -> bool {
     let mut cause: Option<&dyn std::error::Error> = Some(failure);
     while let Some(error) = cause {
         let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
@@ -375,7 +375,7 @@ fn not_permitted(failure: &EbpfError) -> bool {
 }
 
 /// An error and what is behind it, in one line.
-fn reasons(failure: &dyn std::error::Error) -> String {
+pub(crate) fn reasons(failure: &dyn std::error::Error) -> String {
     let mut text = failure.to_string();
     let mut cause = failure.source();
     while let Some(error) = cause {
@@ -388,7 +388,7 @@ fn reasons(failure: &dyn std::error::Error) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn locked_down() -> bool {
+pub(crate) fn locked_down() -> bool {
     fs::read_to_string("/sys/kernel/security/lockdown").is_ok_and(|state| state.contains("[confidentiality]"))
 }
 
@@ -397,7 +397,7 @@ fn tick_ns() -> u64 {
     u64::try_from(tick.tv_nsec).unwrap_or_default()
 }
 
-const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
+pub(crate) const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
 
 /// Committed beside its source; `make bpf` builds it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/table.bpf.o");
