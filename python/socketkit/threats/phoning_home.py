@@ -205,7 +205,7 @@ class Watch:
             self._known[entry.cookie] = process.executable
 
     def ended(self, entry: SocketEntry, now: float, owner: Process | None = None) -> None:
-        """A connection that has ended: a contact, with all of its bytes. `owner`: whose it was, where that was noted."""
+        """A connection that has ended: a contact, with all of its bytes. `owner` is whose it was, if that was noted."""
         executable = self._known.pop(entry.cookie, "")
         if entry.peer is None or is_local(entry) or self.view.is_served(entry):
             return

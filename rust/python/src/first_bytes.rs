@@ -75,7 +75,16 @@ impl FirstBytes {
         self.open(|collector| collector.feed(link, data, timestamp_ns))
     }
 
-    /// By name: packets, dropped, flows, pushed_out (flows that had to go before their time).
+    /// The last names that led to an address, when that was told (nanoseconds since 1970), and for how many seconds it holds; None:
+    /// none was seen to.
+    fn resolved(&self, address: &str) -> PyResult<Option<(Vec<String>, u64, u32)>> {
+        let (address, _) = end((address.to_owned(), 0))?;
+        let known = self.open(|collector| collector.resolved(address))?;
+        Ok(known.map(|known| (known.names, known.at_ns, known.seconds)))
+    }
+
+    /// By name: packets, dropped, flows, pushed_out (flows that had to go before their time); answers to questions for names,
+    /// answers_cut (not read to their end), names_pushed_out (addresses that had to be forgotten).
     fn counters(&self) -> PyResult<HashMap<&'static str, u64>> {
         self.open(|collector| {
             let counted = collector.counters();
@@ -84,6 +93,9 @@ impl FirstBytes {
                 ("dropped", counted.dropped),
                 ("flows", counted.flows),
                 ("pushed_out", counted.pushed_out),
+                ("answers", counted.answers),
+                ("answers_cut", counted.answers_cut),
+                ("names_pushed_out", counted.names_pushed_out),
             ])
         })
     }

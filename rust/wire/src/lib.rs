@@ -7,6 +7,7 @@ pub mod authorized;
 pub mod birth_records;
 pub mod diag;
 pub mod dissect;
+pub mod dns;
 pub mod fingerprint;
 pub mod hello;
 pub mod http1;

@@ -14,6 +14,8 @@ mod client_hello;
 mod diag;
 #[path = "../../../fuzz/properties/dissect.rs"]
 mod dissect;
+#[path = "../../../fuzz/properties/dns.rs"]
+mod dns;
 #[path = "../../../fuzz/properties/fingerprint.rs"]
 mod fingerprint;
 #[path = "../../../fuzz/properties/probe.rs"]
@@ -83,6 +85,11 @@ fn socket_records_keep_their_properties() {
 #[test]
 fn birth_records_keep_their_properties() {
     replay("birth_records", 5_000, birth_records::check);
+}
+
+#[test]
+fn dns_keeps_its_properties() {
+    replay("dns", 5_000, dns::check);
 }
 
 #[test]

@@ -114,6 +114,13 @@ impl Flows {
         }
     }
 
+    /// Whether the one whom a packet goes to had sent something there before.
+    pub fn asked(&self, segment: &Segment<'_>) -> bool {
+        let ends = [end(segment.destination), end(segment.source)];
+        let found = self.find(segment.transport, ends[0], Some(ends[1]));
+        found.is_some_and(|found| found.flow.sides.get(found.local).is_some_and(|side| side.packets > 0))
+    }
+
     /// The flow between two ends; for a socket without a peer the last one of its port. Wildcard addresses fit every address.
     pub fn find(&self, transport: Transport, local: End, peer: Option<End>) -> Option<Found> {
         let local = (local.0.to_canonical(), local.1);

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,14 +15,16 @@ use std::time::Duration;
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags};
 use socketkit_system::ring::{Link, Options, PacketSocket, Ring};
 use socketkit_wire::dissect;
-use socketkit_wire::uses::{segment, Transport, HELLO_BYTES};
+use socketkit_wire::uses::{segment, Segment, Transport, HELLO_BYTES};
 
 mod flow;
 mod flows;
 mod initial;
+mod names;
 
 pub use flow::{Flow, Side, Sizes};
 pub use flows::{End, Flows, Found};
+pub use names::{Known, Names};
 
 use crate::table::namespaces::OWN;
 use crate::Errno;
@@ -49,6 +52,7 @@ pub struct Collector {
 #[derive(Debug)]
 struct Shared {
     flows: Mutex<Flows>,
+    names: Mutex<Names>,
     stopping: AtomicBool,
     waker: OwnedFd,
     packets: AtomicU64,
@@ -64,6 +68,10 @@ pub struct Counters {
     pub dropped: u64,
     pub flows: u64,
     pub pushed_out: u64,
+    /// Messages that gave names, those of which a part was not read, and addresses that had to be forgotten.
+    pub answers: u64,
+    pub answers_cut: u64,
+    pub names_pushed_out: u64,
 }
 
 impl Collector {
@@ -72,6 +80,7 @@ impl Collector {
         let idle_ns = u64::try_from(order.idle.as_nanos()).unwrap_or(u64::MAX);
         let shared = Arc::new(Shared {
             flows: Mutex::new(Flows::new(order.flows, idle_ns)),
+            names: Mutex::default(),
             stopping: AtomicBool::new(false),
             waker: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             packets: AtomicU64::new(0),
@@ -102,7 +111,7 @@ impl Collector {
     pub fn feed(&self, link: Link, data: &[u8], now_ns: u64) {
         self.shared.packets.fetch_add(1, Ordering::Relaxed);
         if let Some(segment) = segment(dissected(link), data) {
-            self.shared.flows().take(&segment, now_ns);
+            self.shared.put(&mut self.shared.flows(), &segment, now_ns);
         }
     }
 
@@ -110,13 +119,22 @@ impl Collector {
         self.shared.flows().find(transport, local, peer)
     }
 
+    /// Which names led to an address.
+    pub fn resolved(&self, address: IpAddr) -> Option<Known> {
+        self.shared.names().find(address)
+    }
+
     pub fn counters(&self) -> Counters {
         let flows = self.shared.flows();
+        let names = self.shared.names();
         Counters {
             packets: self.shared.packets.load(Ordering::Relaxed),
             dropped: self.shared.dropped.load(Ordering::Relaxed),
             flows: flows.len() as u64,
             pushed_out: flows.pushed_out,
+            answers: names.answers,
+            answers_cut: names.cut,
+            names_pushed_out: names.pushed_out,
         }
     }
 
@@ -172,15 +190,27 @@ impl Shared {
                 return false;
             };
             if let Some(segment) = segment(link, frame.bytes(scratch)) {
-                flows.take(&segment, frame.timestamp_ns);
+                self.put(&mut flows, &segment, frame.timestamp_ns);
             }
         }
         self.packets.fetch_add(BATCH, Ordering::Relaxed);
         true
     }
 
+    fn put(&self, flows: &mut Flows, segment: &Segment<'_>, now_ns: u64) {
+        flows.take(segment, now_ns);
+        if names::may_answer(segment) {
+            self.names().take(segment, now_ns, || flows.asked(segment));
+        }
+    }
+
     fn flows(&self) -> MutexGuard<'_, Flows> {
         self.flows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locked after the flows, where both are.
+    fn names(&self) -> MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
