@@ -38,7 +38,7 @@ fn outcome(data: &[u8], step: usize) -> (Option<String>, bool) {
 
 fn server() -> &'static ServerTls {
     static SERVER: OnceLock<ServerTls> = OnceLock::new();
-    SERVER.get_or_init(|| match ServerTls::new(&identity(), Clients::Asked, vec![b"h2".to_vec()]) {
+    SERVER.get_or_init(|| match ServerTls::new(&identity(), None, Clients::Asked, vec![b"h2".to_vec()]) {
         Ok(server) => server,
         Err(failure) => panic!("{failure}"),
     })

@@ -51,6 +51,8 @@ __all__ = [
     "fingerprint_bytes",
     "fingerprint_text",
     "http_date",
+    "issue_certificate",
+    "make_authority",
     "make_identity",
     "parse_authorized",
     "wait",
@@ -377,10 +379,16 @@ class Bounds:
 @final
 class ServerTls:
     # `identity` is PEM: key and chain. `clients` are asked for a key: None nobody, True whoever has one, a path
-    # everybody, and it must be in that file. `required`: only who names one of `protocols` is let in.
+    # everybody, and it must be in that file. `required`: only who names one of `protocols` is let in. `alternative`:
+    # another key and chain, for clients that cannot check signatures of the first one's kind.
 
     def __new__(
-        cls, identity: bytes, clients: bool | str | None, protocols: Sequence[bytes], required: bool = False
+        cls,
+        identity: bytes,
+        clients: bool | str | None,
+        protocols: Sequence[bytes],
+        required: bool = False,
+        alternative: bytes | None = None,
     ) -> Self: ...
 
 @final
@@ -477,6 +485,19 @@ def certificate_fingerprint(pem: bytes, /) -> str: ...
 
 # A new Ed25519 key (PKCS#8), then its own certificate for these DNS names and IP addresses: PEM.
 def make_identity(names: Sequence[str], /) -> bytes: ...
+
+# A new authority (P-256), for these DNS names and networks only, from one second to another: PEM, its key first.
+def make_authority(name: str, within: Sequence[str], period: tuple[int, int], /) -> bytes: ...
+
+# A server's certificate behind its key: for `key` or a new one (P-256), by the key itself or an authority, which is its
+# PEM (the key first) and its name.
+def issue_certificate(
+    names: Sequence[str],
+    period: tuple[int, int],
+    key: str | None = None,
+    authority: tuple[str, str] | None = None,
+    /,
+) -> bytes: ...
 
 # The keys that an `authorized_peers` allows and those that it revokes; ValueError("line 3: ...").
 def parse_authorized(text: str, /) -> tuple[list[bytes], list[bytes]]: ...

@@ -24,10 +24,11 @@ class Identity:
     It cannot be pickled, so that no key travels by accident: pass the path of its file.
     """
 
-    __slots__ = ("_pem", "fingerprint")
+    __slots__ = ("_alternative", "_pem", "fingerprint")
 
     fingerprint: str
     _pem: bytes
+    _alternative: bytes | None
 
     def __new__(cls) -> Identity:
         raise TypeError("write Identity.of_user(), Identity.load(path) or Identity.new()")
@@ -48,7 +49,7 @@ class Identity:
         with kept_file.locked(path):
             own = existing()
             if own is None:
-                data = _core.make_identity(_names())
+                data = _core.make_identity(certificate_names())
                 kept_file.replace(path, data)
                 own = _made(path, data, data)
         return own
@@ -56,7 +57,7 @@ class Identity:
     @staticmethod
     def new() -> Identity:
         """A new one in memory, for as long as it is needed."""
-        data = _core.make_identity(_names())
+        data = _core.make_identity(certificate_names())
         return _made("a new identity", data, data)
 
     @staticmethod
@@ -70,6 +71,13 @@ class Identity:
         chain = key if certificates is None else _required(certificates, private=False)
         return _made(os.fspath(path), key, chain, os.fspath(certificates or path))
 
+    def with_alternative(self, other: Identity) -> Identity:
+        """This one, which as a server shows the `other` to clients that cannot check signatures of its own kind.
+
+        Browsers know no Ed25519, and the fingerprint that pins name stays this one's.
+        """
+        return _value(self._pem, self.fingerprint, other._pem)
+
     @property
     def certificate(self) -> str:
         """Its certificates as PEM, for peers that ask for a file; nothing in it is secret."""
@@ -79,7 +87,9 @@ class Identity:
         return f"<Identity {self.fingerprint}>"
 
     def __eq__(self, other: object) -> bool:
-        return self._pem == other._pem if isinstance(other, Identity) else NotImplemented
+        if not isinstance(other, Identity):
+            return NotImplemented
+        return (self._pem, self._alternative) == (other._pem, other._alternative)
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
@@ -120,7 +130,7 @@ def renew() -> Identity:
         old = kept_file.read(path, private=True)
         if old is not None:
             kept_file.replace(f"{path}.old", old)
-        data = _core.make_identity(_names())
+        data = _core.make_identity(certificate_names())
         kept_file.replace(path, data)
     return _made(path, data, data)
 
@@ -139,10 +149,20 @@ def _made(path: str, key: bytes, chain: bytes, chain_path: str | None = None) ->
         fingerprint = _core.certificate_fingerprint(pem)
     except ValueError as failure:
         raise IdentityError(f"{chain_path or path}: the certificate cannot be read: {failure}") from None
+    return _value(pem, fingerprint)
+
+
+def _value(pem: bytes, fingerprint: str, alternative: bytes | None = None) -> Identity:
     value = object.__new__(Identity)
     object.__setattr__(value, "_pem", pem)
+    object.__setattr__(value, "_alternative", alternative)
     object.__setattr__(value, "fingerprint", fingerprint)
     return value
+
+
+def of_pem(path: str, pem: bytes) -> Identity:
+    """The identity of a key and its chain that were read from `path`, or made for it. Raises IdentityError."""
+    return _made(path, pem, pem)
 
 
 def _key(path: str, data: bytes) -> bytes:
@@ -193,7 +213,7 @@ def _is_der(block: str) -> bool:
         return False
 
 
-def _names() -> list[str]:
+def certificate_names() -> list[str]:
     """What its certificate is valid for, to clients that look at names; the fingerprint says more."""
     from _socket import gethostname
 

@@ -39,13 +39,14 @@ async def start(
     if serving:
         if trust is not None:
             raise ValueError("trust= says whom a client trusts, and this side is the server")
-        server = _core.ServerTls((identity or Identity.of_user())._pem, True, protocols(alpn))
+        mine = identity or Identity.of_user()
+        server = _core.ServerTls(mine._pem, True, protocols(alpn), alternative=mine._alternative)
         await shake(stream, server, "localhost")
     else:
         where = _place(stream, name)
-        mine = client_identity(where, identity)
-        decision = decide(where, trust, KnownPeers(), mine.fingerprint if mine else None)
-        client = client_side(decision, mine, protocols(alpn), shown=identity is not None)
+        own = client_identity(where, identity)
+        decision = decide(where, trust, KnownPeers(), own.fingerprint if own else None)
+        client = client_side(decision, own, protocols(alpn), shown=identity is not None)
         await shake(stream, client, server_name(where), decision)
     stream._endpoint = secured(stream._endpoint)
     stream._local = None
@@ -145,7 +146,9 @@ def server_side(
     """TLS's side; with a `protocol` that callers must name, else with those that the address offers."""
     offered = [protocol] if protocol else endpoint.query.get("alpn", "").split(",")
     try:
-        return _core.ServerTls(identity._pem, clients, protocols(offered), required=protocol is not None)
+        return _core.ServerTls(
+            identity._pem, clients, protocols(offered), required=protocol is not None, alternative=identity._alternative
+        )
     except ValueError as failure:
         raise raisable(ListenError)("listen", endpoint, str(failure), errno.EINVAL) from failure
 

@@ -7,6 +7,7 @@ mod action;
 mod arrivals;
 mod beneath;
 mod births;
+mod authority;
 mod blocking;
 mod bounds;
 mod budget;
@@ -76,6 +77,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(identity::fingerprint_bytes, module)?)?;
     module.add_function(wrap_pyfunction!(identity::certificate_fingerprint, module)?)?;
     module.add_function(wrap_pyfunction!(identity::make_identity, module)?)?;
+    module.add_function(wrap_pyfunction!(authority::make_authority, module)?)?;
+    module.add_function(wrap_pyfunction!(authority::issue_certificate, module)?)?;
     module.add_function(wrap_pyfunction!(identity::parse_authorized, module)?)?;
     Ok(())
 }

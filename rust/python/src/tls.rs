@@ -9,7 +9,8 @@ use socketkit_engine::tls::{self as engine, AuthorizedFile, Clients, Roots};
 use socketkit_wire::fingerprint::Fingerprint;
 
 /// `identity` is PEM: a private key and its certificate chain. `clients` are asked for a key: None nobody, True whoever has one, a path
-/// everybody, and it must be in that file. `required`: only clients that name one of `protocols` are let in.
+/// everybody, and it must be in that file. `required`: only clients that name one of `protocols` are let in. `alternative`: another key and
+/// chain, for clients that cannot check signatures of the first one's kind.
 #[pyclass(frozen, module = "socketkit._core")]
 pub struct ServerTls {
     configuration: engine::ServerTls,
@@ -38,14 +39,20 @@ enum Choice {
 #[pymethods]
 impl ServerTls {
     #[new]
-    #[pyo3(signature = (identity, clients, protocols, required=false))]
-    fn new(identity: &[u8], clients: Option<Choice>, protocols: Vec<Vec<u8>>, required: bool) -> PyResult<Self> {
+    #[pyo3(signature = (identity, clients, protocols, required=false, alternative=None))]
+    fn new(
+        identity: &[u8],
+        clients: Option<Choice>,
+        protocols: Vec<Vec<u8>>,
+        required: bool,
+        alternative: Option<&[u8]>,
+    ) -> PyResult<Self> {
         let clients = match clients {
             None | Some(Choice::Word(false)) => Clients::Unasked,
             Some(Choice::Word(true)) => Clients::Asked,
             Some(Choice::File(path)) => Clients::Authorized(Arc::new(AuthorizedFile::new(&path))),
         };
-        let configuration = engine::ServerTls::new(identity, clients, protocols).map_err(unusable)?;
+        let configuration = engine::ServerTls::new(identity, alternative, clients, protocols).map_err(unusable)?;
         Ok(Self { configuration: if required { configuration.requiring_protocol() } else { configuration } })
     }
 }

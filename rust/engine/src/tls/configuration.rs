@@ -8,7 +8,8 @@ use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::NoServerSessionStorage;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use socketkit_wire::fingerprint::Fingerprint;
@@ -56,6 +57,22 @@ pub struct ServerTls {
     pub(super) protocol_required: bool,
 }
 
+/// What a server shows of itself.
+#[derive(Debug)]
+struct Cards {
+    first: Arc<CertifiedKey>,
+    alternative: Option<Arc<CertifiedKey>>,
+}
+
+impl ResolvesServerCert for Cards {
+    /// The first key, unless the client can check the alternative's signatures only: browsers know no Ed25519.
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let usable = |card: &&Arc<CertifiedKey>| card.key.choose_scheme(hello.signature_schemes()).is_some();
+        let chosen = [&self.first].into_iter().chain(&self.alternative).find(usable);
+        Some(Arc::clone(chosen.unwrap_or(&self.first))) // which ends in rustls's own words
+    }
+}
+
 /// A client's side.
 #[derive(Clone)]
 pub struct ClientTls {
@@ -63,9 +80,14 @@ pub struct ClientTls {
 }
 
 impl ServerTls {
-    /// `identity`: the key and its certificate chain (PEM).
-    pub fn new(identity: &[u8], clients: Clients, protocols: Vec<Vec<u8>>) -> Result<Self, ConfigurationError> {
-        let (chain, key) = read_identity(identity)?;
+    /// `identity`: the key and its certificate chain (PEM); `alternative`: those for clients that cannot check the first one's signature.
+    pub fn new(
+        identity: &[u8],
+        alternative: Option<&[u8]>,
+        clients: Clients,
+        protocols: Vec<Vec<u8>>,
+    ) -> Result<Self, ConfigurationError> {
+        let cards = Cards { first: card(identity)?, alternative: alternative.map(card).transpose()? };
         let builder = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
             .map_err(|failure| ConfigurationError::Unusable(failure.to_string()))?;
@@ -77,9 +99,7 @@ impl ServerTls {
                 provider: provider(),
             })),
         };
-        let mut config = builder
-            .with_single_cert(chain, key)
-            .map_err(|failure| ConfigurationError::Unusable(failure.to_string()))?;
+        let mut config = builder.with_cert_resolver(Arc::new(cards));
         config.alpn_protocols = protocols;
         // Resumption without memory per client: the state travels in the ticket, sealed with a key that changes every six hours. One
         // ticket suffices for a client that comes back; no early data (RFC 8446 §8: it can be replayed).
@@ -163,6 +183,13 @@ fn read_identity(pem: &[u8]) -> Result<(Vec<CertificateDer<'static>>, PrivateKey
     }
     let key = PrivateKeyDer::from_pem_slice(pem).map_err(|_| ConfigurationError::NoKey)?;
     Ok((chain, key))
+}
+
+fn card(pem: &[u8]) -> Result<Arc<CertifiedKey>, ConfigurationError> {
+    let (chain, key) = read_identity(pem)?;
+    let card = CertifiedKey::from_der(chain, key, &provider())
+        .map_err(|failure| ConfigurationError::Unusable(failure.to_string()))?;
+    Ok(Arc::new(card))
 }
 
 /// The machine's authorities, read once: the store is some hundred files.

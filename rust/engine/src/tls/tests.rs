@@ -21,7 +21,7 @@ pub fn key() -> Key {
 }
 
 pub fn server(key: &Key, clients: Clients) -> ServerTls {
-    ServerTls::new(&key.pem, clients, vec![b"one".to_vec(), b"two".to_vec()]).unwrap()
+    ServerTls::new(&key.pem, None, clients, vec![b"one".to_vec(), b"two".to_vec()]).unwrap()
 }
 
 /// A client that expects this key and has another one, if one is given.
@@ -445,7 +445,7 @@ fn a_configuration_says_what_is_missing() {
     let yours = key();
     let text = String::from_utf8(yours.pem.clone()).unwrap();
     let certificate = text.find("-----BEGIN CERTIFICATE").unwrap();
-    let words = |pem: &str| match ServerTls::new(pem.as_bytes(), Clients::Unasked, Vec::new()) {
+    let words = |pem: &str| match ServerTls::new(pem.as_bytes(), None, Clients::Unasked, Vec::new()) {
         Ok(_) => String::new(),
         Err(failure) => failure.to_string(),
     };
