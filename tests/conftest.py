@@ -123,6 +123,7 @@ DEBIAN_PACKAGES = {
     "sshd": "openssh-server",
     "tc": "iproute2",
     "unshare": "util-linux",
+    "zbarimg": "zbar-tools",
 }
 
 

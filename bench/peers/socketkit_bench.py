@@ -10,7 +10,8 @@ from socketkit.inspect.measuring.serving import serve_bench
 
 
 async def main() -> None:
-    async with serve_bench(Endpoint.parse(f"{sys.argv[1]}://127.0.0.1:0")) as local:
+    async with serve_bench(Endpoint.parse(f"{sys.argv[1]}://127.0.0.1:0")) as running:
+        local = running.local
         print(local.port, flush=True)
         await asyncio.get_running_loop().create_future()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from collections.abc import Callable
@@ -16,6 +17,11 @@ class Result:
     status: int
     out: bytes
     err: str
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What a command with --json has printed: an object a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
 
 
 class Program:

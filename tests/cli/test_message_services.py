@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -39,9 +38,11 @@ def test_time_over_udp_is_for_who_has_asked_at_length(socketkit: Start, start: S
     asked = start(words, stdin=subprocess.PIPE).finish(b"what time is it, in words, if you please?")
     assert re.fullmatch(rb"\w+, \w+ \d+, \d{4} \d\d:\d\d:\d\d-UTC\r\n", asked.out)
     server.interrupt()
-    summary = json.loads(server.finish().out)
+    summary = server.finish().events[-1]
     assert summary["endpoint"] == server.endpoint
-    assert (summary["received_messages"], summary["sent_messages"], summary["withheld"]) == (2, 1, 1)
+    stats = summary["stats"]
+    assert (stats["received_messages"], stats["sent_messages"], stats["withheld"]) == (2, 1, 1)
+    assert (summary["received_bytes"], summary["sent_bytes"]) == (stats["received_bytes"], stats["sent_bytes"])
 
 
 def test_answer_ratio_allows_more(socketkit: Start, start: Start, program: Find) -> None:
@@ -61,9 +62,11 @@ def test_echo_of_packets(socketkit: Start, start: Start, program: Find, tmp_path
     client.process.stdin = None
     assert client.finish().status == 0
     server.interrupt()
-    summary = json.loads(server.finish().out)
+    summary = server.finish().events[-1]
     assert summary.pop("stats")["accepted"] == 1
     assert summary == {
+        "event": "ended",
+        "reason": "SIGINT",
         "endpoint": server.endpoint,
         "connections": 1,
         "received_bytes": 8,
@@ -77,7 +80,7 @@ def test_records_under_tls(socketkit: Start, ran: Ran) -> None:
     server = socketkit("serve", "echo", "seqpacket+tls://localhost:0")
     assert ran("connect", server.endpoint, data=b"one\n\ntwo\n") == Result(0, b"one\n\ntwo\n", "")
     server.interrupt()
-    assert server.finish().err.splitlines()[1:] == ["served 1 connection: received 6 B, sent 6 B; 3 messages in, 3 out"]
+    assert server.finish().err.splitlines()[-1] == "served 1 connection: received 6 B, sent 6 B; 3 messages in, 3 out"
 
 
 def test_time_and_discard(socketkit: Start, ran: Ran) -> None:

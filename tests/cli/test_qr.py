@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import click
 import pytest
@@ -40,3 +43,15 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "segno", None)
     with pytest.raises(click.ClickException, match=r"pip install 'socketkit\[qr\]'"):
         drawn(A, coloured=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", [A.upper(), f"https://192.168.1.7:8443/~{'k3v9' * 6}ab/"])
+def test_read_by_another_program(text: str, program: Callable[[str], str], tmp_path: Path) -> None:
+    pytest.importorskip("segno", reason="segno is not installed: make setup-dev")
+    rows = [[module for module in row for _ in range(4)] for row in modules(drawn(text, coloured=False))]
+    pixels = bytes(0 if dark else 255 for row in rows for _ in range(4) for dark in row)
+    picture = tmp_path / "code.pgm"
+    picture.write_bytes(b"P5 %d %d 255\n" % (len(rows[0]), 4 * len(rows)) + pixels)
+    read = subprocess.run([program("zbarimg"), "-q", "--raw", picture], capture_output=True, text=True, timeout=30)
+    assert read.stdout == f"{text}\n"

@@ -83,7 +83,7 @@ async def _bench(endpoint: Endpoint, measurement: Measurement, *, alone: bool, a
         if alone:
             from ..inspect.measuring.serving import serve_bench
 
-            measurement.endpoint = await stack.enter_async_context(serve_bench(endpoint))
+            measurement.endpoint = (await stack.enter_async_context(serve_bench(endpoint))).local
         try:
             if as_json:
                 await measurement.run()

@@ -3,35 +3,52 @@
 from __future__ import annotations
 
 import json
-from asyncio import get_running_loop
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..hosting import at
 from ..inspect.measuring import serving
+from .hosting import run_hosted
 from .units import amount, bit_rate, duration, plural
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from ..datagrams import Datagrams
     from ..endpoint import Endpoint
+    from ..hosting import Hosted, Present
+    from ..inspect.measuring.serving import Handler
     from ..inspect.measuring.session import Session
+    from ..serving import Server
+    from .hosting import Manner
 
 
-async def serve_bench(url: Endpoint, *, as_json: bool) -> None:
-    tests: list[dict[str, Any]] = []
+def serve_bench(url: Endpoint, manner: Manner) -> None:
+    """Until something ends it; says what each test came to."""
+    tests = 0
 
-    def tell(session: Session, peer: str) -> None:
-        tests.append(_told(session, peer))
-        click.echo(_words(tests[-1]), err=True)
-        del tests[:-REMEMBERED]
+    def open_service(hosted: Hosted) -> AbstractAsyncContextManager[Datagrams | Server]:
+        def tell(session: Session, peer: str) -> None:
+            nonlocal tests
+            tests += 1
+            told = _told(session, peer)
+            if manner.as_json:
+                click.echo(json.dumps({"event": "test", **told}))
+            click.echo(_words(told), err=True)
 
-    async with serving.serve_bench(url, tell) as local:
-        click.echo(f"listening on {local}", err=True)
-        click.echo(f"on the other side: socketkit bench {_quoted(str(local))}", err=True)
-        try:
-            await get_running_loop().create_future()
-        finally:
-            if as_json:
-                click.echo(json.dumps({"endpoint": str(local), "tests": tests}))
+        def around(handle: Handler) -> Handler:
+            async def measured(connection: Any, _: Present) -> None:
+                await handle(connection)
+
+            return hosted.peers.handled(measured, "bench")
+
+        return serving.serve_bench(url, tell, around)
+
+    def hint(hosted: Hosted) -> str:
+        return f"on the other side: socketkit bench {_quoted(str(hosted.local))}"
+
+    run_hosted(open_service, at(url), manner, words=lambda hosted: f"served {plural(tests, 'test')}", hint=hint)
 
 
 def _told(session: Session, peer: str) -> dict[str, Any]:
@@ -61,6 +78,3 @@ def _quoted(address: str) -> str:
     from shlex import quote
 
     return quote(address.replace("://*", "://HOST", 1))
-
-
-REMEMBERED = 1_000

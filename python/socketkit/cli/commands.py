@@ -133,6 +133,7 @@ SUMMARIES = {
     "scan": "Find the open ports of hosts, and what listens there.",
     "bench": "Measure throughput, loss, jitter, and latency under load.",
     "identity": "Show who you are to your peers, or make a new key.",
+    "authority": "Make a certificate authority of your own, for browsers.",
     "trust": "List, add and remove the keys of peers that you trust.",
     "tour": "Open every kind of socket that this machine has.",
     "completion": "Print the completion script for a shell.",

@@ -3,90 +3,98 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-import click
-
 from ..datagrams import Datagram
 from ..errors import EndOfStream, UnreachablePeer
+from ..hosting import at
 from ..messages import Messages
 from ..verbs import bind, serve
-from .serve import Tally, date_and_time
+from .hosting import run_hosted, summary
+from .serve import date_and_time
 from .units import amount, plural
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from ..datagrams import Datagrams
     from ..endpoint import Endpoint
+    from ..hosting import Hosted, Present
     from ..limits import Limits
+    from .hosting import Manner
 
 
 @dataclass
-class MessageTally(Tally):
-    """What was served, in messages too."""
+class Counts:
+    """What was served, in messages."""
 
     received_messages: int = 0
     sent_messages: int = 0
 
-    def __str__(self) -> str:
-        first, *more = super().__str__().split("\n", 1)
-        counts = f"{plural(self.received_messages, 'message')} in, {self.sent_messages:,} out"
-        return "\n".join([f"{first}; {counts}", *more])
 
+def serve_messages(service: str, url: Endpoint, manner: Manner) -> None:
+    """Until something ends it; then it says what it did."""
+    counts = Counts()
 
-async def serve_messages(service: str, url: Endpoint, *, as_json: bool) -> None:
-    """Until it is cancelled; at the end it says what it did."""
-    tally = MessageTally()
-
-    async def counted(messages: Messages) -> None:
-        tally.connections += 1
-        try:
-            if service == "time":
-                await _send(messages, [date_and_time()], tally)
-                return
+    async def served(messages: Messages, present: Present) -> None:
+        if service == "time":
+            await _send(messages, [date_and_time()], present, counts)
+            return
+        with suppress(EndOfStream):
             while True:
                 batch = await messages.receive_many()
-                tally.received_messages += len(batch)
-                tally.received_bytes += sum(map(len, batch))
+                counts.received_messages += len(batch)
+                present.count(sum(map(len, batch)), 0)
                 if service == "echo":
-                    await _send(messages, batch, tally)
-        except EndOfStream:
-            pass
+                    await _send(messages, batch, present, counts)
 
-    try:
-        async with serve(url, counted, Messages) as server:
-            tally.endpoint = str(server.local)
-            click.echo(f"listening on {server.local}", err=True)
-            await asyncio.get_running_loop().create_future()
-    finally:
-        if tally.endpoint:
-            tally.stats = server.stats
-            click.echo(json.dumps(asdict(tally)) if as_json else str(tally), err=not as_json)
+    def words(hosted: Hosted) -> str:
+        first, *more = summary(hosted).split("\n", 1)
+        told = f"{plural(counts.received_messages, 'message')} in, {counts.sent_messages:,} out"
+        return "\n".join([f"{first}; {told}", *more])
+
+    run_hosted(
+        lambda hosted: serve(url, hosted.peers.handled(served, service), Messages),
+        at(url),
+        manner,
+        facts=lambda: asdict(counts),
+        words=words,
+    )
 
 
-async def _send(messages: Messages, batch: list[bytes], tally: MessageTally) -> None:
+async def _send(messages: Messages, batch: list[bytes], present: Present, counts: Counts) -> None:
     await messages.send_many(batch)
-    tally.sent_messages += len(batch)
-    tally.sent_bytes += sum(map(len, batch))
+    counts.sent_messages += len(batch)
+    present.count(0, sum(map(len, batch)))
 
 
-async def serve_datagrams(service: str, url: Endpoint, limits: Limits, *, as_json: bool) -> None:
-    """Until it is cancelled; at the end it says what it did."""
-    async with bind(url, limits=limits) as datagrams:
-        local = str(datagrams.local)
-        click.echo(f"listening on {local}", err=True)
-        try:
-            while True:
-                with suppress(UnreachablePeer):  # counted, and no reason not to serve the others
-                    await _answer(service, datagrams)
-        finally:
-            stats = datagrams.stats
-            if as_json:
-                click.echo(json.dumps({"endpoint": local, **stats}))
-            else:
-                click.echo(_words(stats), err=True)
+def serve_datagrams(service: str, url: Endpoint, limits: Limits, manner: Manner) -> None:
+    """Until something ends it; then it says what it did."""
+
+    @asynccontextmanager
+    async def answering(hosted: Hosted) -> AsyncIterator[Datagrams]:
+        async with bind(url, limits=limits) as datagrams:
+            task = asyncio.create_task(_answer_all(service, datagrams))
+            task.add_done_callback(lambda _: hosted.stop("it failed"))
+            try:
+                yield datagrams
+            finally:
+                task.cancel()
+                await asyncio.wait([task])
+                stats = datagrams.stats
+                hosted.peers.received_bytes, hosted.peers.sent_bytes = stats["received_bytes"], stats["sent_bytes"]
+            if not task.cancelled():
+                task.result()
+
+    run_hosted(answering, at(url), manner, words=lambda hosted: _words(hosted.stats))
+
+
+async def _answer_all(service: str, datagrams: Datagrams) -> None:
+    while True:
+        with suppress(UnreachablePeer):  # counted, and no reason not to serve the others
+            await _answer(service, datagrams)
 
 
 async def _answer(service: str, datagrams: Datagrams) -> None:

@@ -27,7 +27,10 @@ def parsed(text: str, now: float) -> Stretch:
     except ValueError:
         pass
     try:
-        return Stretch(now - parsed_span(text), now - parsed_span(text))
+        if text[-1:].isdecimal():
+            raise ValueError  # three seconds, or three o'clock?
+        ago = parsed_span(text)
+        return Stretch(now - ago, now - ago)
     except ValueError:
         raise ValueError(f"{text} is no moment: 03:00, 2026-11-22, 2026-11-22T03:00, or how long ago: 2h") from None
 

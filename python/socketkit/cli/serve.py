@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import click
 
 from ..connection import Stream
-from ..listener import acts
+from ..hosting import at
 from ..verbs import serve
 from .arguments import address, answer_ratio_option, is_bound, limits_of, require_echo_ends, shape_of
-from .units import amount, plural
+from .hosting import Manner, ending_options, run_hosted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from typing import Any
 
     from ..endpoint import Endpoint
+    from ..hosting import Present
 
 EPILOG = """\b
 Services:
@@ -32,7 +30,8 @@ Examples:
   socketkit serve echo tcp://localhost:7000
   socketkit serve discard unix:///tmp/sink.sock
   socketkit serve time tcp://localhost:0
-  socketkit serve --json echo tcp://localhost:7000 > summary.json
+  socketkit serve --json echo tcp://localhost:7000 > events.json
+  socketkit serve --for 10m echo tcp://localhost:7000
   socketkit serve echo 'tls://*:7000?public=yes'
   socketkit serve echo udp://localhost:7000
   socketkit serve time seqpacket+unix:///tmp/time.sock
@@ -79,77 +78,45 @@ SERVICES: dict[str, Callable[[Stream], Awaitable[None]]] = {"echo": echo, "disca
 @click.argument("service", metavar="SERVICE", type=click.Choice([*SERVICES, "bench"]))
 @address("url")
 @answer_ratio_option
-@click.option("--json", "as_json", is_flag=True, help="At the end, print the summary to stdout as JSON.")
-def command(service: str, url: Endpoint, answer_ratio: float | None, as_json: bool) -> None:
+@ending_options
+def command(
+    service: str, url: Endpoint, answer_ratio: float | None, seconds: float | None, once: bool, as_json: bool
+) -> None:
     """Run a small service: echo, discard, time or bench.
 
-    Says on stderr where it listens, serves any number of connections until Ctrl-C, then says what it did, and what its
-    limits did. Messages come back one by one.
+    Says on stderr where it listens and who comes and goes (on a terminal: a list of those who are there, with keys),
+    serves any number of connections until Ctrl-C, then says what it did, and what its limits did. Messages come back
+    one by one.
     """
-    from .running import run
-
+    manner = Manner(seconds, once, as_json)
     if answer_ratio is not None and (service == "bench" or not is_bound(url)):
         raise click.UsageError("--answer-ratio is for echo and time over datagrams")
     if service in ("echo", "time"):
         require_echo_ends(url, service)
+    if once and is_bound(url):
+        raise click.UsageError(f"--once is for connections, and {url.scheme}:// has none: --for ends after a time")
     if service == "bench":
         from .bench_service import serve_bench
 
-        run(serve_bench(url, as_json=as_json))
+        serve_bench(url, manner)
     elif shape_of(url) is Stream:
-        run(_serve(service, url, as_json=as_json))
+        _serve(service, url, manner)
     else:
         from .message_services import serve_datagrams, serve_messages
 
         if is_bound(url):
-            run(serve_datagrams(service, url, limits_of(answer_ratio), as_json=as_json))
+            serve_datagrams(service, url, limits_of(answer_ratio), manner)
         else:
-            run(serve_messages(service, url, as_json=as_json))
+            serve_messages(service, url, manner)
 
 
-async def _serve(service: str, url: Endpoint, *, as_json: bool) -> None:
-    from asyncio import get_running_loop
+def _serve(service: str, url: Endpoint, manner: Manner) -> None:
+    handler = SERVICES[service]
 
-    handler, tally = SERVICES[service], Tally()
+    async def served(stream: Stream, _: Present) -> None:
+        await handler(stream)
 
-    async def counted(stream: Stream) -> None:
-        tally.connections += 1
-        try:
-            await handler(stream)
-            await stream.aclose()  # what is still queued is not sent yet, and would not be counted
-        finally:
-            tally.received_bytes += stream.received_bytes
-            tally.sent_bytes += stream.sent_bytes
-
-    try:
-        async with serve(url, counted) as server:
-            tally.endpoint = str(server.local)
-            click.echo(f"listening on {server.local}", err=True)
-            await get_running_loop().create_future()
-    finally:
-        if tally.endpoint:
-            tally.stats = server.stats
-            click.echo(json.dumps(asdict(tally)) if as_json else str(tally), err=not as_json)
-
-
-@dataclass
-class Tally:
-    """What was served."""
-
-    endpoint: str = ""
-    connections: int = 0
-    received_bytes: int = 0
-    sent_bytes: int = 0
-    stats: dict[str, Any] = field(default_factory=dict)
-    """The listener's counters, of what its limits did above all."""
-
-    def __str__(self) -> str:
-        limited = acts(self.stats)
-        return (
-            f"served {plural(self.connections, 'connection')}: "
-            f"received {amount(self.received_bytes)}, sent {amount(self.sent_bytes)}"
-            + (f"\nlimits: {limited}" if limited else "")
-        )
+    run_hosted(lambda hosted: serve(url, hosted.peers.handled(served, service)), at(url), manner)
 
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

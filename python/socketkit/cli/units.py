@@ -40,14 +40,6 @@ def parsed_amount(text: str) -> int:
     return round(float(number) * AMOUNTS[unit])
 
 
-def parsed_span(text: str) -> float:
-    """Seconds of `90s`, `45m`, `2h`, `30d`. ValueError if it is none."""
-    number, unit = text[:-1], text[-1:]
-    if unit not in SPANS or not number.replace(".", "", 1).isdecimal() or not number.isascii():
-        raise ValueError("a time is a number with s, m, h or d behind it: 45m, 2h, 30d")
-    return float(number) * SPANS[unit]
-
-
 def duration(seconds: float) -> str:
     """`43 µs`, `1.20 ms`, `12.3 s`."""
     for factor, unit in ((1e6, "µs"), (1e3, "ms")):
@@ -64,6 +56,22 @@ def span(seconds: float) -> str:
     return duration(seconds)
 
 
+def parsed_span(text: str) -> float:
+    """Seconds of `90`, `10m`, `1h30m`, `2d`. ValueError if it is none, or no time at all."""
+    total, digits, last = 0.0, "", float("inf")
+    for letter in f"{text}s" if text[-1:].isdecimal() else text:
+        if letter.isdecimal() or letter == ".":
+            digits += letter
+            continue
+        factor = SPAN_FACTORS.get(letter, last)
+        if factor >= last or not digits.replace(".", "", 1).isdecimal() or not digits.isascii():
+            break
+        total, digits, last = total + float(digits) * factor, "", factor
+    if digits or not 0 < total <= 366 * 86_400:
+        raise ValueError("a time is a number with s, m, h or d behind it, a year at most: 90s, 10m, 1h30m")
+    return total
+
+
 def plural(count: int, thing: str) -> str:
     """`1 connection`, `2 connections`."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
@@ -76,6 +84,6 @@ def _three_digits(number: float) -> str:
     return f"{number:.0f}"
 
 
+SPAN_FACTORS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 FACTORS = {"K": 1e3, "M": 1e6, "G": 1e9}
 AMOUNTS = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
-SPANS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}

@@ -85,7 +85,8 @@ class Stranger:
 @asynccontextmanager
 async def met() -> AsyncIterator[tuple[Endpoint, list[Session]]]:
     told: list[Session] = []
-    async with serve_bench(Endpoint.parse("udp4://localhost:0"), lambda session, peer: told.append(session)) as local:
+    async with serve_bench(Endpoint.parse("udp4://localhost:0"), lambda session, peer: told.append(session)) as running:
+        local = running.local
         yield local, told
 
 

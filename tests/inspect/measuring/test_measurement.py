@@ -39,7 +39,8 @@ def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def served(address: str) -> AsyncIterator[tuple[Endpoint, list[Any]]]:
     told: list[Any] = []
-    async with serve_bench(Endpoint.parse(address), lambda session, peer: told.append(session)) as local:
+    async with serve_bench(Endpoint.parse(address), lambda session, peer: told.append(session)) as running:
+        local = running.local
         yield local, told
 
 

@@ -21,7 +21,8 @@ async def asked(stream: Stream, do: str, **words: Any) -> dict[str, Any]:
 
 def test_refusals_say_why(run: Run) -> None:
     async def main() -> None:
-        async with serving.serve_bench(Endpoint.parse("tcp://localhost:0")) as where:
+        async with serving.serve_bench(Endpoint.parse("tcp://localhost:0")) as running:
+            where = running.local
             for do, words, reason in [
                 ("open", {}, "a plan has"),
                 ("open", {"plan": Plan().to_json() | {"seconds": 9_999}}, "from 0.1 to 3,600"),
@@ -43,7 +44,8 @@ def test_tests_are_bounded_in_number(run: Run, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(serving, "MOST_TESTS", 1)
 
     async def main() -> None:
-        async with serving.serve_bench(Endpoint.parse("tcp://localhost:0")) as where:
+        async with serving.serve_bench(Endpoint.parse("tcp://localhost:0")) as running:
+            where = running.local
             async with connect(where) as first, connect(where) as second:
                 assert "session" in await asked(first, "open", plan=Plan().to_json())
                 assert "try again" in (await asked(second, "open", plan=Plan().to_json()))["error"]
@@ -58,7 +60,8 @@ def test_tests_are_bounded_in_number(run: Run, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_flow_down_ends_with_its_test(run: Run) -> None:
     async def main() -> None:
-        async with serving.serve_bench(Endpoint.parse("tcp://localhost:0")) as where:
+        async with serving.serve_bench(Endpoint.parse("tcp://localhost:0")) as running:
+            where = running.local
             async with connect(where) as control, connect(where) as flow:
                 plan = Plan(up=False, down=True).to_json()
                 session = (await asked(control, "open", plan=plan))["session"]

@@ -26,7 +26,11 @@ from .session import Session, require_version
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+    from ...datagrams import Datagrams
     from ...endpoint import Endpoint
+    from ...serving import Server
+
+    Handler = Callable[[Any], Coroutine[Any, Any, object]]
 
 
 class Bench:
@@ -113,9 +117,11 @@ class Bench:
 
 @asynccontextmanager
 async def serve_bench(
-    endpoint: Endpoint, tell: Callable[[Session, str], None] = lambda session, peer: None
-) -> AsyncIterator[Endpoint]:
-    """Serve tests for as long as the block runs; gives where."""
+    endpoint: Endpoint,
+    tell: Callable[[Session, str], None] = lambda session, peer: None,
+    around: Callable[[Handler], Handler] = lambda handle: handle,
+) -> AsyncIterator[Datagrams | Server]:
+    """Serve tests for as long as the block runs; gives what listens. `around` the handler of each connection."""
     bench = Bench(tell)
     shape = shape_of(endpoint)
     if shape == "datagrams":
@@ -125,18 +131,18 @@ async def serve_bench(
             widen(datagrams)
             serving = asyncio.create_task(DatagramBench(bench, datagrams).serve())
             try:
-                yield datagrams.local
+                yield datagrams
             finally:
                 serving.cancel()
                 await asyncio.wait([serving])
     elif shape == "messages":
         from ...messages import Messages
 
-        async with serve(endpoint, bench.handle, Messages, limits=LIMITS) as server:
-            yield server.local
+        async with serve(endpoint, around(bench.handle), Messages, limits=LIMITS) as server:
+            yield server
     else:
-        async with serve(endpoint, bench.handle, limits=LIMITS) as server:
-            yield server.local
+        async with serve(endpoint, around(bench.handle), limits=LIMITS) as server:
+            yield server
 
 
 class Driven:

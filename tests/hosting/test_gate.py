@@ -1,0 +1,147 @@
+"""The door of a web service, called as a server calls it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from socketkit.hosting import Gate, Link
+
+TOKEN = "k" * 26
+BROWSER = {"accept": "text/html,*/*", "sec-fetch-mode": "navigate"}
+
+
+class Seen:
+    """An application that remembers what it is asked."""
+
+    def __init__(self) -> None:
+        self.scopes: list[Any] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scopes.append(scope)
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"in"})
+
+
+def ask(
+    gate: Gate,
+    path: str,
+    headers: dict[str, str] | None = None,
+    *,
+    kind: str = "http",
+    method: str = "GET",
+    query: str = "",
+) -> tuple[int, dict[str, str], bytes]:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        raise AssertionError("the gate reads nothing")
+
+    scope = {
+        "type": kind,
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(name.encode(), value.encode()) for name, value in (headers or {}).items()],
+    }
+    asyncio.run(gate(scope, receive, send))
+    if kind == "websocket":
+        return sent[0]["code"] if sent else 0, {}, b""
+    answered = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], answered, sent[1]["body"]
+
+
+@pytest.fixture
+def seen() -> Seen:
+    return Seen()
+
+
+@pytest.fixture
+def gate(seen: Seen) -> Gate:
+    return Gate(
+        seen, Link("https://a:8443", TOKEN), secure=True, port=8443, files={"/ca.crt": ("application/x", b"CA")}
+    )
+
+
+def test_nobody_comes_in_without_the_link(gate: Gate, seen: Seen) -> None:
+    for path in ("/", "/a", "/~wrong/", f"/~{TOKEN[:-1]}/", f"/x/~{TOKEN}/", f"/~{TOKEN}x"):
+        status, _, body = ask(gate, path)
+        assert status == 403
+        assert b"whole link" in body
+    assert (gate.refused, seen.scopes) == (6, [])
+
+
+def test_a_browser_gets_a_cookie_for_the_link(gate: Gate, seen: Seen) -> None:
+    status, headers, _ = ask(gate, f"/~{TOKEN}/a b/c", BROWSER, query="x=1")
+    assert (status, headers["location"], headers["referrer-policy"]) == (303, "/a%20b/c?x=1", "no-referrer")
+    cookie, *attributes = headers["set-cookie"].split("; ")
+    assert cookie.startswith("__Host-socketkit-8443=")
+    assert attributes == ["Path=/", "HttpOnly", "SameSite=Lax", "Secure"]
+    assert TOKEN not in headers["set-cookie"] + headers["location"]
+    assert ask(gate, "/a b/c", {"cookie": f"other=1; {cookie}"})[0] == 200
+    assert ask(gate, "/live", {"cookie": cookie}, kind="websocket")[0] == 0
+    assert ask(gate, "/", {"cookie": cookie[:-1]})[0] == 403
+    assert seen.scopes[0]["path"] == "/a b/c"
+
+
+def test_the_link_sends_nobody_to_another_site(gate: Gate) -> None:
+    for path in ("//evil.example", "/\\evil.example", "///x"):
+        location = ask(gate, f"/~{TOKEN}{path}", BROWSER)[1]["location"]
+        assert location[0] == "/" and location[1] not in "/\\"
+
+
+def test_lines_are_not_split(gate: Gate) -> None:
+    location = ask(gate, f"/~{TOKEN}/a\r\nset-cookie: x=1", BROWSER)[1]["location"]
+    assert location == "/a%0D%0Aset-cookie:%20x=1"
+
+
+def test_programs_are_served_under_the_link(gate: Gate, seen: Seen) -> None:
+    assert ask(gate, f"/~{TOKEN}/file", {"accept": "*/*"})[0] == 200
+    assert ask(gate, f"/~{TOKEN}", {})[0] == 200
+    assert ask(gate, f"/~{TOKEN}/", BROWSER, method="POST")[0] == 200
+    assert ask(gate, f"/~{TOKEN}/live", kind="websocket")[0] == 0
+    assert [(scope["path"], scope["root_path"]) for scope in seen.scopes] == [
+        (path, f"/~{TOKEN}") for path in ("/file", "/", "/", "/live")
+    ]
+    assert [scope["raw_path"] for scope in seen.scopes] == [b"/file", b"/", b"/", b"/live"]
+
+
+def test_bearer(gate: Gate) -> None:
+    assert ask(gate, "/", {"authorization": f"Bearer {TOKEN}"})[0] == 200
+    assert ask(gate, "/", {"authorization": f"bearer {TOKEN}"})[0] == 200
+    assert ask(gate, "/", {"authorization": f"Basic {TOKEN}"})[0] == 403
+    assert ask(gate, "/", {"authorization": "Bearer x"})[0] == 403
+
+
+def test_websocket_without_the_link(gate: Gate) -> None:
+    assert ask(gate, "/live", kind="websocket")[0] == 4403
+
+
+def test_files_for_everybody(gate: Gate) -> None:
+    status, headers, body = ask(gate, "/ca.crt")
+    assert (status, headers["content-type"], body) == (200, "application/x", b"CA")
+
+
+def test_without_a_token_everybody_comes_in(seen: Seen) -> None:
+    gate = Gate(seen, Link("http://a:80"), secure=False, port=80)
+    assert ask(gate, "/~x/")[0] == 200
+    assert seen.scopes[0]["path"] == "/~x/"
+
+
+def test_plain_text_has_a_plain_cookie(seen: Seen) -> None:
+    gate = Gate(seen, Link("http://a:80", TOKEN), secure=False, port=80)
+    cookie = ask(gate, f"/~{TOKEN}/", BROWSER)[1]["set-cookie"]
+    assert cookie.startswith("socketkit-80=") and "Secure" not in cookie
+
+
+def test_lifespan_is_the_application_s(gate: Gate, seen: Seen) -> None:
+    asyncio.run(gate({"type": "lifespan"}, None, None))  # type: ignore[arg-type]
+    assert seen.scopes == [{"type": "lifespan"}]
