@@ -1,0 +1,274 @@
+"""Caught mail in SQLite, used by one thread: what is kept, for how long, and how it is searched.
+
+A file is made for this user alone, and refused if others can read it: mail has passwords in it. Without a file it is in
+memory. Bounds are kept at each `add`: by count, bytes and age the oldest go first. Words are indexed (FTS5) later than
+the mail is stored, because taking a mail apart costs several times what storing it does: `index` does some, `search`
+what is left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .headers import Summary, summary
+from .parsed import Parsed
+from .search import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+class Keep(NamedTuple):
+    """The bounds of a store: the oldest mail goes for a new one."""
+
+    most_mails: int = 10_000
+    most_bytes: int = 268_435_456
+    seconds: float = 7 * 86_400.0
+
+
+KEEP = Keep()
+
+
+class Incoming(NamedTuple):
+    """A mail to be stored. `client` is what was seen of who sent it, as JSON can say it."""
+
+    received: float
+    sender: str
+    recipients: tuple[str, ...]
+    raw: bytes
+    client: dict[str, Any]
+
+
+class Caught(NamedTuple):
+    """A mail that is stored; its content is asked for by `id`. `flags` are IMAP's: \\Seen, \\Deleted ..."""
+
+    id: int
+    received: float
+    sender: str
+    recipients: tuple[str, ...]
+    size: int
+    summary: Summary
+    client: dict[str, Any]
+    flags: frozenset[str]
+
+    @property
+    def seen(self) -> bool:
+        return SEEN in self.flags
+
+
+class Database:
+    """For one thread. Raises OSError when the file cannot be used."""
+
+    def __init__(self, path: str | None = None, keep: Keep = KEEP) -> None:
+        self.keep = keep
+        if path is not None:
+            _prepare(path)
+        try:
+            # Commits are ours: many mails stand in one.
+            self._sql = sqlite3.connect(path or ":memory:", isolation_level=None)
+            self._open()
+        except sqlite3.Error as failure:
+            raise OSError(f"{path or 'memory'}: mail cannot be kept there: {failure}") from failure
+
+    def _open(self) -> None:
+        sql = self._sql
+        known = sql.execute("PRAGMA application_id").fetchone()[0]
+        if known not in (0, APPLICATION) or (known == 0 and sql.execute("SELECT 1 FROM sqlite_master").fetchone()):
+            raise sqlite3.DatabaseError("it is a database of something else")
+        sql.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        sql.execute("PRAGMA journal_mode = WAL")
+        # What is committed survives this process; the last of it may not survive a power cut.
+        sql.execute("PRAGMA synchronous = NORMAL")
+        sql.execute(f"PRAGMA application_id = {APPLICATION}")
+        sql.executescript(SCHEMA)
+        self._next = 1 + (sql.execute("SELECT seq FROM sqlite_sequence WHERE name = 'mail'").fetchone() or [0])[0]
+        self.count, self.bytes = sql.execute("SELECT count(*), coalesce(sum(size), 0) FROM mail").fetchone()
+        sql.execute("INSERT OR IGNORE INTO fact VALUES ('made', unixepoch())")
+        self.made: int = sql.execute("SELECT value FROM fact WHERE name = 'made'").fetchone()[0]
+
+    def close(self) -> None:
+        self._sql.close()
+
+    def add(self, mails: Sequence[Incoming], now: float) -> tuple[list[Caught], list[int]]:
+        """Store them in one transaction; what went for them is in the second list. All or none."""
+        caught, rows = [], []
+        for number, mail in enumerate(mails, self._next):
+            short = summary(mail.raw)
+            caught.append(
+                Caught(
+                    number, mail.received, mail.sender, mail.recipients, len(mail.raw), short, mail.client, frozenset()
+                )
+            )
+            texts = (mail.sender, json.dumps(mail.recipients), json.dumps(short), json.dumps(mail.client))
+            rows.append((number, mail.received, len(mail.raw), mail.raw, *texts))
+        self._sql.execute("BEGIN IMMEDIATE")
+        try:
+            self._sql.executemany(
+                "INSERT INTO mail (id, received, size, raw, sender, recipients, summary, client)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                rows,
+            )
+            added = sum(mail.size for mail in caught)
+            gone, freed = self._surplus(self.count + len(caught), self.bytes + added, now)
+            self._delete(gone)
+            self._sql.execute("COMMIT")
+        except BaseException:
+            self._sql.execute("ROLLBACK")
+            raise
+        self._next += len(caught)
+        self.count += len(caught) - len(gone)
+        self.bytes += added - freed
+        return caught, gone
+
+    def _surplus(self, count: int, size: int, now: float) -> tuple[list[int], int]:
+        """Which mails must go, and their bytes."""
+        oldest = now - self.keep.seconds
+        gone: list[int] = []
+        freed = 0
+        for number, received, mail_bytes in self._sql.execute("SELECT id, received, size FROM mail ORDER BY id"):
+            if count <= self.keep.most_mails and size <= self.keep.most_bytes and received >= oldest:
+                break
+            gone.append(number)
+            freed += mail_bytes
+            count -= 1
+            size -= mail_bytes
+        return gone, freed
+
+    def delete(self, numbers: Iterable[int] | None = None) -> list[int]:
+        """Delete these, or all; which there were."""
+        wanted = None if numbers is None else set(numbers)
+        there = [
+            (number, size)
+            for number, size in self._sql.execute("SELECT id, size FROM mail ORDER BY id")
+            if wanted is None or number in wanted
+        ]
+        gone = [number for number, _ in there]
+        self._sql.execute("BEGIN IMMEDIATE")
+        self._delete(gone)
+        self._sql.execute("COMMIT")
+        self._sql.execute("PRAGMA incremental_vacuum").fetchall()
+        self.count -= len(gone)
+        self.bytes -= sum(size for _, size in there)
+        return gone
+
+    def _delete(self, numbers: Sequence[int]) -> None:
+        if numbers:
+            self._sql.executemany("DELETE FROM words WHERE rowid = ?", [(number,) for number in numbers])
+            self._sql.executemany("DELETE FROM mail WHERE id = ?", [(number,) for number in numbers])
+
+    def newest(self, limit: int, before: int | None = None, after: int | None = None) -> list[Caught]:
+        """The newest first; only those with an id below `before`, and above `after`."""
+        found = self._sql.execute(
+            f"SELECT {COLUMNS} FROM mail WHERE id < ? AND id > ? ORDER BY id DESC LIMIT ?",
+            (MOST if before is None else before, -1 if after is None else after, limit),
+        )
+        return [_caught(row) for row in found]
+
+    def get(self, number: int) -> Caught | None:
+        row = self._sql.execute(f"SELECT {COLUMNS} FROM mail WHERE id = ?", (number,)).fetchone()
+        return _caught(row) if row else None
+
+    def raw(self, number: int) -> bytes | None:
+        row = self._sql.execute("SELECT raw FROM mail WHERE id = ?", (number,)).fetchone()
+        return row[0] if row else None
+
+    def mark(self, number: int, flags: frozenset[str]) -> Caught | None:
+        """Set its flags; None if it is gone."""
+        self._sql.execute("UPDATE mail SET flags = ? WHERE id = ?", (" ".join(sorted(flags)), number))
+        return self.get(number)
+
+    def search(self, words: str, limit: int) -> list[Caught]:
+        """The newest first. Raises SearchError."""
+        wanted = parse(words)
+        while self.index(1_000):
+            pass
+        terms, values = [], []
+        if wanted.match:
+            terms.append("id IN (SELECT rowid FROM words WHERE words MATCH ?)")
+            values.append(wanted.match)
+        if wanted.seen is not None:
+            terms.append(f"(' ' || flags || ' ') {'' if wanted.seen else 'NOT '}LIKE ?")
+            values.append(f"% {SEEN} %")
+        where = " AND ".join(terms) or "1"
+        found = self._sql.execute(
+            f"SELECT {COLUMNS} FROM mail WHERE {where} ORDER BY id DESC LIMIT ?", (*values, limit)
+        )
+        return [_caught(row) for row in found]
+
+    def index(self, most: int) -> bool:
+        """Index the words of some mails that are not yet; whether there may be more."""
+        waiting = self._sql.execute(
+            "SELECT id, raw, sender, recipients FROM mail WHERE indexed = 0 LIMIT ?", (most,)
+        ).fetchall()
+        rows = [(number, *_words(raw, sender, recipients)) for number, raw, sender, recipients in waiting]
+        if rows:
+            self._sql.execute("BEGIN IMMEDIATE")
+            self._sql.executemany(
+                "INSERT INTO words (rowid, subject, author, receiver, body) VALUES (?, ?, ?, ?, ?)", rows
+            )
+            self._sql.executemany("UPDATE mail SET indexed = 1 WHERE id = ?", [row[:1] for row in rows])
+            self._sql.execute("COMMIT")
+        return len(waiting) == most
+
+
+def _prepare(path: str) -> None:
+    """Make the file for this user alone, or check that it is so."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        status = os.stat(path)
+        if status.st_mode & 0o077:
+            raise OSError(f"{path}: others can read it, and mail has secrets: chmod 600 {path}") from None
+
+
+def _caught(row: tuple[Any, ...]) -> Caught:
+    number, received, sender, recipients, size, short, client, flags = row
+    return Caught(
+        number,
+        received,
+        sender,
+        tuple(json.loads(recipients)),
+        size,
+        Summary(*json.loads(short)),
+        json.loads(client),
+        frozenset(flags.split()),
+    )
+
+
+def _words(raw: bytes, sender: str, recipients: str) -> tuple[str, str, str, str]:
+    mail = Parsed(raw)
+    to = [mail.header(name) for name in ("To", "Cc", "Reply-To")]
+    names = " ".join(part.name for part in mail.parts if part.name)
+    return (
+        mail.header("Subject"),
+        f"{mail.header('From')} {sender}",
+        " ".join([*to, *json.loads(recipients)]),
+        f"{mail.readable[:MOST_INDEXED]} {names}",
+    )
+
+
+SEEN = "\\Seen"
+COLUMNS = "id, received, sender, recipients, size, summary, client, flags"
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS mail (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    received REAL NOT NULL,
+    sender TEXT NOT NULL,
+    recipients TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    summary TEXT NOT NULL,
+    client TEXT NOT NULL,
+    flags TEXT NOT NULL DEFAULT '',
+    indexed INTEGER NOT NULL DEFAULT 0,
+    raw BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS unindexed ON mail (id) WHERE indexed = 0;
+CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (subject, author, receiver, body);
+CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value);
+"""
+APPLICATION = 0x736B6D6C  # "skml"
+MOST = 1 << 62
+MOST_INDEXED = 262_144
