@@ -11,6 +11,7 @@ from ..hosting import at
 from ..verbs import serve
 from .arguments import address, answer_ratio_option, is_bound, limits_of, require_echo_ends, shape_of
 from .hosting import Manner, ending_options, run_hosted
+from .serve_uses import Serve
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,6 +25,7 @@ Services:
   discard   receives, and sends nothing (RFC 863)
   time      sends the date and time of day in words, then closes (daytime, RFC 867)
   bench     is the other side of `socketkit bench`
+  mail      catches every mail that programs send (`serve mail --help` has its options)
 
 \b
 Examples:
@@ -74,7 +76,7 @@ def date_and_time() -> bytes:
 SERVICES: dict[str, Callable[[Stream], Awaitable[None]]] = {"echo": echo, "discard": discard, "time": daytime}
 
 
-@click.command("serve", epilog=EPILOG)
+@click.command("serve", cls=Serve, epilog=EPILOG)
 @click.argument("service", metavar="SERVICE", type=click.Choice([*SERVICES, "bench"]))
 @address("url")
 @answer_ratio_option

@@ -1,0 +1,157 @@
+"""SMTP on a stream: the state machine (smtp.py) driven with limits, failures that were asked for, TLS and the store."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ...errors import EndOfStream, PeerViolation
+from .database import Incoming
+from .pace import Pace, TooSlow
+from .seen import Client
+from .smtp import Session
+from .smtp_events import Hello, Login, Mail, Message, Recipient, StartTls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...connection import Stream
+    from ...identity import Identity
+    from ...limits import Limits
+    from .failures import Failures, Outcome
+    from .smtp_events import Bounds, Event
+    from .store import Store
+
+
+class SmtpService:
+    """What all connections share. `told` hears of each client when it has gone."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        host: str,
+        bounds: Bounds,
+        limits: Limits,
+        failures: Failures,
+        identity: Identity,
+        told: Callable[[Client], None],
+    ) -> None:
+        self.store = store
+        self.host = host
+        self.bounds = bounds
+        self.limits = limits
+        self.failures = failures
+        self.identity = identity
+        self.told = told
+
+    async def serve(self, stream: Stream) -> None:
+        """One connection, to its end."""
+        conversation = _Conversation(self, stream)
+        try:
+            with suppress(EndOfStream, _Dropped):
+                await conversation.run()
+        finally:
+            self.told(conversation.client)
+
+
+class _Dropped(Exception):
+    """A failure that was asked for has ended the connection."""
+
+
+class _Conversation:
+    def __init__(self, service: SmtpService, stream: Stream) -> None:
+        self.service = service
+        self.stream = stream
+        self.pace = Pace(stream, service.limits)
+        self.session = Session(service.host, service.bounds, tls=True, encrypted=stream.encrypted)
+        self.client = Client(str(stream.peer.endpoint), faults=self.session.faults)
+        if stream.encrypted:
+            self.client.encrypted_with(stream.ciphers)
+
+    async def run(self) -> None:
+        session, stream = self.session, self.stream
+        if not await self._greet():
+            return
+        data = await self._first()
+        while True:
+            session.receive(data)
+            while (event := session.next_event()) is not None:
+                await self._decide(event)
+            out = session.output()
+            if out:
+                await stream.send(out)
+            if session.closed:
+                return
+            try:
+                data = await self.pace.receive(inside=session.inside)
+            except TooSlow:
+                session.close("4.4.2 Too slow")
+                data = b""
+
+    async def _greet(self) -> bool:
+        outcome = await self._outcome("connect")
+        if outcome.code:
+            await self.stream.send(f"{outcome.code} {outcome.text}\r\n".encode())
+            return False
+        self.session.greet()
+        await self.stream.send(self.session.output())
+        return True
+
+    async def _first(self) -> bytes:
+        """The first line is asked for as one, so that the engine holds it to `first_message_seconds`, drip or not."""
+        try:
+            return await self.stream.receive_until(b"\n", max_bytes=self.service.bounds.line_bytes)
+        except PeerViolation:
+            return await self.stream.receive()  # too long: the session says so
+
+    async def _decide(self, event: Event) -> None:
+        if isinstance(event, StartTls):
+            await self._start_tls()
+            return
+        stage = STAGES[type(event)]
+        outcome = await self._outcome(stage, event[0] if isinstance(event, (Mail, Recipient)) else "")
+        if isinstance(event, Hello):
+            self.client.hello = event.name
+        elif isinstance(event, Login):
+            self.client.logged_in(event.login)
+        if outcome.code:
+            self.session.refuse(outcome.code, outcome.text)
+        elif isinstance(event, Message):
+            await self._keep(event)
+        else:
+            self.session.accept()
+
+    async def _outcome(self, stage: str, address: str = "") -> Outcome:
+        """What is to happen at this stage; the waiting and dropping of it has happened."""
+        outcome = self.service.failures.at(stage, address)
+        if outcome.delay_seconds:
+            await self.stream.send(self.session.output())  # what was said before does not wait
+            await asyncio.sleep(outcome.delay_seconds)
+        if outcome.drop:
+            self.stream.abort()
+            raise _Dropped
+        return outcome
+
+    async def _keep(self, message: Message) -> None:
+        self.client.mails += 1
+        envelope = message.envelope
+        mail = Incoming(time.time(), envelope.sender, envelope.recipients, message.content, self.client.as_json())
+        try:
+            await self.service.store.add(mail)
+        except OSError as failure:
+            self.session.refuse(451, f"4.3.0 {failure}")
+        else:
+            self.session.accept()
+
+    async def _start_tls(self) -> None:
+        await self.stream.send(self.session.output())
+        async with asyncio.timeout(self.service.limits.first_message_seconds):
+            await self.stream.start_tls(server_side=True, identity=self.service.identity)
+        self.session.tls_started()
+        self.client.encrypted_with(self.stream.ciphers)
+
+
+STAGES = {Hello: "helo", Login: "auth", Mail: "mail", Recipient: "rcpt", Message: "data"}

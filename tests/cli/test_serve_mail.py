@@ -1,0 +1,120 @@
+"""`socketkit serve mail` as a person starts it."""
+
+from __future__ import annotations
+
+import json
+import smtplib
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+
+from socketkit import Endpoint
+from tests.cli.programs import Program, Start
+
+pytestmark = pytest.mark.slow
+
+TEXT = "Subject: hello\r\n\r\ntext\r\n"
+
+
+def where(server: Program, name: str) -> int:
+    """The port of a service, once it listens."""
+    line = server.said(f"{name}: listening on ")
+    port = Endpoint.parse(line.rpartition(" ")[2]).port
+    assert port is not None
+    return port
+
+
+def free(*services: str) -> list[str]:
+    addresses = {"smtp": "tcp://localhost:0", "smtps": "tls://localhost:0"}
+    return [word for name in services or addresses for word in (f"--{name}", addresses[name])]
+
+
+def send(port: int, *, password: bool = False, to: str = "bob@example.org") -> None:
+    with smtplib.SMTP("localhost", port, timeout=20) as client:
+        if password:
+            client.login("ann", "secret")
+        client.sendmail("ann@example.org", [to], TEXT)
+
+
+def test_lines_and_findings(socketkit: Start) -> None:
+    server = socketkit("serve", "mail", *free())
+    send(where(server, "smtp"), password=True)
+    line = server.output.readline().decode() if hasattr(server.output, "readline") else ""
+    assert "plain text, PASSWORD SEEN" in line
+    assert "ann@example.org -> bob@example.org" in line
+    assert "high ML1" in server.said("ML1")
+    server.interrupt()
+    result = server.finish()
+    assert result.status == 130
+    assert "caught 1 mail" in result.err
+    assert "secret" not in result.err + line
+
+
+def test_json_and_tls(socketkit: Start, tmp_path: Path) -> None:
+    certificate = tmp_path / "certificate.pem"
+    server = socketkit("serve", "mail", "--json", "--certificate", str(certificate), *free())
+    port = where(server, "smtps")
+    context = ssl.create_default_context(cafile=str(certificate))
+    with smtplib.SMTP_SSL("localhost", port, timeout=20, context=context) as client:
+        client.sendmail("ann@example.org", ["bob@example.org"], TEXT)
+    mail, gone = (json.loads(server.output.readline()) for _ in range(2))
+    assert (mail["from"], mail["to"], mail["subject"]) == ("ann@example.org", ["bob@example.org"], "hello")
+    assert mail["client"]["tls"] == "TLSv1.3"
+    assert (gone["mails"], gone["findings"]) == (1, [])
+    server.interrupt()
+    assert server.finish().status == 130
+
+
+def test_kept_failing_and_for_a_time(socketkit: Start, tmp_path: Path) -> None:
+    kept = str(tmp_path / "mail.db")
+    words = ["--keep", kept, "--fail", "rcpt:eve@*=550", "--seed", "7", *free()]
+    server = socketkit("serve", "mail", *words)
+    port = where(server, "smtp")
+    send(port)
+    with pytest.raises(smtplib.SMTPRecipientsRefused):
+        send(port, to="eve@example.org")
+    assert "--seed 7" in server.said("--seed")
+    server.interrupt()
+    assert server.finish().status == 130
+    again = socketkit("serve", "mail", "--for", "1s", *words)
+    result = again.finish()
+    assert (result.status, "caught 0 mails" in result.err) == (0, True)
+    from socketkit.uses.mail.database import Database
+
+    database = Database(kept)
+    assert [mail.recipients for mail in database.newest(9)] == [("bob@example.org",)]
+    database.close()
+
+
+def test_taken_ports_give_way_to_free_ones(socketkit: Start) -> None:
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            holder.bind(("127.0.0.1", 1025))
+            holder.listen()
+        except OSError:
+            pass  # somebody else has it: as good
+        server = socketkit("serve", "mail", *free("smtps"))
+        port = where(server, "smtp")
+        assert port != 1025
+        send(port)
+        server.interrupt()
+        assert "caught 1 mail" in server.finish().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--fail", "rcpt=abc"], "rcpt=abc\n       ^"),
+        (["--for", "soon"], "90s, 10m, 1h30m"),
+        (["--smtp", "tcp://*:0"], "plaintext=yes"),
+        (["--keep", "/dev/null/x"], "/dev/null/x"),
+    ],
+)
+def test_faults_of_the_caller(socketkit: Start, words: list[str], said: str) -> None:
+    result = socketkit("serve", "mail", *free("smtps"), *words).finish()
+    assert result.status in (1, 2)
+    assert said in result.err
+    assert "Traceback" not in result.err

@@ -1,0 +1,81 @@
+"""The catcher as a block: what it opens, what it shows, how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from socketkit import ConnectError, Identity, ListenError, connect
+from socketkit.uses.mail.seen import Client
+from socketkit.uses.mail.serving import CLIENTS_KEPT, Catcher
+from socketkit.uses.mail.store import Store
+from tests.conftest import Run
+
+
+def test_loopback_and_free_ports(run: Run, no_leaks: None) -> None:
+    async def main() -> None:
+        async with Store() as store, Catcher(store) as catcher:
+            assert catcher.smtp is not None
+            assert catcher.smtps is not None
+            assert (catcher.smtp.scheme, catcher.smtp.host) == ("tcp", "localhost")
+            assert catcher.smtps.query["pin"] == Identity.of_user().fingerprint
+            assert list(catcher.addresses) == ["smtp", "smtps"]
+            assert catcher.stats["smtp"]["accepted"] == 0
+            async with connect(catcher.smtps) as stream:
+                assert (await stream.receive_until(b"\r\n")).startswith(b"220 localhost ESMTP")
+            where = catcher.smtp
+        with pytest.raises(ConnectError):
+            await connect(where)
+
+    run(main())
+
+
+def test_only_what_was_asked_for(run: Run) -> None:
+    async def main() -> None:
+        async with Store() as store, Catcher(store, smtps=None) as catcher:
+            assert catcher.smtps is None
+            with pytest.raises(ListenError):
+                await Catcher(store, smtp=catcher.smtp).open()
+
+    run(main())
+
+
+def test_plain_text_for_other_machines_must_be_written_out(run: Run) -> None:
+    async def main() -> None:
+        async with Store() as store:
+            with pytest.raises(ListenError, match="plaintext=yes"):
+                async with Catcher(store, smtp="tcp://*:0"):
+                    pass
+
+    run(main())
+
+
+def test_who_has_gone_is_told(run: Run) -> None:
+    async def main() -> None:
+        told: list[Client] = []
+        async with Store() as store, Catcher(store, told=told.append) as catcher:
+            assert catcher.smtp is not None
+            async with connect(catcher.smtp) as stream:
+                await stream.send(b"EHLO me\r\nQUIT\r\n")
+                while b"221" not in await stream.receive():
+                    pass
+            while not told:
+                await asyncio.sleep(0.01)
+            assert [client.hello for client in told] == ["me"]
+            assert list(catcher.clients) == told
+            assert catcher.clients.maxlen == CLIENTS_KEPT
+
+    run(main())
+
+
+def test_opened_without_a_block(run: Run) -> None:
+    async def main() -> None:
+        async with Store() as store:
+            catcher = await Catcher(store).open()
+            async with catcher:
+                assert catcher.smtp is not None
+            await catcher.aclose()
+            assert catcher.smtp is None
+
+    run(main())
