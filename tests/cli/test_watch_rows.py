@@ -6,7 +6,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from socketkit import Endpoint
-from socketkit.cli.watch_rows import Title, arranged, capture_command, cells, details, header, spark, trace_command
+from socketkit.cli.watch_rows import (
+    VIEWS,
+    Said,
+    Title,
+    arranged,
+    capture_command,
+    cells,
+    details,
+    header,
+    said,
+    spark,
+    trace_command,
+)
 from socketkit.inspect.ledger import Ledger, Watched
 from socketkit.inspect.uses import Use
 from tests.inspect.test_ledger import Entry as Bare
@@ -79,6 +91,26 @@ def test_views() -> None:
     assert cookies(arranged(rows, "by process")) == ["nginx[7]  1  4.10 kB/s", 2, "-  1", 1, "?  2", 3, 4]
     assert cookies(arranged(rows, "by use")) == ["web  3  4.10 kB/s", 2, 3, 4, "unknown  1", 1]
     assert cookies(arranged(rows, "listeners")) == [1]
+
+
+def test_sorted_by_a_column() -> None:
+    rows = Scripted().rows
+    assert cookies(arranged(rows, "all", "received", downwards=True)) == [2, 3, 1, 4]  # closed rows stay below
+    assert cookies(arranged(rows, "all", "received")) == [1, 3, 2, 4]
+    assert cookies(arranged(rows, "all", "local")) == [1, 2, 3, 4]
+    assert cookies(arranged(rows, "by use", "peer", downwards=True)) == ["web  3  4.10 kB/s", 3, 2, 4, "unknown  1", 1]
+    for view in VIEWS:
+        for column in Said._fields:
+            assert len(arranged(rows, view, column)) == len(arranged(rows, view))
+
+
+def test_what_is_said_of_a_row() -> None:
+    moving, listener, hidden, closed = (said(row) for row in arranged(Scripted().rows, "all"))  # type: ignore[arg-type]
+    assert moving.use == "web 95%"
+    assert (moving.process, hidden.process, listener.process) == ("nginx[7]", "?", "-")
+    assert (moving.received, moving.sent) == ("4.00 kB/s", "100 B/s")
+    assert (closed.state, closed.received) == ("closed", "70.0 kB")
+    assert listener.peer == "(everywhere)"
 
 
 def test_cells_are_as_wide_as_the_screen() -> None:

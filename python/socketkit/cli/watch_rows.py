@@ -1,4 +1,4 @@
-"""What the screen of `socketkit watch` says of each row: its order, its cells, its details. No screen in here."""
+"""What `socketkit watch` says of each row, on its screen and on its page: its order, its cells, its details."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from .units import amount, duration, rate
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ..endpoint import Endpoint
     from ..inspect.watch import Watched
 
 VIEWS = ("all", "by process", "by use", "listeners")
@@ -21,12 +22,50 @@ class Title(NamedTuple):
     text: str
 
 
-def arranged(rows: Sequence[Watched], view: str) -> list[Title | Watched]:
-    """The lines of a view. What moves most stands first, closed rows behind the open ones."""
+class Said(NamedTuple):
+    """The cells of a row, in words. `received` and `sent` are rates, of a closed row what it came to."""
+
+    encrypted: str
+    state: str
+    local: str
+    peer: str
+    process: str
+    use: str
+    received: str
+    sent: str
+
+
+def said(row: Watched) -> Said:
+    use = row.use
+    received, sent = _figures(row)
+    return Said(
+        encrypted=use.encrypted,
+        state=row.state,
+        local=printable(str(row.entry.local or "-")),
+        peer=printable(peer_of(row)),
+        process=printable(process_of(row)),
+        use=f"{use.name} {use.confidence:.0%}",
+        received=received,
+        sent=sent,
+    )
+
+
+def arranged(rows: Sequence[Watched], view: str, column: str = "", *, downwards: bool = False) -> list[Title | Watched]:
+    """The lines of a view, closed rows behind the open ones.
+
+    By a column (a field of `Said`) if one is named. Otherwise what moves most stands first, and of what listens what is
+    most exposed.
+    """
     if view == "listeners":
-        waiting = [row for row in rows if row.entry.peer is None and row.entry.local is not None and _waits(row)]
-        return [*sorted(waiting, key=lambda row: (EXPOSED.get(row.entry.exposure, 2), str(row.entry.local)))]
-    ordered = sorted(rows, key=lambda row: (row.closed_at is not None, -_moved(row), row.first_seen))
+        rows = [row for row in rows if row.entry.peer is None and row.entry.local is not None and _waits(row)]
+    if column:
+        ordered = sorted(sorted(rows, key=ORDERS[column], reverse=downwards), key=lambda row: row.closed_at is not None)
+    elif view == "listeners":
+        ordered = sorted(rows, key=lambda row: (EXPOSED.get(row.entry.exposure, 2), str(row.entry.local)))
+    else:
+        ordered = sorted(rows, key=lambda row: (row.closed_at is not None, -_moved(row), row.first_seen))
+    if view == "listeners":
+        return [*ordered]
     if view == "all":
         return [*ordered]
     name: Callable[[Watched], str] = process_of if view == "by process" else lambda row: row.use.name
@@ -43,16 +82,17 @@ def arranged(rows: Sequence[Watched], view: str) -> list[Title | Watched]:
 
 def cells(row: Watched, width: int) -> str:
     """A row as one line of `width` columns."""
-    use = row.use
+    cell = said(row)
     room = max(MOST_NARROW, (width - FIXED_WIDTH) // 2)
     parts = [
-        LOCKS[use.encrypted],
-        _cut(row.state, 11),
-        _cut(str(row.entry.local or "-"), room),
-        _cut(peer_of(row), room),
-        _cut(process_of(row), 18),
-        _cut(f"{use.name} {use.confidence:.0%}", 14),
-        *_figures(row),
+        LOCKS[cell.encrypted],
+        _cut(cell.state, 11),
+        _cut(cell.local, room),
+        _cut(cell.peer, room),
+        _cut(cell.process, 18),
+        _cut(cell.use, 14),
+        cell.received.rjust(9),
+        cell.sent.rjust(9),
         spark(row.spark[-SPARK_WIDTH:], SPARK_WIDTH),
     ]
     return " ".join(parts)[:width].ljust(width)
@@ -129,8 +169,8 @@ def trace_command(row: Watched) -> str | None:
 
 def _figures(row: Watched) -> tuple[str, str]:
     if row.closed_at is not None:
-        return _amount(row.received_bytes).rjust(9), _amount(row.sent_bytes).rjust(9)
-    return _rate(row.received_per_second).rjust(9), _rate(row.sent_per_second).rjust(9)
+        return _amount(row.received_bytes), _amount(row.sent_bytes)
+    return _rate(row.received_per_second), _rate(row.sent_per_second)
 
 
 def _rate(value: float | None) -> str:
@@ -145,6 +185,17 @@ def _moved(row: Watched) -> float:
     return 0.0 if row.closed_at is not None else (row.received_per_second or 0.0) + (row.sent_per_second or 0.0)
 
 
+def _known(rate: float | None, total: int | None, row: Watched) -> float:
+    value = rate if row.closed_at is None else total
+    return -1.0 if value is None else value
+
+
+def _place(endpoint: Endpoint | None) -> tuple[str, int, str]:
+    return (
+        ("", 0, "") if endpoint is None else (endpoint.host or endpoint.path or "", endpoint.port or 0, endpoint.scheme)
+    )
+
+
 def _waits(row: Watched) -> bool:
     return row.closed_at is None and row.entry.state in ("listening", "unconnected")
 
@@ -155,12 +206,22 @@ def printable(text: str) -> str:
 
 
 def _cut(text: str, width: int) -> str:
-    text = printable(text)
     return (text if len(text) <= width else text[: width - 1] + "…").ljust(width)
 
 
 LOCKS = {"yes": "yes", "no": "no ", "random-looking": "~? ", "unknown": "?  "}
 EXPOSED = {"everywhere": 0, "network": 1}
+# What each column is sorted by; what is not known stands below everything.
+ORDERS: dict[str, Callable[[Watched], tuple[str | float, ...]]] = {
+    "encrypted": lambda row: (row.use.encrypted,),
+    "state": lambda row: (row.state,),
+    "local": lambda row: _place(row.entry.local),
+    "peer": lambda row: (row.entry.peer is not None, *_place(row.entry.peer), row.entry.exposure),
+    "process": lambda row: (process_of(row).lower(),),
+    "use": lambda row: (row.use.name, row.use.confidence),
+    "received": lambda row: (_known(row.received_per_second, row.received_bytes, row),),
+    "sent": lambda row: (_known(row.sent_per_second, row.sent_bytes, row),),
+}
 BARS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 12
 MOST_NARROW = 12
