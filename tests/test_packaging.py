@@ -67,6 +67,12 @@ def test_package_is_typed() -> None:
     assert (installed / "_core.pyi").is_file()
 
 
+def test_pages_are_installed() -> None:
+    """The wheel has what is beside a module, too."""
+    pages = Path(socketkit.__file__).parent / "cli" / "watch_web"
+    assert {path.name for path in pages.iterdir()} >= {"page.html", "page.css", "page.js", "icon.svg"}
+
+
 def test_version_is_that_of_cargo() -> None:
     version = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
     assert socketkit.__version__ == importlib.metadata.version("socketkit") == version

@@ -5,13 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from .ls import _peer as peer_of
-from .units import amount, duration, rate
+from .units import amount, duration, plural, rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Protocol
 
     from ..endpoint import Endpoint
-    from ..inspect.watch import Watched
+    from ..inspect.watch import Totals, Watched
+
+    class Source(Protocol):
+        """What is asked of a `Watching`."""
+
+        @property
+        def complete(self) -> bool: ...
+        @property
+        def why_no_first_bytes(self) -> str: ...
+
 
 VIEWS = ("all", "by process", "by use", "listeners")
 
@@ -48,6 +58,18 @@ def said(row: Watched) -> Said:
         received=received,
         sent=sent,
     )
+
+
+def told(rows: Sequence[Watched], totals: Totals) -> str:
+    """How many sockets are open of those that are shown, and what came and went in all."""
+    still_open = sum(row.closed_at is None for row in rows)
+    return f"{plural(still_open, 'socket')}, {totals.opened:,} opened, {totals.closed:,} closed"
+
+
+def notes(source: Source) -> list[str]:
+    """What cannot be known, and what helps."""
+    said = [] if source.complete else ["? is what this user may not know: run it with sudo"]
+    return [*said, source.why_no_first_bytes] if source.why_no_first_bytes else said
 
 
 def arranged(rows: Sequence[Watched], view: str, column: str = "", *, downwards: bool = False) -> list[Title | Watched]:

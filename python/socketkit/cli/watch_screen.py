@@ -18,8 +18,20 @@ from textual.widgets import Footer, Input, Static
 from ..errors import SelectionError
 from ..inspect.ledger import SPARK_SECONDS
 from ..inspect.selection import Selection
-from .units import plural, rate
-from .watch_rows import VIEWS, Title, arranged, capture_command, cells, details, header, spark, trace_command
+from .units import rate
+from .watch_rows import (
+    VIEWS,
+    Title,
+    arranged,
+    capture_command,
+    cells,
+    details,
+    header,
+    notes,
+    spark,
+    told,
+    trace_command,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -211,11 +223,7 @@ class WatchApp(App[None]):
             values = book.values(now)
             latest = values[-2] if values else 0.0  # the last second that is over
             parts.append(f"{name} {rate(latest):>10} {spark(values, SPARK_SECONDS)}")
-        still_open = sum(row.closed_at is None for row in rows)
-        told = [f"{plural(still_open, 'socket')}, {totals.opened:,} opened, {totals.closed:,} closed  {self._view}"]
-        told += [] if self._source.complete else ["? is what this user may not know: run it with sudo"]
-        told += [self._source.why_no_first_bytes] if self._source.why_no_first_bytes else []
-        return "\n".join([*parts, *told])
+        return "\n".join([*parts, f"{told(rows, totals)}  {self._view}", *notes(self._source)])
 
     def complain(self, text: str) -> None:
         """What goes wrong beside watching, and does not end it."""

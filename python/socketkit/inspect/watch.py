@@ -131,6 +131,11 @@ class Watching:
         """How many ends the kernel could not tell of, because they came faster than they were read."""
         return 0 if self._ended is None else self._ended.lost
 
+    @property
+    def collector(self) -> FirstBytes | None:
+        """What collects first bytes, for others that ask it; it is closed with the block."""
+        return self._collector
+
     # --- the block
 
     async def __aenter__(self) -> Self:

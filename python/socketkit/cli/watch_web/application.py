@@ -1,0 +1,239 @@
+"""The page as an ASGI 3 application: its files, what it is told (server-sent events), and what it may change.
+
+    /?token=...      the cookie, then the page
+    /FOLDER/         the page; /FOLDER/page.css, /FOLDER/page.js, /FOLDER/icon.svg
+    /FOLDER/events   what is new, once a second and whenever the page looks at something else
+    /FOLDER/look     POST: what the page looks at
+    /FOLDER/close    POST: end a socket, if that was allowed at the start
+    /metrics         for Prometheus, with the token
+
+door.py says who may.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...inspect.metrics import CONTENT_TYPE, exposition
+from .exchange import Answer, Request, answer, begin, body_of, plain
+from .rows import Numbers
+from .viewer import Look, Viewer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from ...inspect.watch import Watched, Watching
+    from .auditing import Auditing
+    from .door import Door
+    from .exchange import Receive, Send
+
+
+class Page:
+    """`work` keeps it up to date, has to run meanwhile, and with its end the pages that are open are told no more.
+
+    `close_socket` is None where closing is not allowed.
+    """
+
+    def __init__(
+        self,
+        watching: Watching,
+        door: Door,
+        auditing: Auditing,
+        *,
+        close_socket: Callable[[Watched], None] | None = None,
+        update_seconds: float = 1.0,
+    ) -> None:
+        self._watching = watching
+        self._door = door
+        self._auditing = auditing
+        self._close_socket = close_socket
+        self._update_seconds = update_seconds
+        self._numbers = Numbers()
+        self._open: dict[str, Open] = {}
+        self._highest: dict[str, float] = {}
+        self._ended = False
+        self._files = {name: (Path(__file__).with_name(name).read_bytes(), kind) for name, kind in FILES.items()}
+
+    async def work(self) -> None:
+        """Until it is cancelled; what went wrong with watching is raised."""
+        try:
+            while True:
+                self._watching.take()  # pages are told of rows, so the changes only need to make room
+                kept = (row for page in self._open.values() for row in page.viewer.kept)
+                self._numbers.keep((*self._watching.rows, *kept))
+                await asyncio.sleep(self._update_seconds)
+        finally:
+            self._ended = True  # else the end of the server would wait for pages that are open
+            for page in self._open.values():
+                page.looks.set()
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _http(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        try:
+            request = Request.of(scope)
+        except ValueError:
+            await answer(send, plain(400, "This query has too many fields."))
+            return
+        what = self._door.refusal(request) or self._door.entrance(request)
+        if what is not None:
+            await answer(send, what)
+        elif request.path == "/metrics":
+            await answer(send, self._metrics(request))
+        elif not self._door.admits(request):
+            await answer(send, plain(403, NO_KEY))
+        elif not request.path.startswith(self._door.folder):
+            await answer(send, plain(404, "There is nothing here."))
+        else:
+            await self._page(request, receive, send)
+
+    async def _page(self, request: Request, receive: Receive, send: Send) -> None:
+        name = request.path.removeprefix(self._door.folder)
+        changes = {"look": self._look, "close": self._close}
+        method = "POST" if name in changes else "GET"
+        if name not in changes and name != "events" and (name or "page.html") not in self._files:
+            await answer(send, plain(404, "There is nothing here."))
+        elif request.method != method:
+            await answer(send, plain(405, f"This takes {method}.", ("allow", method)))
+        elif name == "events":
+            await self._events(request, receive, send)
+        elif name in changes:
+            await answer(send, await self._change(changes[name], request, receive))
+        else:
+            body, kind = self._files[name or "page.html"]
+            await answer(send, Answer(200, kind, body))
+
+    def _metrics(self, request: Request) -> Answer:
+        if not self._door.admits_reader(request):
+            return plain(401, "Bring the token: as Bearer, or as ?token=.", ("www-authenticate", "Bearer"))
+        if request.method != "GET":
+            return plain(405, "This takes GET.", ("allow", "GET"))
+        text = exposition(self._watching, self._auditing.last.found(), highest=self._highest)
+        return Answer(200, CONTENT_TYPE, text.encode())
+
+    # --- what is told
+
+    async def _events(self, request: Request, receive: Receive, send: Send) -> None:
+        try:
+            look = Look.of(request.query)
+        except ValueError as failure:
+            await answer(send, plain(400, str(failure)))
+            return
+        if len(self._open) >= MOST_PAGES:
+            await answer(send, plain(503, f"{MOST_PAGES} pages are open: close one of them.", ("retry-after", "5")))
+            return
+        name, page = secrets.token_urlsafe(12), Open(Viewer(self._watching, self._numbers, look))
+        self._open[name] = page
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            await begin(send, 200, "text/event-stream")
+            hello = {"page": name, "key": self._door.key, "may_close": self._close_socket is not None}
+            await _send_event(send, hello | page.viewer.message(self._auditing.last))
+            while not (gone.done() or self._ended):
+                await self._until_news(page, gone)
+                await _send_event(send, page.viewer.message(self._auditing.last))
+            await send({"type": "http.response.body"})
+        except OSError:
+            pass  # the page has gone while it was told something
+        finally:
+            del self._open[name]
+            gone.cancel()
+
+    async def _until_news(self, page: Open, gone: asyncio.Future[None]) -> None:
+        page.looks.clear()
+        looks = asyncio.ensure_future(_set(page.looks))
+        try:
+            await asyncio.wait([looks, gone], timeout=self._update_seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            looks.cancel()
+
+    # --- what is changed
+
+    async def _change(
+        self, act: Callable[[Mapping[str, object]], Answer], request: Request, receive: Receive
+    ) -> Answer:
+        if not self._door.admits_change(request):
+            return plain(403, "Only the page itself changes something: load it again.")
+        body = await body_of(receive, max_bytes=MOST_BODY_BYTES)
+        if body is None:
+            return plain(413, "That is too much.")
+        try:
+            asked = json.loads(body)
+            if not isinstance(asked, dict):
+                raise ValueError("an object is expected")
+            return act(asked)
+        except (ValueError, RecursionError) as failure:  # of JSON, of UTF-8, of numbers; brackets within brackets
+            return plain(400, str(failure))
+
+    def _look(self, asked: Mapping[str, object]) -> Answer:
+        page = self._open.get(str(asked.get("page")))
+        if page is None:
+            return plain(404, "This page is not open any more: load it again.")
+        page.viewer.look_at(Look.of(asked))
+        page.looks.set()
+        return Answer(204)
+
+    def _close(self, asked: Mapping[str, object]) -> Answer:
+        if self._close_socket is None:
+            return plain(403, "Closing was not allowed: start with --allow-close.")
+        row = self._numbers.row(int(str(asked.get("number"))))
+        if row is None or row.closed_at is not None:
+            return plain(409, "It has ended already.")
+        try:
+            self._close_socket(row)
+        except OSError as failure:
+            return plain(409, str(failure))
+        return Answer(204)
+
+
+class Open:
+    """A page that is open; `looks` is set when it looks at something else."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        self.viewer = viewer
+        self.looks = asyncio.Event()
+
+
+async def _send_event(send: Send, value: Mapping[str, object]) -> None:
+    text = json.dumps(value, separators=(",", ":"))
+    await send({"type": "http.response.body", "body": f"data: {text}\n\n".encode(), "more_body": True})
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _gone(receive: Receive) -> None:
+    """Returns when the caller has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+NO_KEY = "Open the address that `socketkit watch --web` has printed: its token is the key."
+MOST_PAGES = 16
+MOST_BODY_BYTES = 16_384
+FILES = {
+    "page.html": "text/html; charset=utf-8",
+    "page.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
