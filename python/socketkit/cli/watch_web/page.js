@@ -217,7 +217,7 @@ function rowElement(number) {
 }
 
 function fill(element, number, row) {
-  element.classList.toggle("closed", row.state === "closed");
+  element.classList.toggle("closed", row.ended);
   element.classList.toggle("fresh", row.fresh);
   element.classList.toggle("within", row.within);
   element.classList.toggle("chosen", number === cursor);

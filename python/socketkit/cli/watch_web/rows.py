@@ -64,6 +64,7 @@ def row_as_json(row: Watched, now: float, severities: Mapping[str, str]) -> Valu
     waits = row.entry.peer is None and row.entry.local is not None
     value["exposure"] = row.entry.exposure if waits else ""
     value["within"] = row.entry.exposure in ("loopback", "machine")  # nobody on a network could read it
+    value["ended"] = row.closed_at is not None
     value["fade"] = 0.0 if row.closed_at is None else round(min(1.0, (now - row.closed_at) / FADING_SECONDS), 1)
     value["fresh"] = not row.there_before and row.closed_at is None and now - row.first_seen < FRESH_SECONDS
     value["found"] = severities.get(name_of(row.entry), "") if severities else ""
