@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs wheel bpf clean setup setup-dev test-rust test-python test-vm check-python check-rust check-bpf check-shell
+.PHONY: help demo test check bench docs pictures wheel bpf clean setup setup-dev test-rust test-python test-vm check-python check-rust check-bpf check-shell
 
 BIN := .venv/bin
 # rustup's folder comes last: a toolchain that is already on PATH goes first.
@@ -32,6 +32,9 @@ bench: setup-dev ## run the benches, or one: make bench NAME=echo
 
 docs: setup-dev ## check the pages: links resolve, examples run, commands exist
 	@$(BIN)/python -m pytest tests/test_docs.py --quiet
+
+pictures: setup-dev ## take the pictures of the pages anew (root)
+	@$(BIN)/python tools/pictures.py
 
 wheel: setup ## build the wheel (abi3: one for every Python from 3.11 on) into dist/
 	@$(BIN)/maturin build --release $(LOCKED) --quiet --out dist && ls dist/*.whl

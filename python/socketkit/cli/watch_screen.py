@@ -169,7 +169,7 @@ class WatchApp(App[None]):
     #problem.told { display: block; }
     #filter { height: 3; display: none; }
     #filter.open { display: block; }
-    Rows { height: 1fr; }
+    Rows { height: 1fr; background: $background; overflow-x: hidden; scrollbar-size-vertical: 1; }
     Detail, Question { align: center middle; }
     #details, #question { width: 90%; height: auto; max-height: 90%; border: round $primary; padding: 1 2; }
     """

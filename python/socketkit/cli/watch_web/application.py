@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ...inspect.watch import Watched, Watching
-    from .auditing import Auditing
+    from .auditing import Audited, Auditing
     from .door import Door
     from .exchange import Receive, Send
 
@@ -139,10 +140,10 @@ class Page:
         try:
             await begin(send, 200, "text/event-stream")
             hello = {"page": name, "key": self._door.key, "may_close": self._close_socket is not None}
-            await _send_event(send, hello | page.viewer.message(self._auditing.last))
+            await _send_event(send, hello | page.message(self._auditing.last))
             while not (gone.done() or self._ended):
                 await self._until_news(page, gone)
-                await _send_event(send, page.viewer.message(self._auditing.last))
+                await _send_event(send, page.message(self._auditing.last))
             await send({"type": "http.response.body"})
         except OSError:
             pass  # the page has gone while it was told something
@@ -154,7 +155,8 @@ class Page:
         page.looks.clear()
         looks = asyncio.ensure_future(_set(page.looks))
         try:
-            await asyncio.wait([looks, gone], timeout=self._update_seconds, return_when=asyncio.FIRST_COMPLETED)
+            pause = max(self._update_seconds, page.took * PAUSES_PER_MESSAGE)
+            await asyncio.wait([looks, gone], timeout=pause, return_when=asyncio.FIRST_COMPLETED)
         finally:
             looks.cancel()
 
@@ -203,6 +205,14 @@ class Open:
     def __init__(self, viewer: Viewer) -> None:
         self.viewer = viewer
         self.looks = asyncio.Event()
+        self.took = 0.0  # seconds, by the last message
+
+    def message(self, audited: Audited) -> Mapping[str, object]:
+        began = time.monotonic()
+        try:
+            return self.viewer.message(audited)
+        finally:
+            self.took = time.monotonic() - began
 
 
 async def _send_event(send: Send, value: Mapping[str, object]) -> None:
@@ -230,6 +240,8 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 NO_KEY = "Open the address that `socketkit watch --web` has printed: its token is the key."
 MOST_PAGES = 16
+# A message of fifty thousand rows takes a tenth of a second or more: most of the time still goes to watching.
+PAUSES_PER_MESSAGE = 5
 MOST_BODY_BYTES = 16_384
 FILES = {
     "page.html": "text/html; charset=utf-8",

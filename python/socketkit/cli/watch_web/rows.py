@@ -61,7 +61,7 @@ def row_as_json(row: Watched, now: float, severities: Mapping[str, str]) -> Valu
 
     value: Value = dict(said(row)._asdict())
     value["spark"] = heights(row.spark)
-    waits = row.entry.peer is None and row.entry.local is not None
+    waits = row.entry.peer is None and row.entry.local is not None and row.closed_at is None
     value["exposure"] = row.entry.exposure if waits else ""
     value["within"] = row.entry.exposure in ("loopback", "machine")  # nobody on a network could read it
     value["ended"] = row.closed_at is not None

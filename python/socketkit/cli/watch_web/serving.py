@@ -65,7 +65,8 @@ def _read_token(path: str) -> str:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise click.UsageError(f"{path} is no plain file: name one that has the token, or a new one")
-        if status.st_mode & 0o077 or status.st_uid not in (os.geteuid(), 0):
+        # Its group may read it: that is how the token is given to whoever scrapes the metrics.
+        if status.st_mode & 0o037 or status.st_uid not in (os.geteuid(), 0):
             raise click.UsageError(f"others could read or change {path}: chmod 600 {path}, and let it be yours")
         token = file.read(1_000).strip()
     if re.fullmatch(r"[A-Za-z0-9_-]{32,128}", token) is None:
