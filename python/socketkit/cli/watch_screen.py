@@ -209,10 +209,12 @@ class WatchApp(App[None]):
     def update(self) -> None:
         """What is known by now. What went wrong with watching is raised here, and ends the screen."""
         self._source.take()
-        rows = [row for row in self._source.rows if self._selection.holds(row)]
-        table = self.screen_stack[0].query_one(Rows)
-        table.show_lines(arranged(rows, self._view), self._source.now)
         base = self.screen_stack[0]
+        if not base.query(Rows):
+            return  # the screen is being taken down, and the timer does not know it yet
+        rows = [row for row in self._source.rows if self._selection.holds(row)]
+        table = base.query_one(Rows)
+        table.show_lines(arranged(rows, self._view), self._source.now)
         base.query_one("#header", Static).update(header(table.size.width))
         base.query_one("#rates", Static).update(self._rates(rows))
 
