@@ -1,4 +1,4 @@
-"""A real browser for tests: Debian's Chromium, driven by Playwright.
+"""A real browser for tests: Debian's Chromium, driven by Playwright. A folder's conftest.py imports the fixture.
 
     def test_page(browser: Browser) -> None:
         async def main() -> None:

@@ -5,7 +5,6 @@
 - `program(name)`: the path of a program that we did not write (`program("socat")`).
 - `openssl(*words)`: runs it, and gives what it prints.
 - `python(code, *words, **environment)`: runs it in a process of its own, and gives what it prints.
-- `browser(...)`: a page of Chromium (tests/browser.py).
 - `home`: socketkit's folder for this test, without an identity yet. Every test has one: none touches the user's own.
 - `no_leaks`: fails the test if it leaves a descriptor open.
 
@@ -38,8 +37,6 @@ import pytest
 
 from socketkit import relay
 from socketkit.testing import stream_pair
-
-pytest_plugins = ["tests.browser"]
 
 T = TypeVar("T")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]

@@ -140,7 +140,7 @@ class Page:
         try:
             await begin(send, 200, "text/event-stream")
             hello = {"page": name, "key": self._door.key, "may_close": self._close_socket is not None}
-            await _send_event(send, hello | page.message(self._auditing.last))
+            await _send_event(send, {**hello, **page.message(self._auditing.last)})
             while not (gone.done() or self._ended):
                 await self._until_news(page, gone)
                 await _send_event(send, page.message(self._auditing.last))
