@@ -18,6 +18,8 @@ mod dissect;
 mod dns;
 #[path = "../../../fuzz/properties/fingerprint.rs"]
 mod fingerprint;
+#[path = "../../../fuzz/properties/http1.rs"]
+mod http1;
 #[path = "../../../fuzz/properties/probe.rs"]
 mod probe;
 #[path = "../../../fuzz/properties/records.rs"]
@@ -55,6 +57,11 @@ fn fingerprint_keeps_its_properties() {
 #[test]
 fn authorized_keeps_its_properties() {
     replay("authorized", 3_000, authorized::check);
+}
+
+#[test]
+fn http1_keeps_its_properties() {
+    replay("http1", 5_000, http1::check);
 }
 
 #[test]

@@ -9,6 +9,10 @@ pub mod chunked;
 pub mod head;
 mod refusal;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 pub use answering::{Answering, Piece};
 pub use chunked::{Chunked, Decoded};
 pub use head::{front, Body, Front, Head};
