@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 import pytest
 
-from socketkit import Endpoint
+from socketkit import Endpoint, _core
 from socketkit.errors import SocketError
 from socketkit.inspect.first_bytes import FirstBytes, FlowEvidence
 
@@ -116,7 +117,57 @@ def test_sockets_without_flows_have_no_evidence(collector: FirstBytes) -> None:
     assert collector.lookup(Entry(Endpoint(scheme="tcp", host="127.0.0.1", port=1))) is None
     assert collector.lookup(Entry(Endpoint.parse("unix:///run/x"))) is None
     assert collector.flow("udp", ("127.0.0.1", 1), ("127.0.0.1", 2)) is None
-    assert set(collector.counters()) == {"packets", "dropped", "flows", "pushed_out"}
+    flows, names = {"packets", "dropped", "flows", "pushed_out"}, {"answers", "answers_cut", "names_pushed_out"}
+    assert set(collector.counters()) == flows | names
+
+
+# `www.example.com` is `192.0.2.1` for a minute (RFC 1035 §4.1).
+ANSWER = (
+    bytes.fromhex("000781800001000100000000")
+    + b"\3www\7example\3com\0\0\1\0\1"
+    + bytes.fromhex("c00c000100010000003c0004c0000201")
+)
+
+
+def packet(source: int, target: int, payload: bytes) -> bytes:
+    """An Ethernet frame with a UDP datagram between two ports of 10.0.0.1."""
+    datagram = struct.pack("!HHHH", source, target, 8 + len(payload), 0) + payload
+    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(datagram), 0, 0, 64, 17, 0, b"\n\0\0\1", b"\n\0\0\1")
+    return bytes(12) + b"\x08\0" + header + datagram
+
+
+@pytest.mark.parametrize("port", [53, 5353, 5355])
+def test_names_that_led_to_an_address(port: int) -> None:
+    collector = _core.FirstBytes([])
+    collector.feed(1, packet(40_000, port, b"a question"), 1)
+    collector.feed(1, packet(port, 40_000, ANSWER), 2_000_000_000)
+    assert collector.resolved("192.0.2.1") == (["www.example.com"], 2_000_000_000, 60)
+    assert collector.resolved("::ffff:192.0.2.1") == collector.resolved("192.0.2.1")
+    assert collector.resolved("192.0.2.2") is None
+    assert (collector.counters()["answers"], collector.counters()["answers_cut"]) == (1, 0)
+    with pytest.raises(ValueError, match="no IP address"):
+        collector.resolved("www.example.com")
+
+
+def test_an_answer_that_nobody_asked_for_names_nothing() -> None:
+    collector = _core.FirstBytes([])
+    collector.feed(1, packet(53, 40_000, ANSWER), 1)
+    assert collector.resolved("192.0.2.1") is None
+    collector.feed(1, packet(40_000, 53, b"a question"), 2)
+    collector.feed(1, packet(53, 40_000, ANSWER[:-1]), 3)
+    assert (collector.counters()["answers"], collector.counters()["answers_cut"]) == (1, 1)
+
+
+@privileged
+def test_an_answer_is_seen_as_it_passes(collector: FirstBytes) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as asking, socket.socket(type=socket.SOCK_DGRAM) as answering:
+        asking.bind(("127.0.0.1", 0))
+        answering.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        answering.bind(("127.0.0.1", 5355))
+        answering.sendto(ANSWER, asking.getsockname())
+        known = until(lambda: collector.resolved("192.0.2.1"))
+    assert (known.names, known.seconds) == (("www.example.com",), 60)
+    assert abs(known.at - time.time()) < 60
 
 
 @privileged

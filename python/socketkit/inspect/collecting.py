@@ -59,6 +59,11 @@ class Collecting:
         return None if collector is None else collector.lookup(entry)
 
     @property
+    def own(self) -> FirstBytes:
+        """What collects in our own namespace."""
+        return self._collectors[self._own]
+
+    @property
     def namespaces(self) -> frozenset[int]:
         """Where it collects, by inode."""
         return frozenset(self._collectors)

@@ -1,14 +1,15 @@
 """First bytes: what each connection of some interfaces began with, so that `use_of` can say what it is for.
 
 A thread of the engine reads the packets and keeps, of each flow and direction, the first 127 bytes (of a TLS or QUIC
-hello up to 2 KiB until it is read), how many packets there were and how long. Nothing of it is written anywhere. What
-was there before is known as such: of a connection that runs already there is no start, only a piece of its middle.
+hello up to 2 KiB until it is read), how many packets there were and how long; and which names led to an address, where
+answers of DNS passed. Nothing of it is written anywhere. What was there before is known as such: of a connection that
+runs already there is no start, only a piece of its middle.
 """
 
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import _core
 from .._core import FlowEvidence
@@ -32,9 +33,17 @@ if TYPE_CHECKING:
         def peer(self) -> Endpoint | None: ...
 
 
-__all__ = ["FirstBytes", "FlowEvidence"]
+__all__ = ["FirstBytes", "FlowEvidence", "Resolved"]
 
 ANY = "any"
+
+
+class Resolved(NamedTuple):
+    """Which names led to an address: the last four, the latest last; when that was told, and for how long it holds."""
+
+    names: tuple[str, ...]
+    at: float  # seconds since 1970
+    seconds: int
 
 
 class FirstBytes:
@@ -87,8 +96,18 @@ class FirstBytes:
         """The same by its addresses: `flow("tcp", ("192.0.2.1", 40000), ("192.0.2.2", 443))`."""
         return self._collector.lookup(transport, local, peer)
 
+    def resolved(self, address: str) -> Resolved | None:
+        """Which names led to an IP address, by the answers that passed (DNS, mDNS, LLMNR); None: none did.
+
+        At most 16,384 addresses are known. Answers that are encrypted, or longer than 2 KiB, are not.
+        """
+        known = self._collector.resolved(address)
+        return None if known is None else Resolved(tuple(known[0]), known[1] / 1e9, known[2])
+
     def counters(self) -> dict[str, int]:
         """By name: packets, dropped (the kernel had no room), flows, pushed_out (flows that went before their time).
+
+        Of names: answers, answers_cut (not read to their end), names_pushed_out (addresses that had to be forgotten).
 
         Raises SocketError if an interface went away, ValueError after `close`.
         """

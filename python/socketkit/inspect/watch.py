@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .._core import SocketEntry
     from .births import Births
     from .collecting import Collecting
+    from .first_bytes import FirstBytes
     from .processes import Process
     from .uses import Use
 
@@ -133,8 +134,8 @@ class Watching:
 
     @property
     def collector(self) -> FirstBytes | None:
-        """What collects first bytes, for others that ask it; it is closed with the block."""
-        return self._collector
+        """What collects first bytes in our own namespace, for others that ask it; it is closed with the block."""
+        return None if self._collector is None else self._collector.own
 
     # --- the block
 

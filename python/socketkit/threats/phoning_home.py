@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from .._core import FlowEvidence, SocketEntry
     from ..inspect.processes import Process
+    from .names import Calls
     from .view import View
 
 Item = TypeVar("Item")
@@ -118,9 +119,13 @@ def _not_resolved(view: View, entry: SocketEntry, process: Process, trust: float
     host = entry.peer.host if entry.peer is not None else None
     if view.resolved is None or trust >= TRUSTED or host is None or host in view.resolved or host in view.resolvers:
         return
-    if is_private(host):
-        return
-    yield _finding(
+    if not is_private(host):
+        yield _nameless(entry, process)
+
+
+def _nameless(entry: SocketEntry, process: Process) -> Finding:
+    host = entry.peer.host if entry.peer is not None else ""
+    return _finding(
         NOT_RESOLVED,
         entry,
         process,
@@ -182,8 +187,10 @@ class Watch:
     the last of the views shows.
     """
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, calls: Calls | None = None) -> None:
         self.view = view
+        self._calls = calls  # None: nobody listens to answers
+        self._nameless: dict[str, Finding] = {}
         self.beacons = Beacons(lambda executable, destination: trust_of(self.view, executable, destination))
         self._known: dict[int, str] = {}  # the executables of connections, which nobody holds when they end
         self._tries: dict[str, deque[tuple[float, str]]] = {}
@@ -192,6 +199,8 @@ class Watch:
     def look(self, view: View) -> None:
         """What is there now: who holds a connection is known as long as it lives."""
         self.view = view
+        if self._calls is not None:
+            self._calls.look(view.entries)
         for entry in view.off_machine:
             self.opened(entry)
 
@@ -203,6 +212,7 @@ class Watch:
             if len(self._known) >= MOST_KNOWN:
                 del self._known[next(iter(self._known))]
             self._known[entry.cookie] = process.executable
+        self._called(entry, process)
 
     def ended(self, entry: SocketEntry, now: float, owner: Process | None = None) -> None:
         """A connection that has ended: a contact, with all of its bytes. `owner` is whose it was, if that was noted."""
@@ -211,12 +221,19 @@ class Watch:
             return
         process = next(iter(entry.processes or ()), owner)
         executable = executable or (process.executable or process.name if process is not None else "") or NOBODY
+        self._called(entry, process)
         if entry.peer.port:
             moved = (entry.sent_bytes or 0) + (entry.received_bytes or 0)
             self.contact(Contact(now, executable, destination_of(entry), moved))
         elif entry.scheme == "tcp" and entry.peer.host:
             # The program waited for a connection that was refused: then the kernel forgets the port, not the address.
             _bounded(self._tries, executable).append((now, entry.peer.host))
+
+    def _called(self, entry: SocketEntry, process: Process | None) -> None:
+        host = entry.peer.host if entry.peer is not None else None
+        if self._calls is None or process is None or host is None or is_private(host) or self.view.is_served(entry):
+            return
+        self._calls.add(entry, process)
 
     def contact(self, contact: Contact) -> None:
         if contact.destination.endswith((":53/udp", ":53/tcp")):
@@ -248,7 +265,16 @@ class Watch:
             if number >= QUESTIONS_PER_WINDOW and not _resolves(executable):
                 asked = f"it asked {number:,} times in {WINDOW_SECONDS:.0f} s"
                 yield _many_questions(executable, asked, executable)
+        yield from self._without_names()
         yield from find(self.view)
+
+    def _without_names(self) -> Iterator[Finding]:
+        for entry, process in self._calls.nameless(self.view) if self._calls is not None else ():
+            if trust_of(self.view, process.executable or "", destination_of(entry)) < TRUSTED:
+                found = _nameless(entry, process)
+                if len(self._nameless) < MOST_EVENTS:
+                    self._nameless[found.key] = found
+        yield from self._nameless.values()
 
 
 def _many_questions(

@@ -1,7 +1,7 @@
 """`audit --watch`: looks again and again, and tells what is found when it is; until it is closed.
 
-`phoning_home.Watch` decides. What it needs for that is here: a table, the kernel's report of ends and, where BPF is
-permitted, notes of whose they were, a clock.
+`phoning_home.Watch` decides. What it needs for that is here: a table, the kernel's report of ends, a clock; and, as far
+as it is permitted, notes of whose they were and the answers to questions for names.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from ..inspect.births import Births
+    from ..inspect.first_bytes import FirstBytes
     from .finding import Finding
     from .view import View
 
@@ -28,10 +29,12 @@ def watch(view: View, told: Iterable[str] = (), *, namespaces: Literal["all", "o
     from select import select
 
     from .._core import EndedSockets, SocketTable
+    from .names import Answers, Calls
     from .phoning_home import Watch
 
-    births = _births()
-    seen, watching = set(told), Watch(view)
+    births, first_bytes = _births(), _first_bytes()
+    calls = None if first_bytes is None else Calls(Answers(first_bytes))
+    seen, watching = set(told), Watch(view, calls)
     table, ended = SocketTable(namespaces=namespaces), EndedSockets(namespaces=namespaces)
     heard = [ended.fileno()] if births is None else [ended.fileno(), births.fileno()]
     try:
@@ -52,8 +55,9 @@ def watch(view: View, told: Iterable[str] = (), *, namespaces: Literal["all", "o
                     yield replace(finding, first_seen=time.time())
     finally:
         ended.close()
-        if births is not None:
-            births.close()
+        for heard_by in (births, first_bytes):
+            if heard_by is not None:
+                heard_by.close()
 
 
 def _births() -> Births | None:
@@ -66,6 +70,17 @@ def _births() -> Births | None:
         return None
 
 
+def _first_bytes() -> FirstBytes | None:
+    """Answers to questions for names; without them nobody knows which addresses have one."""
+    from ..inspect.first_bytes import FirstBytes
+
+    try:
+        return FirstBytes(flows=MOST_FLOWS)
+    except OSError:
+        return None
+
+
 clock = time.monotonic
+MOST_FLOWS = 8_192
 LOOK_SECONDS = 1.0
 MOST_TOLD = 65_536
