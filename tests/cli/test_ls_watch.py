@@ -8,12 +8,14 @@ import select
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
 from socketkit.cli.ls import COLUMNS
 from socketkit.cli.ls_watch import WATCHED_COLUMNS, Cells, change_as_json, table_lines
 from socketkit.inspect.ledger import Change, Ledger
+from socketkit.inspect.processes import process
 from socketkit.inspect.table import sockets
 from socketkit.inspect.uses import Use
 from tests.cli.programs import Result, Start
@@ -105,3 +107,13 @@ def test_json_of_what_no_look_saw() -> None:
     assert (fields["first_seen"], fields["closed_at"], fields["state"]) == (101.0, 101.0, "closed")
     assert opened == Change("opened", closed.row)
     assert set(WATCHED_COLUMNS) <= set(COLUMNS)
+
+
+def test_json_of_what_no_look_saw_and_whose_it_was_was_noted() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        (entry,) = sockets(f"port={listener.getsockname()[1]}", namespaces="own")
+    book = Ledger(purpose=lambda _: Use("web", "", 0.3, "", "unknown"), owner=lambda _: process(os.getpid()))
+    book.seen([], 100.0)
+    fields = change_as_json(book.ended([entry], 101.0)[-1])
+    (owner,) = cast("list[dict[str, object]]", fields["processes"])
+    assert (owner["pid"], fields["unknown"]) == (os.getpid(), [])

@@ -71,6 +71,9 @@ class Scripted:
     def totals(self) -> Any:
         return self.ledger.totals
 
+    def names(self, row: Watched) -> tuple[str, ...]:
+        return ("www.example.com",) if row.entry.peer is not None else ()
+
     def take(self) -> list[Any]:
         return []
 
@@ -134,6 +137,8 @@ def test_details() -> None:
     assert (known["unit"], known["because"]) == ("nginx.service", "its first bytes are TLS")
     assert (known["received"], known["round trip"]) == ("4.00 kB", "1.50 ms")
     assert "container" not in known
+    assert "asked for" not in known
+    assert dict(details(moving, 102.0, ("a.test", "b.test")))["asked for"] == "a.test, b.test"  # type: ignore[arg-type]
     assert dict(details(hidden, 102.0))["process"] == "?"  # type: ignore[arg-type]
     assert "it was there before" in dict(details(hidden, 102.0))["timeline"]  # type: ignore[arg-type]
     assert dict(details(closed, 102.0))["timeline"].endswith("closed")  # type: ignore[arg-type]

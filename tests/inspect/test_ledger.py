@@ -359,3 +359,22 @@ def test_each_socket_is_opened_once_and_closed_once(happenings: list[tuple[Any, 
     for small in (bounded._ended, bounded._passed_over, bounded._closed):
         assert len(small) <= max(most_ended, 2)
     assert not bounded._open
+
+
+def test_whose_it_was_is_told_of_what_no_look_saw() -> None:
+    notes: dict[int, Any] = {1: "curl", 2: "nginx", 3: "cron"}
+    book = ledger(owner=lambda entry: notes.pop(entry.cookie, None))
+    book.seen([], 1.0)
+    book.seen([Entry(1), Entry(4)], 2.0)
+    assert 1 not in notes  # who holds it is seen: the note needs not wait
+    changes = book.ended([Entry(1).ended(), Entry(2).ended(), Entry(5).ended()], 3.0)
+    told = {change.row.entry.cookie: change.row.processes for change in changes if change.kind == "closed"}
+    assert told == {1: ("holder",), 2: ("nginx",), 5: None}
+    assert list(notes) == [3]
+
+
+def test_whose_it_was_is_told_of_what_a_look_met_before_it_was_accepted() -> None:
+    book = ledger(owner=lambda _: "nginx")
+    book.seen([Entry(1, processes=()), Entry(2)], 1.0)
+    changes = book.ended([Entry(1).ended(), Entry(2).ended()], 2.0)
+    assert [change.row.processes for change in changes] == [("nginx",), ("holder",)]

@@ -109,9 +109,7 @@ def change_as_json(change: Change) -> dict[str, object]:
     from ..inspect.table import as_json
 
     row = change.row
-    fields = as_json(row.entry)
-    if row.processes is None:
-        fields |= {"processes": None, "unknown": ["processes"]}
+    fields = as_json(row.entry, row.processes)
     use = row.use
     return {
         "change": change.kind,

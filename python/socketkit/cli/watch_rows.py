@@ -126,8 +126,8 @@ def header(width: int) -> str:
     return " ".join([*names, "in".rjust(9), "out".rjust(9), "last seconds"])[:width].ljust(width)
 
 
-def details(row: Watched, now: float) -> list[tuple[str, str]]:
-    """Everything that is known of one socket, name by name."""
+def details(row: Watched, now: float, names: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Everything that is known of one socket, name by name; `names` are those that led to its peer."""
     from datetime import datetime
 
     entry, use = row.entry, row.use
@@ -139,6 +139,7 @@ def details(row: Watched, now: float) -> list[tuple[str, str]]:
     known = [
         ("local", str(entry.local or "-")),
         ("peer", peer_of(row)),
+        *([("asked for", ", ".join(names))] if names else []),
         ("state", row.state),
         ("timeline", began if row.closed_at is None else f"{began}, {clock(row.closed_at)} closed"),
         ("use", f"{use.name} {use.protocol} ({use.confidence:.0%})"),

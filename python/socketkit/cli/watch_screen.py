@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         def complete(self) -> bool: ...
         @property
         def why_no_first_bytes(self) -> str: ...
+        def names(self, row: Watched) -> tuple[str, ...]: ...
         def take(self) -> list[Change]: ...
 
 
@@ -129,9 +130,9 @@ class Detail(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,q", "dismiss", "back")]
 
-    def __init__(self, row: Watched, now: float) -> None:
+    def __init__(self, row: Watched, now: float, names: Sequence[str]) -> None:
         super().__init__()
-        self._known = details(row, now)
+        self._known = details(row, now, names)
 
     def compose(self) -> ComposeResult:
         widest = max(len(name) for name, _ in self._known)
@@ -264,7 +265,7 @@ class WatchApp(App[None]):
     def action_detail(self) -> None:
         row = self.query_one(Rows).chosen
         if row is not None:
-            self.push_screen(Detail(row, self._source.now))
+            self.push_screen(Detail(row, self._source.now, self._source.names(row)))
 
     def action_kill(self) -> None:
         row = self.query_one(Rows).chosen

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ..errors import SocketError
-from .first_bytes import FirstBytes
+from .first_bytes import TRANSPORTS, FirstBytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,6 +57,14 @@ class Collecting:
         """What was seen of a socket's flow, in its namespace."""
         collector = self._collectors.get(entry.namespace)
         return None if collector is None else collector.lookup(entry)
+
+    def names(self, entry: SocketEntry) -> tuple[str, ...]:
+        """Which names led to the peer's address, in its namespace, by the answers that were seen; the latest last."""
+        collector = self._collectors.get(entry.namespace)
+        if collector is None or entry.scheme not in TRANSPORTS or entry.peer is None or entry.peer.host is None:
+            return ()
+        known = collector.resolved(entry.peer.host)
+        return () if known is None else known.names
 
     @property
     def own(self) -> FirstBytes:

@@ -145,10 +145,10 @@ class Watched:
 
     @property
     def processes(self) -> tuple[Process, ...] | None:
-        """Who held it when it was last looked at. Of one that no look saw, whose it was, where that was noted."""
-        if self._unseen:
-            return None if self._owner is None else (self._owner,)
-        return self.entry.processes
+        """Who held it when it was last looked at. Of one that no look saw with a holder, whose it was, if noted."""
+        if self._owner is not None and (self._unseen or not self.entry.processes):
+            return (self._owner,)
+        return None if self._unseen else self.entry.processes
 
     @property
     def spark(self) -> tuple[float, ...]:
@@ -274,6 +274,7 @@ class Ledger:
                 row = Watched(self, entry, self.now, unseen=True, owner=owner)
                 self._opened(row, changes, since=self._looked_at)
             else:
+                row._owner = owner  # a look may have met it before it was accepted
                 if row.entry.peer is None and entry.peer is not None:
                     row.entry = row.entry.with_addresses_of(entry)  # the last look met it while it was connecting
                 self._counted(row, entry, self._looked_at)

@@ -23,6 +23,7 @@ from .processes import Process
 from .selection import Selection
 
 if TYPE_CHECKING:
+    from types import EllipsisType
     from typing import Literal
 
 __all__ = [
@@ -72,9 +73,12 @@ def sockets(
     return [entry for entry in found if selection.matches(entry)] if selection else list(found)
 
 
-def as_json(entry: SocketEntry) -> dict[str, object]:
-    """The row under stable names, for JSON; `unknown` names what this user may not know."""
-    processes = entry.processes
+def as_json(entry: SocketEntry, holders: tuple[Process, ...] | EllipsisType | None = ...) -> dict[str, object]:
+    """The row under stable names, for JSON; `unknown` names what this user may not know.
+
+    `holders` are its processes where more is known of them than the entry has.
+    """
+    processes = entry.processes if holders is ... else holders
     unknown = [] if processes is not None else ["processes"]
     fields: dict[str, object] = {name: getattr(entry, name) for name in _FIELDS}
     fields["local"] = None if entry.local is None else str(entry.local)

@@ -137,6 +137,10 @@ class Watching:
         """What collects first bytes in our own namespace, for others that ask it; it is closed with the block."""
         return None if self._collector is None else self._collector.own
 
+    def names(self, row: Watched) -> tuple[str, ...]:
+        """Which names led to the peer's address, the latest last, by the answers of DNS that passed meanwhile."""
+        return () if self._collector is None else self._collector.names(row.entry)
+
     # --- the block
 
     async def __aenter__(self) -> Self:
