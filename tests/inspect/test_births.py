@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,52 @@ asyncio.run(main())
     folder = str(Path(module.__file__).parents[2])
     words = [*UNPRIVILEGED, sys.executable, "-c", script]
     subprocess.run(words, check=True, timeout=60, env={**os.environ, "PYTHONPATH": folder})
+
+
+@pytest.mark.slow
+@pytest.mark.privileged
+def test_numbers_are_those_of_the_readers_namespace(program: Callable[[str], str]) -> None:
+    """And of what is not in it, nobody is named."""
+    script = """
+import os, socket
+from socketkit import _core
+births = _core.Births()
+socket.socket(type=socket.SOCK_DGRAM).close()
+pids = [note[2] for note in births.read()]
+assert os.getpid() in pids and set(pids) <= {os.getpid(), None}, pids
+"""
+    words = [program("unshare"), "--fork", "--pid", "--mount-proc", sys.executable, "-c", script]
+    folder = str(Path(module.__file__).parents[2])
+    subprocess.run(words, check=True, timeout=60, env={**os.environ, "PYTHONPATH": folder})
+
+
+def test_notes_that_cannot_be_read_are_an_end_of_the_notes_alone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, writing = os.pipe()
+
+    class Broken(Notes):
+        def fileno(self) -> int:
+            return waiting
+
+        def read(self) -> list[tuple[int, str, int | None, int, int, int, str]]:
+            raise OSError(74, "a record of version 9, not 1")
+
+    broken = Broken()
+    monkeypatch.setattr(_core, "Births", lambda: broken)
+
+    async def main() -> None:
+        async with watch("port=1", namespaces="own", interval_seconds=0.01) as watching:
+            os.write(writing, b"1")
+            async with asyncio.timeout(10):
+                while not broken.closed:
+                    await asyncio.sleep(0)
+            assert not watching.births
+            assert "version 9" in watching.why_no_births
+
+    try:
+        run(main())
+    finally:
+        os.close(waiting)
+        os.close(writing)
 
 
 def test_who_does_not_want_them_is_told_so(run: Run) -> None:

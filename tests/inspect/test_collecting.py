@@ -12,6 +12,7 @@ from socketkit.inspect.collecting import Collecting
 from socketkit.inspect.table import SocketEntry, SocketTable
 from socketkit.inspect.watch import watch
 from tests.conftest import Run
+from tests.inspect.test_first_bytes import ANSWER
 from tests.threats.namespaces import FOLDER, Host, Network
 
 pytestmark = pytest.mark.privileged
@@ -70,6 +71,20 @@ def test_each_namespace_tells_of_its_own_flows(hosts: Network, no_leaks: None) -
             collecting.follow({inode: name for inode, name in names.items() if inode != one.namespace})
             assert collecting.lookup(one) is None
             assert collecting.lookup(entry_of(caller)) is not None
+
+
+def test_names_are_those_that_were_told_in_the_sockets_namespace(hosts: Network) -> None:
+    host, far = hosts["caller"], hosts["callee"]
+    with Collecting() as collecting:
+        collecting.follow({inode_of(host): host.namespace})
+        with host.entered(), socket.socket(type=socket.SOCK_DGRAM) as answering:
+            answering.bind((host.ip4, 5355))  # LLMNR's
+            answering.sendto(ANSWER[:-4] + socket.inet_aton(far.ip4), answering.getsockname())
+        caller, callee = conversation(hosts)
+        with caller, callee:
+            entry = entry_of(caller)
+            assert until(lambda: collecting.names(entry) or None) == ("www.example.com",)
+            assert collecting.names(entry_of(callee)) == ()  # nobody collects there
 
 
 def test_what_cannot_be_entered_is_told_without_bytes(hosts: Network) -> None:
