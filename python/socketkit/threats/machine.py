@@ -264,15 +264,17 @@ def authorities(bundle: str = BUNDLE, folder: str = "/etc/ssl/certs") -> dict[st
     is not in the bundle has its file in its name.
     """
     path = next((path for path in (bundle, *BUNDLES) if os.path.isfile(path)), None)
-    found = dict(_certificates(path)) if path is not None else {}
+    found: dict[str, str] = {}
+    if path is not None:
+        _add_certificates(found, path)
     hashed = [name for name in _names(folder) if name[8:9] == "." and name[9:].isdecimal()]
     for name in hashed:
-        for digest, subject in _certificates(f"{folder}/{name}"):
-            found.setdefault(digest, f"{subject} in {folder}/{name}")
+        _add_certificates(found, f"{folder}/{name}", f" in {folder}/{name}")
     return found if path is not None or hashed else None
 
 
-def _certificates(path: str) -> Iterator[tuple[str, str]]:
+def _add_certificates(found: dict[str, str], path: str, where: str = "") -> None:
+    """Those of a file that are not in `found` yet; `where` stands behind their names."""
     from hashlib import sha256
     from ssl import PEM_cert_to_DER_cert
 
@@ -281,8 +283,9 @@ def _certificates(path: str) -> Iterator[tuple[str, str]]:
     for block in _text(path, LONGEST).split(END_CERTIFICATE)[:-1]:
         with suppress(ValueError):
             der = PEM_cert_to_DER_cert(block[block.index(BEGIN_CERTIFICATE) :] + END_CERTIFICATE)
-            if der:
-                yield sha256(der).hexdigest(), certificate(der).subject or "without a name"
+            digest = sha256(der).hexdigest()
+            if der and digest not in found:
+                found[digest] = (certificate(der).subject or "without a name") + where
 
 
 def _names(folder: str) -> list[str]:
