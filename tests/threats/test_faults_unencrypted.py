@@ -129,7 +129,7 @@ def test_connection_of_old_tls_until_it_is_a_new_one(
         ):
             while audit.poll() is None:
                 stack.callback(home.start(*words, stdin=subprocess.PIPE).kill)
-                time.sleep(0.25)
+                time.sleep(0.4)
             return auditor.told(audit)
 
     (found,) = until(lambda: look(*OLD), len)
