@@ -75,6 +75,7 @@ class Rows(ScrollView, can_focus=True):
         self.lines: list[Title | Watched] = []
         self.now = 0.0
         self._at = 0
+        self._drawn: dict[int, Strip] = {}
 
     @property
     def chosen(self) -> Watched | None:
@@ -91,7 +92,15 @@ class Rows(ScrollView, can_focus=True):
         if self.chosen is None:
             self.action_move(1)
         self.virtual_size = Size(self.size.width, len(self.lines))
-        self.refresh()
+        self._draw_what_changed()
+
+    def _draw_what_changed(self) -> None:
+        """Most lines are as they were: a screen that nothing happens on costs next to nothing."""
+        drawn, self._drawn = self._drawn, {}
+        for y in range(self.size.height):
+            self._drawn[y] = self.render_line(y)
+            if drawn.get(y) != self._drawn[y]:
+                self.refresh(Region(0, y, self.size.width, 1))
 
     def action_move(self, by: int) -> None:
         """To the next row there; titles are passed over."""
@@ -193,6 +202,7 @@ class WatchApp(App[None]):
         self._close_socket = close_socket or _close
         self._view = VIEWS[0]
         self._selection = Selection()
+        self._texts: dict[str, str] = {}
 
     def compose(self) -> ComposeResult:
         yield Static(id="rates", markup=False)
@@ -210,14 +220,21 @@ class WatchApp(App[None]):
     def update(self) -> None:
         """What is known by now. What went wrong with watching is raised here, and ends the screen."""
         self._source.take()
-        base = self.screen_stack[0]
-        if not base.query(Rows):
-            return  # the screen is being taken down, and the timer does not know it yet
         rows = [row for row in self._source.rows if self._selection.holds(row)]
-        table = base.query_one(Rows)
+        table = next(iter(self.screen_stack[0].query(Rows)), None)
+        if table is None:
+            return  # the timer runs once more while the screen is taken down
         table.show_lines(arranged(rows, self._view), self._source.now)
-        base.query_one("#header", Static).update(header(table.size.width))
-        base.query_one("#rates", Static).update(self._rates(rows))
+        self._write("header", header(table.size.width))
+        self._write("rates", self._rates(rows))
+
+    def _write(self, name: str, text: str) -> None:
+        """A new layout of the screen costs more than all the rest: only for another number of lines."""
+        before = self._texts.get(name)
+        if text != before:
+            self._texts[name] = text
+            layout = before is None or text.count("\n") != before.count("\n")
+            self.screen_stack[0].query_one(f"#{name}", Static).update(text, layout=layout)
 
     def _rates(self, rows: Sequence[Watched]) -> str:
         totals, now = self._source.totals, self._source.now

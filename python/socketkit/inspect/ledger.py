@@ -298,8 +298,12 @@ class Ledger:
         self._tell(row, "opened", changes)
 
     def _looked(self, row: Watched, entry: SocketEntry, changes: list[Change]) -> None:
-        self._counted(row, entry, self._looked_at)
         counts = _counts(entry)
+        if counts == row._counts and row._shown and not row.received_per_second and not row.sent_per_second:
+            row.entry = entry  # most sockets are silent, and nothing is to be counted of them
+            row._missed_at = None
+            return
+        self._counted(row, entry, self._looked_at)
         moved, row._counts = counts != row._counts, counts
         row.entry = entry
         row._missed_at = None
