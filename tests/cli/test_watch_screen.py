@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.strip import Strip
 from textual.widgets import Input, Static
 
 from socketkit.cli.watch_rows import Title
@@ -54,6 +56,32 @@ def test_views_by_their_keys() -> None:
         assert "2 opened, 1 closed  listeners" in rates
         assert "run it with sudo" in rates
         assert "needs CAP_NET_RAW" in rates
+
+    played(play)
+
+
+def test_only_lines_that_changed_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play(app: WatchApp, pilot: Pilot[None]) -> None:
+        table = app.query_one(Rows)
+        row = next(line for line in table.lines if not isinstance(line, Title) and line.entry.cookie == 1)
+        at, drawn, draw = table.lines.index(row), list[int](), table.render_line
+
+        def render_line(y: int) -> Strip:
+            drawn.append(y)
+            return draw(y)
+
+        await pilot.pause()
+        monkeypatch.setattr(table, "render_line", render_line)
+        app.update()
+        await pilot.pause()
+        assert drawn == []
+        entry: Any = row.entry
+        row.entry = replace(entry, state="closing")
+        app.update()
+        await pilot.pause()
+        assert set(drawn) == {at}
+        await pilot.press("down")
+        assert set(drawn) > {at}
 
     played(play)
 

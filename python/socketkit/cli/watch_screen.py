@@ -75,7 +75,7 @@ class Rows(ScrollView, can_focus=True):
         self.lines: list[Title | Watched] = []
         self.now = 0.0
         self._at = 0
-        self._drawn: dict[int, Strip] = {}
+        self._drawn: dict[int, tuple[str, Style]] = {}  # by the lines of the screen
 
     @property
     def chosen(self) -> Watched | None:
@@ -96,10 +96,8 @@ class Rows(ScrollView, can_focus=True):
 
     def _draw_what_changed(self) -> None:
         """Most lines are as they were: a screen that nothing happens on costs next to nothing."""
-        drawn, self._drawn = self._drawn, {}
         for y in range(self.size.height):
-            self._drawn[y] = self.render_line(y)
-            if drawn.get(y) != self._drawn[y]:
+            if self._line(y) != self._drawn.get(y):
                 self.refresh(Region(0, y, self.size.width, 1))
 
     def action_move(self, by: int) -> None:
@@ -113,16 +111,19 @@ class Rows(ScrollView, can_focus=True):
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
+        self._drawn[y] = text, style = self._line(y)
+        return Strip([Segment(text, style)], self.size.width)
+
+    def _line(self, y: int) -> tuple[str, Style]:
+        """Rows are live: what is said of one may be another at each call."""
         at, width = y + self.scroll_offset.y, self.size.width
         if at >= len(self.lines):
-            return Strip.blank(width)
+            return " " * width, Style()
         line = self.lines[at]
         if isinstance(line, Title):
-            return Strip([Segment(line.text[:width].ljust(width), Style(bold=True))], width)
+            return line.text[:width].ljust(width), Style(bold=True)
         style = self._style(line)
-        if at == self._at:
-            style += Style(reverse=True)
-        return Strip([Segment(cells(line, width), style)], width)
+        return cells(line, width), style + Style(reverse=True) if at == self._at else style
 
     def _style(self, row: Watched) -> Style:
         """Closed rows fade."""
