@@ -155,22 +155,25 @@ impl Ear {
                 Err(Errno::INTR | Errno::NOBUFS) => continue,
                 Err(failure) => return Err(failure.into()),
             };
-            for message in diag::messages(piece) {
-                let Message::Socket { body, .. } = message else { continue };
-                let Some(told) = diag::inet(body) else { continue };
-                let mut row = inet_row(&told, told.protocol.unwrap_or_default(), self.namespace);
-                row.flow = told.information.filter(|_| row.protocol == IPPROTO_TCP).map(|information| {
-                    let information = diag::TcpInfo(information);
-                    ended_flow(information, || {
-                        let asking = &self.asking;
-                        listeners.get_or_insert_with(|| listening(asking)).contains(&local(&told))
-                    })
-                });
-                rows.push(row);
-            }
+            let asking = &self.asking;
+            add(piece, self.namespace, rows, |port| listeners.get_or_insert_with(|| listening(asking)).contains(&port));
         }
         self.lost = u64::from(dropped(&self.socket));
         Ok(())
+    }
+}
+
+/// The sockets that a piece tells of. `listened`: whether connections to a port are accepted, which is asked only where it matters.
+fn add(piece: &[u8], namespace: u64, rows: &mut Vec<Row>, mut listened: impl FnMut(u32) -> bool) {
+    for message in diag::messages(piece) {
+        let Message::Socket { body, .. } = message else { continue };
+        let Some(told) = diag::inet(body) else { continue };
+        let mut row = inet_row(&told, told.protocol.unwrap_or_default(), namespace);
+        row.flow = told
+            .information
+            .filter(|_| row.protocol == IPPROTO_TCP)
+            .map(|information| ended_flow(diag::TcpInfo(information), || listened(local(&told))));
+        rows.push(row);
     }
 }
 
@@ -205,3 +208,33 @@ const GROUPS: [u32; 4] = [1, 2, 3, 4];
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const IPPROTO_TCP: u16 = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel told of a connection that ended, as the fuzzer's corpus has it.
+    const ENDED: &[u8] = include_bytes!("../../../../fuzz/corpus/diag/ended");
+
+    #[test]
+    fn what_ended_is_told_with_its_counts() {
+        let mut rows = Vec::new();
+        add(ENDED, 7, &mut rows, |_| true);
+        assert!(!rows.is_empty());
+        for row in &rows {
+            assert_eq!((row.namespace, row.kind, row.protocol), (7, 1, IPPROTO_TCP));
+            assert!(row.flow.is_some() && row.cookie != 0 && !row.local.as_bytes().is_empty(), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_short_tells_of_nothing_wrong() {
+        let mut whole = Vec::new();
+        add(ENDED, 7, &mut whole, |_| true);
+        for cut in 0..ENDED.len() {
+            let mut rows = Vec::new();
+            add(ENDED.get(..cut).unwrap_or_default(), 7, &mut rows, |_| true);
+            assert!(rows.len() <= whole.len() && whole.starts_with(&rows), "cut at {cut}");
+        }
+    }
+}
