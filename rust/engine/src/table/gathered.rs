@@ -39,6 +39,8 @@ pub struct Told {
     bytes: Vec<u8>,
     /// Where the record of each row begins.
     starts: Vec<usize>,
+    /// What was told of in another way; behind all others.
+    others: Vec<Row>,
     seen: Vec<Seen>,
     /// All owners of the rows that have several; by row, and in order.
     owners: Vec<(u32, Owner)>,
@@ -166,6 +168,20 @@ impl<'a> Gathered<'a> {
         }
     }
 
+    /// What another source told, in the end: rows that no descriptor leads to. What is known already is known better.
+    pub fn add_others(&mut self, rows: Vec<Row>) {
+        for row in rows {
+            let met = self.ages.meet(row.cookie, self.told.len() as u32);
+            if met.new {
+                let namespace = u32::try_from(row.namespace).unwrap_or_default();
+                self.namespaces.entry(namespace).or_insert(None);
+                self.bound.extend((row.interface != 0).then_some(met.row));
+                self.told.seen.push(met.seen);
+                self.told.others.push(row);
+            }
+        }
+    }
+
     /// Whether there is a row of this cookie.
     pub fn has(&self, cookie: u64) -> bool {
         self.ages.row(cookie).is_some()
@@ -226,7 +242,11 @@ pub struct Harvest {
 
 impl Told {
     pub fn len(&self) -> usize {
-        self.starts.len()
+        self.starts.len() + self.others.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     pub fn size(&self) -> Size {
@@ -234,6 +254,9 @@ impl Told {
     }
 
     pub fn row(&self, at: usize) -> Option<Row> {
+        if let Some(other) = self.other(at) {
+            return Some(other.clone());
+        }
         let (_, length) = self.first(at)?;
         let start = *self.starts.get(at)?;
         let socket = socket_records::socket(self.bytes.get(start..start + length)?)?;
@@ -260,7 +283,14 @@ impl Told {
 
     /// Cookie and inode.
     pub fn numbers(&self, at: usize) -> Option<(u64, u64)> {
-        self.brief(at).map(|known| (known.cookie, known.inode))
+        match self.other(at) {
+            Some(other) => Some((other.cookie, other.inode)),
+            None => self.brief(at).map(|known| (known.cookie, known.inode)),
+        }
+    }
+
+    fn other(&self, at: usize) -> Option<&Row> {
+        self.others.get(at.checked_sub(self.starts.len())?)
     }
 
     fn owner(&self, row: u32) -> Option<Owner> {
@@ -286,7 +316,8 @@ fn held(known: &Brief) -> bool {
 }
 
 fn row(told: &Socket<'_>, tick_ns: u64) -> Row {
-    let inet = matches!(told.addresses, Addresses::Inet { .. } | Addresses::Inet6 { .. });
+    let six = matches!(told.addresses, Addresses::Inet6 { .. });
+    let inet = six || matches!(told.addresses, Addresses::Inet { .. });
     let (local, peer, unix_peer) = addresses(told);
     Row {
         family: told.family,
@@ -307,9 +338,10 @@ fn row(told: &Socket<'_>, tick_ns: u64) -> Row {
             .flow
             .filter(|_| told.state != SYN_RECEIVED)
             .map(|told_flow| flow(&counts(&told_flow, tick_ns), told.state)),
-        reuse_address: inet.then_some(told.reuse_address),
-        reuse_port: inet.then_some(told.reuse_port),
-        only_ipv6: matches!(told.addresses, Addresses::Inet6 { .. }).then_some(told.only_ipv6),
+        // What is only the remains of a socket, or not one yet, shares nothing.
+        reuse_address: (inet && told.dropped.is_some()).then_some(told.reuse_address),
+        reuse_port: (inet && told.dropped.is_some()).then_some(told.reuse_port),
+        only_ipv6: (six && told.dropped.is_some()).then_some(told.only_ipv6),
         unix_peer,
         dropped: told.dropped,
         fileless: told.fileless,
@@ -500,6 +532,23 @@ mod tests {
         assert_eq!(sockets.owners(0).all(), []);
         assert_eq!(sockets.owners(1).all(), [owner(7, 3), owner(7, 5)]);
         assert!(sockets.hidden(), "somebody must hold the first");
+    }
+
+    #[test]
+    fn what_another_source_tells_of_stands_behind_all_others() {
+        let mut ages = Ages::default();
+        let mut gathered = begun(&mut ages);
+        told(&mut gathered, &[record(1, Some((7, 3)))], 4096);
+        let left = |cookie| Row { family: 2, kind: 1, protocol: 6, state: 6, cookie, ..Row::default() };
+        gathered.add_others(vec![left(1), left(2), left(2), Row { namespace: 5, interface: 4, ..left(3) }]);
+        let harvest = gathered.finish(true);
+        let sockets = harvest.sockets;
+        assert_eq!(sockets.len(), 3);
+        let told: Vec<_> = (0..4).map(|at| sockets.numbers(at)).collect();
+        assert_eq!(told, [Some((1, 1001)), Some((2, 0)), Some((3, 0)), None]);
+        assert_eq!((sockets.row(1), sockets.row(3)), (Some(left(2)), None));
+        assert_eq!(sockets.owners(1).all(), []);
+        assert!(harvest.bound.get(&5).is_some_and(|interfaces| interfaces.contains(&4)));
     }
 
     #[test]

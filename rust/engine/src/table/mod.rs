@@ -10,6 +10,7 @@ pub mod destroy;
 pub mod ended;
 pub mod gathered;
 pub mod iterators;
+pub mod left;
 pub mod namespaces;
 pub mod netlink;
 pub mod numbers;
