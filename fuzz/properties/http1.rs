@@ -73,7 +73,7 @@ fn check_body(data: &[u8]) {
     }
     let mut written = Vec::new();
     for chunk in data.chunks(100) {
-        chunk_head(&mut written, chunk.len());
+        chunk_head(&mut written, chunk.len() as u64);
         written.extend_from_slice(chunk);
         written.extend_from_slice(b"\r\n");
     }

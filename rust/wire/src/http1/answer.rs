@@ -116,13 +116,13 @@ pub fn end(out: &mut Vec<u8>, said: &Said, framing: Framing, date: &[u8], close:
 }
 
 /// What goes in front of a chunk of `length` bytes; behind it goes CR LF.
-pub fn chunk_head(out: &mut Vec<u8>, length: usize) {
+pub fn chunk_head(out: &mut Vec<u8>, length: u64) {
     let mut digits = [0; 16];
     let mut at = digits.len();
     let mut rest = length;
     loop {
         at -= 1;
-        digits[at] = b"0123456789abcdef"[rest & 15];
+        digits[at] = b"0123456789abcdef"[(rest & 15) as usize];
         rest >>= 4;
         if rest == 0 || at == 0 {
             break;

@@ -74,45 +74,37 @@ impl Answering {
 
     /// `length` bytes of the body; `more`: others follow. `now`: seconds since 1970.
     pub fn piece(&mut self, length: usize, more: bool, now: u64) -> Result<Piece, Fault> {
+        let length = length as u64;
+        let said = match &self.stage {
+            Stage::Unstarted => return Err(Fault::BeforeStart),
+            Stage::Ended => return Err(Fault::AfterEnd),
+            Stage::Started { said, .. } => Some(*said),
+            Stage::Body => None,
+        };
+        // First what can be wrong: an answer of which nothing is out can still become another one.
         let bodiless = is_bodiless(self.status);
-        let mut before = Vec::new();
-        match std::mem::replace(&mut self.stage, Stage::Body) {
-            stage @ (Stage::Unstarted | Stage::Ended) => {
-                let fault = if matches!(stage, Stage::Ended) { Fault::AfterEnd } else { Fault::BeforeStart };
-                self.stage = stage;
-                return Err(fault);
-            }
-            Stage::Started { mut head, said } => {
-                let framing = self.framing(&said, length as u64, more, bodiless);
-                if !bodiless && !self.head_only {
-                    self.left = said.length;
-                }
-                if self.minor == 0 && self.keep_alive {
-                    head.extend_from_slice(b"connection: keep-alive\r\n");
-                }
-                end(&mut head, &said, framing, date(now).as_bytes(), !self.keep_alive);
-                before = head;
-            }
-            Stage::Body => {}
-        }
-        if !more {
-            self.stage = Stage::Ended;
-        }
-        let piece = |before, body, after| Piece { before, body, after, last: !more };
-        if self.head_only {
-            return Ok(piece(before, false, b""));
-        }
-        if bodiless && length > 0 {
+        if bodiless && length > 0 && !self.head_only {
             return Err(Fault::NoBody(self.status));
         }
-        if let Some(left) = &mut self.left {
-            *left = left.checked_sub(length as u64).ok_or(Fault::TooLong)?;
-            if !more && *left > 0 {
-                return Err(Fault::TooShort(*left));
+        let promised = said.map_or(self.left, |said| said.length.filter(|_| !bodiless && !self.head_only));
+        let left = match promised.map(|promised| promised.checked_sub(length).ok_or(Fault::TooLong)).transpose()? {
+            Some(left @ 1..) if !more => return Err(Fault::TooShort(left)),
+            left => left,
+        };
+        self.left = left;
+        let next = if more { Stage::Body } else { Stage::Ended };
+        let mut before = Vec::new();
+        if let Stage::Started { mut head, said } = std::mem::replace(&mut self.stage, next) {
+            let framing = self.framing(&said, length, more, bodiless);
+            if self.minor == 0 && self.keep_alive {
+                head.extend_from_slice(b"connection: keep-alive\r\n");
             }
+            end(&mut head, &said, framing, date(now).as_bytes(), !self.keep_alive);
+            before = head;
         }
-        if !self.chunked {
-            return Ok(piece(before, length > 0, b""));
+        let piece = |before, body, after| Piece { before, body, after, last: !more };
+        if self.head_only || !self.chunked {
+            return Ok(piece(before, length > 0 && !self.head_only, b""));
         }
         if length == 0 {
             // A chunk without data would be the last one.

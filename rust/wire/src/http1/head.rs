@@ -115,7 +115,11 @@ fn is_other_version(bytes: &[u8]) -> bool {
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let word = line.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
-    matches!(word, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit())
+    let is_version = matches!(
+        word,
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit()
+    );
+    is_version && word != b"HTTP/1.1" && word != b"HTTP/1.0"
 }
 
 /// `httparse` takes a bare LF for the end of a line, as RFC 9112 §2.2 allows; a proxy before us may not.

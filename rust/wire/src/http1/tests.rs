@@ -112,7 +112,15 @@ fn targets_have_their_methods_form() {
 
 #[test]
 fn request_lines_are_written_in_one_way() {
-    for odd in ["GET  / HTTP/1.1", "GET / HTTP/1.1 ", "GET /", "GET / http/1.1", "GET\t/ HTTP/1.1", "G(T / HTTP/1.1"] {
+    for odd in [
+        "GET  / HTTP/1.1",
+        "GET / HTTP/1.1 ",
+        "GET /a b HTTP/1.1",
+        "GET /",
+        "GET / http/1.1",
+        "GET\t/ HTTP/1.1",
+        "G(T / HTTP/1.1",
+    ] {
         assert_eq!(with(odd, "").map(Refusal::status), Some(400), "{odd:?}");
     }
     for other in ["GET / HTTP/1.2", "GET / HTTP/2.0", "GET / HTTP/0.9", "PRI * HTTP/2.0"] {
@@ -283,6 +291,10 @@ fn what_an_application_cannot_say() {
     assert_eq!(usual(200, &fields, &["ab"]), Err(Fault::TooLong));
     assert_eq!(usual(200, &fields, &[""]), Err(Fault::TooShort(1)));
     assert_eq!(usual(200, &[("content-length", "x")], &[""]), Err(Fault::Length));
+    // Nothing of it was out, and so it is not over.
+    let mut answering = Answering::new(false, 1, true);
+    assert!(answered(&mut answering, 200, &fields, &["ab"]).is_err());
+    assert!(!answering.begun() && !answering.ended());
     let mut answering = Answering::new(false, 1, true);
     assert_eq!(answering.piece(0, false, 0), Err(Fault::BeforeStart));
     answered(&mut answering, 200, &[], &[""]).unwrap();
