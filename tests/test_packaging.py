@@ -43,6 +43,7 @@ TESTED_ELSEWHERE = {
     "securing.py": "tests/types/test_tls.py",  # half of it: what connects needs both
     "uses/web/answers.py": "tests/uses/web/test_files.py",  # the answers that it gives
     "schemes.py": "tests/test_endpoint.py",  # the table behind the grammar
+    "uses/mail/access.py": "tests/uses/mail/test_imap.py",  # what the state machines ask
     "uses/mail/smtp_events.py": "tests/uses/mail/test_smtp.py",  # what the state machine tells
     "testing": "tests/conformance/test_streams.py",  # the suite: its test is that every stream type is run through it
     "http/asgi.py": "tests/http/test_service.py",  # names of types

@@ -27,7 +27,7 @@ def where(server: Program, name: str) -> int:
 
 
 def free(*services: str) -> list[str]:
-    addresses = {"smtp": "tcp://localhost:0", "smtps": "tls://localhost:0"}
+    addresses = dict.fromkeys(("smtp", "imap", "pop3"), "tcp://localhost:0") | {"smtps": "tls://localhost:0"}
     return [word for name in services or addresses for word in (f"--{name}", addresses[name])]
 
 
@@ -96,7 +96,7 @@ def test_taken_ports_give_way_to_free_ones(socketkit: Start) -> None:
             holder.listen()
         except OSError:
             pass  # somebody else has it: as good
-        server = socketkit("serve", "mail", *free("smtps"))
+        server = socketkit("serve", "mail", *free("smtps", "imap", "pop3"))
         port = where(server, "smtp")
         assert port != 1025
         send(port)
@@ -114,7 +114,7 @@ def test_taken_ports_give_way_to_free_ones(socketkit: Start) -> None:
     ],
 )
 def test_faults_of_the_caller(socketkit: Start, words: list[str], said: str) -> None:
-    result = socketkit("serve", "mail", *free("smtps"), *words).finish()
+    result = socketkit("serve", "mail", *free("smtps", "imap", "pop3"), *words).finish()
     assert result.status in (1, 2)
     assert said in result.err
     assert "Traceback" not in result.err

@@ -40,8 +40,8 @@ Examples:
 
 \b
 Without addresses it takes the usual ports of such catchers on loopback (SMTP 1025, SMTP under TLS
-1465), or free ones where they are taken, and prints settings to paste. STARTTLS is offered on the
-plain port, and any password is taken. No mail leaves this machine.
+1465, IMAP 1143, POP3 1110), or free ones where they are taken, and prints settings to paste.
+STARTTLS is offered on the plain ports, and any password is taken. No mail leaves this machine.
 
 \b
 A failure is STAGE[:ADDRESS]=WHAT[@WHEN]. Stages: connect, helo, auth, mail, rcpt, data. What: a
@@ -52,6 +52,8 @@ reply (451, '550 My words'), drop, or delay:2s. When: @10% of the times, or @3x,
 @click.command("serve mail", epilog=EPILOG)
 @address_option("--smtp", "Where to listen for SMTP in plain text, with STARTTLS.")
 @address_option("--smtps", "Where to listen for SMTP under TLS.")
+@address_option("--imap", "Where to listen for IMAP: STARTTLS on tcp://, or tls://.")
+@address_option("--pop3", "Where to listen for POP3: STLS on tcp://, or tls://.")
 @click.option("--fail", "rules", multiple=True, metavar="RULE", help="Fail so; may be given several times.")
 @click.option("--seed", type=int, metavar="N", help="The dice of --fail; what they were is printed.")
 @click.option("--keep", "path", metavar="FILE", help="Keep mail in this file (SQLite) and not in memory.")
@@ -79,6 +81,8 @@ reply (451, '550 My words'), drop, or delay:2s. When: @10% of the times, or @3x,
 def command(
     smtp: Endpoint | None,
     smtps: Endpoint | None,
+    imap: Endpoint | None,
+    pop3: Endpoint | None,
     rules: tuple[str, ...],
     seed: int | None,
     path: str | None,
@@ -111,7 +115,7 @@ def command(
 
         async with Store(path, keep=keep) as store:
             screen = _Screen(store, as_json=as_json)
-            asked = {"smtp": smtp, "smtps": smtps}
+            asked = {"smtp": smtp, "smtps": smtps, "imap": imap, "pop3": pop3}
             options = {"failures": failures, "bounds": bounds, "identity": identity, "told": screen.tell_client}
             catcher = await _open(store, asked, options)
             async with catcher:
@@ -185,4 +189,9 @@ class _Screen:
         click.echo(f"caught {plural(self._caught, 'mail')}" + (f"\nlimits: {limited}" if limited else ""), err=True)
 
 
-USUAL = {"smtp": "tcp://localhost:1025", "smtps": "tls://localhost:1465"}
+USUAL = {
+    "smtp": "tcp://localhost:1025",
+    "smtps": "tls://localhost:1465",
+    "imap": "tcp://localhost:1143",
+    "pop3": "tcp://localhost:1110",
+}

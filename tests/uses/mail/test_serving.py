@@ -20,7 +20,7 @@ def test_loopback_and_free_ports(run: Run, no_leaks: None) -> None:
             assert catcher.smtps is not None
             assert (catcher.smtp.scheme, catcher.smtp.host) == ("tcp", "localhost")
             assert catcher.smtps.query["pin"] == Identity.of_user().fingerprint
-            assert list(catcher.addresses) == ["smtp", "smtps"]
+            assert list(catcher.addresses) == ["smtp", "smtps", "imap", "pop3"]
             assert catcher.stats["smtp"]["accepted"] == 0
             async with connect(catcher.smtps) as stream:
                 assert (await stream.receive_until(b"\r\n")).startswith(b"220 localhost ESMTP")

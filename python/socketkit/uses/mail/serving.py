@@ -16,6 +16,7 @@ from ...endpoint import Endpoint
 from ...identity import Identity
 from ...limits import Limits
 from ...verbs import serve
+from .access_service import AccessService
 from .failures import Failures
 from .smtp_events import BOUNDS, Bounds
 from .smtp_service import SmtpService
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 class Catcher:
     """Serves for the block of `async with`. An address of None is not served.
 
-    `smtp` and `smtps`: where it listens. `clients`: who came last and what he did, the newest at the end. `told` hears
-    of each client when it has gone. `stats`: what the limits did, by service.
+    `smtp`, `smtps`, `imap`, `pop3`: where it listens. `clients`: who came last and what he did, the newest at the end.
+    `told` hears of each client when it has gone. `stats`: what the limits did, by service.
     """
 
     def __init__(
@@ -43,6 +44,8 @@ class Catcher:
         *,
         smtp: str | Endpoint | None = "tcp://localhost:0",
         smtps: str | Endpoint | None = "tls://localhost:0",
+        imap: str | Endpoint | None = "tcp://localhost:0",
+        pop3: str | Endpoint | None = "tcp://localhost:0",
         failures: Failures | None = None,
         bounds: Bounds = BOUNDS,
         limits: Limits | None = None,
@@ -53,7 +56,7 @@ class Catcher:
         self.store = store
         self.identity = identity or Identity.of_user()
         self.clients: deque[Client] = deque(maxlen=CLIENTS_KEPT)
-        self._asked = {"smtp": smtp, "smtps": smtps}
+        self._asked = {"smtp": smtp, "smtps": smtps, "imap": imap, "pop3": pop3}
         self._limits = limits or LIMITS.replace(message_bytes=bounds.message_bytes)
         self._told = told
         self._stack = AsyncExitStack()
@@ -67,9 +70,14 @@ class Catcher:
             identity=self.identity,
             told=self._gone,
         )
+        patient = self._limits.replace(idle_seconds=max(1_800.0, self._limits.idle_seconds))
+        self._limits_of = {"imap": patient, "pop3": patient}
+        access = AccessService(store, limits=patient, identity=self.identity, told=self._gone)
         self._handlers: dict[str, Callable[[Stream], Coroutine[Any, Any, None]]] = {
             "smtp": mail.serve,
             "smtps": mail.serve,
+            "imap": access.serve_imap,
+            "pop3": access.serve_pop3,
         }
 
     @property
@@ -79,6 +87,14 @@ class Catcher:
     @property
     def smtps(self) -> Endpoint | None:
         return self._local("smtps")
+
+    @property
+    def imap(self) -> Endpoint | None:
+        return self._local("imap")
+
+    @property
+    def pop3(self) -> Endpoint | None:
+        return self._local("pop3")
 
     @property
     def stats(self) -> dict[str, dict[str, Any]]:
@@ -108,7 +124,9 @@ class Catcher:
                     where = Endpoint.parse(address)
                     # Plain text has no identity before STARTTLS, which is given it then.
                     identity = self.identity if where.carrier == "tls" or "tls" in where.modifiers else None
-                    server = serve(where, self._handlers[name], limits=self._limits, identity=identity)
+                    server = serve(
+                        where, self._handlers[name], limits=self._limits_of.get(name, self._limits), identity=identity
+                    )
                     self._servers[name] = await stack.enter_async_context(server)
             self._stack = stack.pop_all()
         return self

@@ -17,7 +17,7 @@ from .database import KEEP, SEEN, Caught, Database, Incoming, Keep
 from .parsed import Parsed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
     from types import TracebackType
     from typing import Literal, Self
 
@@ -130,7 +130,7 @@ class Store:
         raw = await self.raw(number)
         return None if raw is None else Parsed(raw)
 
-    async def changes(self) -> AsyncIterator[Change]:
+    async def changes(self) -> AsyncGenerator[Change]:
         """From the first `anext` on; ends with the block that iterates."""
         queue: asyncio.Queue[Change] = asyncio.Queue(CHANGES_KEPT)
         self._subscribers.add(queue)

@@ -1,0 +1,161 @@
+"""IMAP and POP3 on a stream: their state machines driven with limits, TLS and the store; and news for who idles."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING
+
+from ...errors import EndOfStream, PeerViolation
+from .access import Content, Delete, Flag, Login, Snapshot, StartTls
+from .imap import ImapSession
+from .pace import Pace, TooSlow
+from .pop3 import Pop3Session
+from .seen import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...connection import Stream
+    from ...identity import Identity
+    from ...limits import Limits
+    from .access import Question
+    from .database import Caught
+    from .store import Store
+
+
+class AccessService:
+    """What all connections share. `told` hears of each client when it has gone."""
+
+    def __init__(self, store: Store, *, limits: Limits, identity: Identity, told: Callable[[Client], None]) -> None:
+        self.store = store
+        self.limits = limits
+        self.identity = identity
+        self.told = told
+
+    async def serve_imap(self, stream: Stream) -> None:
+        """One connection, to its end."""
+        await self._serve(stream, ImapSession(made=self.store.made, tls=True, encrypted=stream.encrypted), "imap")
+
+    async def serve_pop3(self, stream: Stream) -> None:
+        """One connection, to its end."""
+        await self._serve(stream, Pop3Session(tls=True, encrypted=stream.encrypted), "pop3")
+
+    async def _serve(self, stream: Stream, session: ImapSession | Pop3Session, protocol: str) -> None:
+        conversation = _Conversation(self, stream, session, protocol)
+        try:
+            with suppress(EndOfStream, TooSlow):
+                await conversation.run()
+        finally:
+            self.told(conversation.client)
+
+
+class _Conversation:
+    def __init__(
+        self, service: AccessService, stream: Stream, session: ImapSession | Pop3Session, protocol: str
+    ) -> None:
+        self.service = service
+        self.stream = stream
+        self.session = session
+        self.pace = Pace(stream, service.limits)
+        self.client = Client(str(stream.peer.endpoint), protocol, faults=session.faults)
+        if stream.encrypted:
+            self.client.encrypted_with(stream.ciphers)
+
+    async def run(self) -> None:
+        session = self.session
+        session.greet()
+        await self._flush(0)
+        data = await self._first()
+        while True:
+            session.receive(data)
+            question = session.next_event()
+            while question is not None:
+                if isinstance(question, StartTls):
+                    await self._start_tls()
+                    question = None
+                else:
+                    question = session.answer(await self._answered(question))
+                if question is None:
+                    question = session.next_event()
+                await self._flush(FLUSHED_BYTES)  # a client that fetches everything must read it, too
+            await self._flush(0)
+            if session.closed:
+                return
+            if isinstance(session, ImapSession) and session.idling:
+                data = await self._while_idle(session)
+            else:
+                data = await self.pace.receive(inside=session.inside)
+
+    async def _first(self) -> bytes:
+        """The first line as one, so that the engine holds it to `first_message_seconds`, drip or not."""
+        try:
+            return await self.stream.receive_until(b"\n", max_bytes=FIRST_LINE_BYTES)
+        except PeerViolation:
+            return await self.stream.receive()
+
+    async def _answered(self, question: Question) -> object:
+        store = self.service.store
+        match question:
+            case Login(login):
+                self.client.logged_in(login)
+            case Snapshot():
+                return await self._mails()
+            case Content(number):
+                return await store.raw(number)
+            case Flag(number, flags):
+                return await store.flag(number, flags)
+            case Delete(numbers):
+                await store.delete(numbers)
+        return None
+
+    async def _mails(self) -> list[Caught]:
+        return (await self.service.store.newest(MOST_SHOWN))[::-1]
+
+    async def _while_idle(self, session: ImapSession) -> bytes:
+        """Tells of every change, until the client says something."""
+        changes = self.service.store.changes()
+        async with aclosing(changes):
+            heard = asyncio.ensure_future(self._received())
+            changed = asyncio.ensure_future(anext(changes))
+            try:
+                await asyncio.sleep(0)  # from here on no change is missed; what was before is looked up
+                session.update(await self._mails())
+                while not heard.done():
+                    await self._flush(0)
+                    done, _ = await asyncio.wait(
+                        [heard, changed], timeout=STILL_HERE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    if changed in done:
+                        session.update(await self._mails())
+                        changed = asyncio.ensure_future(anext(changes))
+                    elif not done:
+                        session.still_here()
+                return heard.result()
+            finally:
+                for task in (heard, changed):
+                    task.cancel()
+                await asyncio.gather(heard, changed, return_exceptions=True)
+
+    async def _received(self) -> bytes:
+        return await self.stream.receive()
+
+    async def _start_tls(self) -> None:
+        await self._flush(0)
+        async with asyncio.timeout(self.service.limits.first_message_seconds):
+            await self.stream.start_tls(server_side=True, identity=self.service.identity)
+        self.session.tls_started()
+        self.client.encrypted_with(self.stream.ciphers)
+
+    async def _flush(self, least: int) -> None:
+        """Send what is said, if it is so much."""
+        if self.session.said_bytes >= least:
+            out = self.session.output()
+            if out:
+                await self.stream.send(out)
+
+
+FIRST_LINE_BYTES = 8_192
+FLUSHED_BYTES = 65_536
+MOST_SHOWN = 100_000
+STILL_HERE_SECONDS = 120.0

@@ -1,0 +1,311 @@
+"""POP3's server side without I/O (RFC 1939, RFC 2595, RFC 2449, RFC 5034): lines in, questions and bytes out.
+
+A mail's UIDL is its id. What DELE marks is deleted at QUIT. Every name and password is taken.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from . import sasl
+from .access import Content, Delete, Login, Snapshot, StartTls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from .access import Question
+    from .database import Caught
+
+    # A handler asks by `yield` and is sent the answer.
+    Asking = Generator[Question, object, None]
+
+
+class Pop3Session:
+    """One connection; driven as `ImapSession` is: `receive`, `next_event`, `answer`, `output`."""
+
+    def __init__(self, *, tls: bool = False, encrypted: bool = False) -> None:
+        self.encrypted = encrypted
+        self.closed = False
+        self.faults: set[str] = set()
+        self._tls = tls
+        self._buffer = bytearray()
+        self._out: list[bytes] = []
+        self._asking: Asking | None = None
+        self._injecting = False
+        self._mistakes = 0
+        self._user = ""
+        self._exchange: sasl.Exchange | None = None
+        self._mails: list[Caught] | None = None
+        self._deleted: set[int] = set()
+
+    # ---- for the driver ----
+
+    def greet(self) -> None:
+        self._ok("socketkit")
+
+    def receive(self, data: bytes) -> None:
+        if self._injecting:
+            self.faults.add("injection")
+        elif not self.closed:
+            self._buffer += data
+
+    def next_event(self) -> Question | None:
+        """The next question; None: send `output()`, and `receive` more unless it is `closed`."""
+        while self._asking is None and not self._injecting and not self.closed:
+            line = self._line()
+            if line is None:
+                return None
+            question = self._go(self._command(line), None)
+            if question is not None:
+                return question
+        return None
+
+    def answer(self, answer: object) -> Question | None:
+        """Answer the last question; the next one of the same command, if it has one."""
+        assert self._asking is not None, "nothing was asked"
+        return self._go(self._asking, answer)
+
+    @property
+    def said_bytes(self) -> int:
+        """How much `output` would give."""
+        return sum(map(len, self._out))
+
+    def output(self) -> bytes:
+        out = b"".join(self._out)
+        self._out.clear()
+        return out
+
+    def tls_started(self) -> None:
+        """The handshake is done; what was known of the client counts no more."""
+        self._injecting = False
+        self.encrypted = True
+        self._user = ""
+
+    @property
+    def inside(self) -> bool:
+        return bool(self._buffer) and not self.closed
+
+    # ---- commands ----
+
+    def _go(self, asking: Asking | None, answer: object) -> Question | None:
+        self._asking = None
+        if asking is None:
+            return None
+        try:
+            question = asking.send(answer)
+        except StopIteration:
+            return None
+        if isinstance(question, StartTls):
+            self._injecting = True
+            if self._buffer:
+                self.faults.add("injection")
+                self._buffer.clear()
+        else:
+            self._asking = asking
+        return question
+
+    def _line(self) -> str | None:
+        end = self._buffer.find(b"\n") + 1
+        if (end or len(self._buffer)) > LINE_BYTES:
+            self.faults.add("long_line")
+            self._error("the line is too long")
+            self.closed = True
+            return None
+        if not end:
+            return None
+        line = bytes(self._buffer[:end])
+        del self._buffer[:end]
+        return line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "replace")
+
+    def _command(self, line: str) -> Asking | None:
+        if self._exchange is not None:
+            return self._authenticated(line)
+        word, _, rest = line.partition(" ")
+        verbs = OPENED if self._mails is not None else CLOSED
+        verb = verbs.get(word.upper())
+        if verb is None:
+            self._mistake("no such command, or not now")
+            return None
+        return verb(self, rest)
+
+    def _capa(self, rest: str) -> None:
+        known = ["USER", "UIDL", "TOP", "PIPELINING", "RESP-CODES", f"SASL {' '.join(sasl.MECHANISMS)}"]
+        if self._tls and not self.encrypted:
+            known.append("STLS")
+        self._ok("these")
+        self._many("".join(f"{name}\r\n" for name in known).encode())
+
+    def _stls(self, rest: str) -> Asking:
+        if self.encrypted or not self._tls:
+            self._mistake("TLS is there, or cannot be")
+            return
+        self._ok("begin TLS")
+        yield StartTls()
+
+    def _user_(self, rest: str) -> None:
+        self._user = rest.strip()[:255]
+        self._ok("and the password")
+
+    def _pass(self, rest: str) -> Asking:
+        if not self._user:
+            self._mistake("USER comes first")
+            return
+        yield from self._opened(sasl.Login("USER", self._user))
+
+    def _auth(self, rest: str) -> Asking | None:
+        words = rest.split()
+        if not words:
+            self._ok("these")
+            self._many("".join(f"{name}\r\n" for name in sasl.MECHANISMS).encode())
+            return None
+        try:
+            self._exchange = sasl.Exchange(words[0])
+        except sasl.SaslError as failure:
+            self._mistake(str(failure))
+            return None
+        if len(words) > 1:
+            return self._authenticated(words[1])
+        self._out.append(f"+ {self._exchange.first}\r\n".encode())
+        return None
+
+    def _authenticated(self, line: str) -> Asking | None:
+        assert self._exchange is not None
+        try:
+            step = self._exchange.answer(line)
+        except sasl.SaslError as failure:
+            self._exchange = None
+            self._mistake(str(failure))
+            return None
+        if isinstance(step, str):
+            self._out.append(f"+ {step}\r\n".encode())
+            return None
+        self._exchange = None
+        return self._opened(step)
+
+    def _opened(self, login: sasl.Login) -> Asking:
+        yield Login(login)
+        self._mails = cast("list[Caught]", (yield Snapshot()))
+        self._ok(f"{len(self._mails)} mails")
+
+    def _stat(self, rest: str) -> None:
+        there = [mail for _, mail in self._there()]
+        self._ok(f"{len(there)} {sum(mail.size for mail in there)}")
+
+    def _list(self, rest: str) -> None:
+        self._listed(rest, lambda mail: mail.size)
+
+    def _uidl(self, rest: str) -> None:
+        self._listed(rest, lambda mail: mail.id)
+
+    def _listed(self, rest: str, what: Callable[[Caught], int]) -> None:
+        if rest.strip():
+            mail = self._mail(rest)
+            if mail is not None:
+                self._ok(f"{int(rest)} {what(mail)}")
+            return
+        self._ok("these")
+        self._many("".join(f"{number} {what(mail)}\r\n" for number, mail in self._there()).encode())
+
+    def _retr(self, rest: str) -> Asking:
+        yield from self._content(rest, None)
+
+    def _top(self, rest: str) -> Asking:
+        number, _, lines = rest.strip().partition(" ")
+        if not _is_number(lines.strip()):
+            self._mistake("TOP takes a mail and a number of lines")
+            return
+        yield from self._content(number, int(lines))
+
+    def _content(self, rest: str, lines: int | None) -> Asking:
+        mail = self._mail(rest)
+        if mail is None:
+            return
+        raw = cast("bytes | None", (yield Content(mail.id)))
+        if raw is None:
+            self._error("it is gone")
+            return
+        if lines is not None:
+            head, blank, body = raw.partition(b"\r\n\r\n")
+            raw = head + blank + b"".join(line + b"\r\n" for line in body.split(b"\r\n")[:lines])
+        self._ok(f"{len(raw)} bytes")
+        self._many(raw)
+
+    def _dele(self, rest: str) -> None:
+        mail = self._mail(rest)
+        if mail is not None:
+            self._deleted.add(mail.id)
+            self._ok("at QUIT")
+
+    def _rset(self, rest: str) -> None:
+        self._deleted.clear()
+        self._ok("none is deleted")
+
+    def _noop(self, rest: str) -> None:
+        self._ok("here")
+
+    def _quit(self, rest: str) -> Asking:
+        if self._deleted:
+            yield Delete(tuple(sorted(self._deleted)))
+        self._ok("goodbye")
+        self.closed = True
+
+    # ---- mails, and what is said ----
+
+    def _there(self) -> list[tuple[int, Caught]]:
+        return [(number, mail) for number, mail in enumerate(self._mails or (), 1) if mail.id not in self._deleted]
+
+    def _mail(self, rest: str) -> Caught | None:
+        text = rest.strip()
+        mails = self._mails or []
+        if _is_number(text) and 1 <= int(text) <= len(mails) and mails[int(text) - 1].id not in self._deleted:
+            return mails[int(text) - 1]
+        self._mistake("no such mail")
+        return None
+
+    def _ok(self, text: str) -> None:
+        self._out.append(f"+OK {text}\r\n".encode())
+
+    def _error(self, text: str) -> None:
+        self._out.append(f"-ERR {text}\r\n".encode())
+
+    def _mistake(self, text: str) -> None:
+        self.faults.add("mistake")
+        self._mistakes += 1
+        self._error(text)
+        self.closed |= self._mistakes >= MISTAKES
+
+    def _many(self, lines: bytes) -> None:
+        """Lines and their end: a dot at the start of one is doubled."""
+        if lines.startswith(b"."):
+            lines = b"." + lines
+        lines = lines.replace(b"\r\n.", b"\r\n..")
+        self._out.append(lines if lines.endswith(b"\r\n") or not lines else lines + b"\r\n")
+        self._out.append(b".\r\n")
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10
+
+
+CLOSED: dict[str, Callable[[Pop3Session, str], Asking | None]] = {
+    "CAPA": Pop3Session._capa,
+    "STLS": Pop3Session._stls,
+    "USER": Pop3Session._user_,
+    "PASS": Pop3Session._pass,
+    "AUTH": Pop3Session._auth,
+    "QUIT": Pop3Session._quit,
+}
+OPENED: dict[str, Callable[[Pop3Session, str], Asking | None]] = {
+    "CAPA": Pop3Session._capa,
+    "STAT": Pop3Session._stat,
+    "LIST": Pop3Session._list,
+    "UIDL": Pop3Session._uidl,
+    "RETR": Pop3Session._retr,
+    "TOP": Pop3Session._top,
+    "DELE": Pop3Session._dele,
+    "RSET": Pop3Session._rset,
+    "NOOP": Pop3Session._noop,
+    "QUIT": Pop3Session._quit,
+}
+LINE_BYTES = 4_096
+MISTAKES = 20
