@@ -31,8 +31,9 @@ Examples:
 def command() -> None:
     """Make a certificate authority of your own, for browsers.
 
-    They then take your services without a warning. It can vouch for private addresses, .local names and this machine, and for nothing else. Its key stays in your
-    folder; its certificate is installed once on each telephone and computer that is to trust it.
+    They then take your services without a warning. It can vouch for private addresses, .local names and this machine,
+    and for nothing else. Its key stays in your folder; its certificate is installed once on each telephone and computer
+    that is to trust it.
     """
 
 

@@ -122,6 +122,7 @@ SUMMARIES = {
     "connect": "Join a connection to standard input and output.",
     "listen": "Accept a connection and join it to standard input and output.",
     "serve": "Run a small service: echo, discard, time or bench.",
+    "get": "Have a file come from a web server.",
     "relay": "Pass every connection on to another address.",
     "ls": "List the sockets of this machine, and what they are for.",
     "watch": "Watch what the sockets of this machine do, as they do it.",

@@ -1,8 +1,30 @@
-"""HTTP on the verbs: `serve(url, app)` serves any ASGI application within the limits of its listener."""
+"""HTTP on the verbs: `serve(url, app)` serves any ASGI application within the limits of its listener.
+
+The other way round, `Client` and `download` ask servers, and `httpx_transport()` has httpx do so (extra `web`).
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from .access import Access
 from .service import Service, serve
 
-__all__ = ["Access", "Service", "serve"]
+if TYPE_CHECKING:
+    from .client import Client
+    from .transfers import download
+    from .transport import httpx_transport
+
+__all__ = ["Access", "Client", "Service", "download", "httpx_transport", "serve"]
+
+
+def __getattr__(name: str) -> object:
+    # They need packages that serving does not.
+    from importlib import import_module
+
+    if name not in _ELSEWHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_ELSEWHERE[name]}", __name__), name)
+
+
+_ELSEWHERE = {"Client": "client", "download": "transfers", "httpx_transport": "transport"}
