@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,10 @@ from urllib.request import Request, urlopen
 import click
 import pytest
 
-from socketkit.cli.watch_web.serving import token_in
+from socketkit.cli.watch_web.application import Page
+from socketkit.cli.watch_web.serving import serve_page, token_in
+from socketkit.errors import SocketError
+from socketkit.inspect.watch import watch
 from tests.cli.programs import Result, Start
 
 
@@ -66,10 +70,20 @@ def test_served_on_loopback_until_ctrl_c(socketkit: Start, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+def test_what_fails_is_said_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(page: Page) -> None:
+        raise SocketError("watch", None, "ends of sockets: gone", 5)
+
+    monkeypatch.setattr(Page, "work", work)
+    with pytest.raises(SocketError, match="gone"):
+        asyncio.run(serve_page(watch("tcp", namespaces="own"), namespaces="own"))
+
+
+@pytest.mark.slow
 def test_words_that_do_not_fit(ran: Callable[..., Result], tmp_path: Path) -> None:
     for words in (("--port", "80"), ("--allow-close",), ("--token-file", str(tmp_path / "token"))):
         assert "add --web" in ran("watch", *words).err
-    assert "exclude each other" in ran("watch", "--web", "--json").err
+    assert "--web excludes --json" in ran("watch", "--web", "--json").err
     (tmp_path / "token").write_text("short")
     result = ran("watch", "--web", "--own", "--token-file", str(tmp_path / "token"))
     assert (result.status, "chmod 600" in result.err) == (2, True)

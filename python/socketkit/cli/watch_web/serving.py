@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,7 @@ from .auditing import audits_of
 from .door import Door
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from typing import Literal
 
     from ...inspect.watch import Watched, Watching
@@ -38,11 +39,23 @@ async def serve_page(
     async with watching, recording.beside(watching) if recording is not None else nullcontext():
         auditing = audits_of(watching, namespaces=namespaces)
         page = Page(watching, door, auditing, close_socket=_close if may_close else None)
-        async with serve(f"tcp://127.0.0.1:{port}", page) as server, asyncio.TaskGroup() as tasks:
-            tasks.create_task(auditing.go_on())
-            tasks.create_task(page.work())
+        async with serve(f"tcp://127.0.0.1:{port}", page) as server:
             click.echo("watching; open this address in a browser, Ctrl-C ends:", err=True)
             click.echo(f"http://127.0.0.1:{server.local.port}/?token={door.token}")
+            await _together(page.work(), auditing.go_on())
+
+
+async def _together(*works: Coroutine[Any, Any, None]) -> None:
+    """Until one of them fails, which is raised as it is: a person reads it."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 def token_in(path: str) -> str:
