@@ -68,7 +68,8 @@ def test_names_are_text_that_can_be_printed() -> None:
 
 def test_details() -> None:
     moving, listener, _, closed = four()
-    told = detail_as_json(moving, 107.0, [FINDING])
+    told = detail_as_json(moving, 107.0, [FINDING], ["www.example"])
+    assert ("asked for", "www.example") in told["known"]  # type: ignore[operator]
     assert (told["began"], told["ended"], told["can_close"], told["findings"]) == (6, None, True, [])
     assert told["most"] == "4.10 kB/s"
     told = detail_as_json(listener, 107.0, [FINDING])

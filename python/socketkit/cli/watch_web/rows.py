@@ -71,14 +71,14 @@ def row_as_json(row: Watched, now: float, severities: Mapping[str, str]) -> Valu
     return value
 
 
-def detail_as_json(row: Watched, now: float, findings: Sequence[Finding]) -> Value:
-    """Everything of one socket; `can_close`: the kernel can end it from outside."""
+def detail_as_json(row: Watched, now: float, findings: Sequence[Finding], names: Sequence[str] = ()) -> Value:
+    """Everything of one socket; `names` led to its peer; `can_close`: the kernel can end it from outside."""
     from ...threats.view import name_of
 
     name = name_of(row.entry)
     commands = (capture_command(row), trace_command(row))
     return {
-        "known": details(row, now),
+        "known": details(row, now, names),
         "spark": heights(row.spark),
         "most": rate(max(row.spark, default=0.0)),
         "began": None if row.there_before else max(0, round(now - row.first_seen)),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         def complete(self) -> bool: ...
         @property
         def why_no_first_bytes(self) -> str: ...
+        def names(self, row: Watched) -> tuple[str, ...]: ...
 
 
 class Look(NamedTuple):
@@ -111,7 +112,7 @@ class Viewer:
             "notes": notes(source),
             "problem": self._problem,
             "chosen": look.chosen if self._chosen is not None else 0,
-            "detail": None if self._chosen is None else detail_as_json(self._chosen, now, audited.findings),
+            "detail": None if self._chosen is None else self._detail(self._chosen, audited),
             "audit": audited.version,
         }
         told = self._told
@@ -133,6 +134,9 @@ class Viewer:
         """Rows that it shows though they may have gone."""
         held = [item for item in self._held or () if _is_row(item)]
         return held if self._chosen is None else [*held, self._chosen]
+
+    def _detail(self, row: Watched, audited: Audited) -> Value:
+        return detail_as_json(row, self._source.now, audited.findings, self._source.names(row))
 
     def _lines(self, rows: Sequence[Watched]) -> list[Title | Watched]:
         if self._held is None:
