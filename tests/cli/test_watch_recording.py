@@ -120,8 +120,8 @@ def test_a_file_that_breaks_is_told_and_ends_nothing(run: Run, tmp_path: Path) -
         (["--max-age", "1d"], "go with --record FILE"),
         (["--record", "{}", "--max-size", "12x"], "an amount is a number of bytes"),
         (["--record", "{}", "--max-size", "12"], "max_bytes is at least 1,048,576"),
-        (["--record", "{}", "--max-age", "3"], "a time is a number with s, m, h or d"),
-        (["--record", "{}", "--max-age", "0d"], "more than 0"),
+        (["--record", "{}", "--max-age", "3x"], "a time is a number with s, m, h or d"),
+        (["--record", "{}", "--max-age", "0d"], "a time is a number with s, m, h or d"),
         (["--record", "{}", "--max-age", "9999999999999d"], ""),
     ],
 )
