@@ -169,28 +169,6 @@ def test_beacon_is_told_and_honest_programs_are_not(
         assert (tmp_path / file).exists(), file
 
 
-def test_scan_and_flood_of_questions_are_told_once(
-    network: MakeNetwork, program: Callable[[str], str], tmp_path: Path
-) -> None:
-    net = network("home", "far")
-    home, far = net["home"], net["far"]
-    words = ("-k", "-C", "/dev/null", "--no-resolv", "--no-hosts", "--address=/#/192.0.2.7", "--pid-file=")
-    far.start(program("dnsmasq"), *words)
-    until(lambda: ":53 " in far.run("ss", "-lunH"), lambda there: there)
-    questions = tmp_path / "questions"
-    questions.write_text("".join(f"{number:08x}.evil.test A\n" for number in range(400)))
-    with Told(Auditor(home, tmp_path)) as told:
-        home.run(program("nmap"), "-n", "-Pn", "-sT", "-p1-60", far.ip4)
-        (scan,) = until(lambda: [one for one in told if one["id"] == "PH5"], len)
-        assert f"{far.ip4}:" in scan["evidence"]
-        home.run(program("dig"), "+short", f"@{far.ip4}", "-f", str(questions))
-        (asked,) = until(lambda: [one for one in told if one["id"] == "PH6"], len)
-        assert int(asked["evidence"].split()[2].replace(",", "")) >= 300
-        assert 0 < scan["first_seen"] <= asked["first_seen"]
-        keys = [(one["id"], one["subject"]) for one in told]
-        assert len(keys) == len(set(keys))
-
-
 def beacons(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [one for one in found if one["id"] == "PH1"]
 
