@@ -134,6 +134,7 @@ class Reactor:
 
 # This moment as HTTP writes it.
 def http_date() -> bytes: ...
+
 @final
 class Exchange:
     # One request of HTTP/1.1 and its answer: ASGI's `receive` and `send`.

@@ -5,9 +5,9 @@
 
 mod action;
 mod arrivals;
+mod authority;
 mod beneath;
 mod births;
-mod authority;
 mod blocking;
 mod bounds;
 mod budget;
