@@ -30,8 +30,10 @@ struct file {
 	struct inode *f_inode;
 };
 
+// All of it, as it is everywhere: the loader does not correct the step from one of an array to the next.
 struct upid {
 	int nr;
+	void *ns;
 };
 
 struct pid {

@@ -339,6 +339,21 @@ def test_other_network_namespaces(opened: ExitStack, hold: Callable[..., subproc
     assert {row.namespace_name for row in own} == {""}
 
 
+@pytest.mark.slow
+@privileged
+@pytest.mark.parametrize("source", ["bpf", "netlink"])
+def test_in_another_pid_namespace_numbers_are_those_of_there(program: Callable[[str], str], source: str) -> None:
+    script = """
+import os, socket, sys
+from socketkit.inspect.table import sockets
+with socket.create_server(("127.0.0.1", 0)) as listener:
+    (row,) = sockets(f"port={listener.getsockname()[1]}", namespaces="own", source=sys.argv[1])
+    assert [process.pid for process in row.processes] == [os.getpid()], row.processes
+"""
+    words = [program("unshare"), "--fork", "--pid", "--mount-proc", "--net", sys.executable, "-c", script, source]
+    subprocess.run(words, check=True, timeout=60, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+
+
 @privileged
 def test_named_namespaces_and_those_that_only_a_socket_keeps(opened: ExitStack, program: Callable[[str], str]) -> None:
     name, ip = f"sk-table-{os.getpid()}", program("ip")
