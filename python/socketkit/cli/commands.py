@@ -45,7 +45,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in SUMMARIES:
             return None
-        command = import_module(f".{cmd_name}", __package__).command
+        command = import_module(f".{cmd_name.replace('-', '_')}", __package__).command
         assert isinstance(command, click.Command)
         return command
 
@@ -123,6 +123,7 @@ SUMMARIES = {
     "listen": "Accept a connection and join it to standard input and output.",
     "serve": "Run a small service: echo, discard, time or bench.",
     "get": "Have a file come from a web server.",
+    "send-mail": "Send a mail, encrypted, and say what became of it.",
     "relay": "Pass every connection on to another address.",
     "ls": "List the sockets of this machine, and what they are for.",
     "watch": "Watch what the sockets of this machine do, as they do it.",
