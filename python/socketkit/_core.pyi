@@ -54,6 +54,7 @@ __all__ = [
     "issue_certificate",
     "make_authority",
     "make_identity",
+    "open_beneath",
     "parse_authorized",
     "wait",
 ]

@@ -195,7 +195,8 @@ impl<'a> Said<'a> {
             }
             match name.len() {
                 4 if name.eq_ignore_ascii_case("host") => {
-                    if said.host.replace(value).is_some() || !is_host(value) {
+                    let doubled = said.host.replace(value).is_some();
+                    if doubled || !is_host(value) {
                         return Err(Refusal::Host);
                     }
                 }
