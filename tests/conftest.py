@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pytest
+from hypothesis import settings
 
 from socketkit import relay
 from socketkit.testing import stream_pair
@@ -43,6 +44,10 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 IN_CI = bool(os.environ.get("CI"))
 FAILED = pytest.StashKey[bool]()
+
+if not IN_CI:  # there hypothesis has a profile of its own, in which no test asserts a time either
+    settings.register_profile("unhurried", deadline=None)
+    settings.load_profile("unhurried")
 
 
 class Run(Protocol):
