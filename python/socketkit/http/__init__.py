@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .access import Access
+from .prepared import Prepared
 from .service import Service, serve
 
 if TYPE_CHECKING:
@@ -28,3 +29,4 @@ def __getattr__(name: str) -> object:
 
 
 _ELSEWHERE = {"Client": "client", "download": "transfers", "httpx_transport": "transport"}
+__all__ = ["Access", "Prepared", "Service", "serve"]

@@ -24,11 +24,13 @@ async def converse(service: Service, stream: Stream) -> None:
     template = scope_template(service, stream)
     next_request = stream._next_request
     body_bytes = service._body_bytes
+    answers = service._prepared._answers if service._prepared is not None else None
+    told_as = stream.peer if service._access is not None else None
     service._conversing.add(stream)
     try:
         if service._stopping:
             stream._stop_requests()
-        while (request := await next_request(template, body_bytes)) is not None:
+        while (request := await next_request(template, body_bytes, answers, told_as)) is not None:
             if len(request) == 3:
                 await refuse(service, stream, request[1], request[2])
                 return
@@ -53,6 +55,11 @@ async def _answer(service: Service, stream: Stream, scope: dict[str, Any], excha
     except (Exception, asyncio.CancelledError) as raised:
         failure = raised
     try:
+        if exchange.gone and not isinstance(failure, asyncio.CancelledError) and exchange.refusal is None:
+            # The client went away, and whatever the application made of that is none of its faults.
+            _logger.info("%s went away before it had its answer", stream.peer.endpoint)
+            stream.abort()
+            return False
         if not exchange.ended:
             await _mend(stream, scope, exchange, failure)
         elif isinstance(failure, Exception):
@@ -74,12 +81,7 @@ async def _mend(stream: Stream, scope: dict[str, Any], exchange: _core.Exchange,
     refusal = exchange.refusal
     if isinstance(failure, asyncio.CancelledError):
         return
-    if isinstance(failure, (SocketError, ClosedConnection, EndOfStream)) and refusal is None:
-        raise failure  # the client went away, which is told as a peer's fault
     if refusal is None:
-        if exchange.gone and failure is None:
-            stream.abort()  # nobody is there for what is missing
-            return
         _logger.error(
             "%s: the application %s",
             told(stream, scope),

@@ -13,6 +13,7 @@ from ..serving import Server
 from .conversation import converse
 from .extra import has_http2
 from .lifespan import Lifespan
+from .prepared import TELL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..identity import Identity
     from .access import Access
     from .asgi import Application
+    from .prepared import Prepared
 
 
 def serve(
@@ -31,16 +33,18 @@ def serve(
     limits: Limits | None = None,
     identity: Identity | None = None,
     body_bytes: int = 16_777_216,
+    prepared: Prepared | None = None,
     access: Callable[[Access], None] | None = None,
 ) -> Service:
     """Serve the ASGI application `app` at `url`: `async with` for the block, `await` until cancelled.
 
     `tcp://` speaks HTTP/1.1 in plain text, `tls://` is HTTPS; `unix://`, `mem://` and `fd://` carry it as well. Who may
     call from where is `listen`'s to say, and so are `identity` and `limits` (default: `HTTP_LIMITS`, which lets a kept
-    connection be silent for 30 seconds). A request's body has at most `body_bytes`. `access` is called with an
+    connection be silent for 30 seconds). A request's body has at most `body_bytes`. What `prepared` has is
+    answered over HTTP/1.1 before the application hears of it. `access` is called with an
     `Access` behind every answer. Raises what `listen` does, and StartupFailed when the application says so.
     """
-    return Service(offering(Endpoint.parse(url)), app, limits or HTTP_LIMITS, identity, body_bytes, access)
+    return Service(offering(Endpoint.parse(url)), app, limits or HTTP_LIMITS, identity, body_bytes, prepared, access)
 
 
 def offering(endpoint: Endpoint) -> Endpoint:
@@ -65,12 +69,15 @@ class Service:
         limits: Limits,
         identity: Identity | None,
         body_bytes: int,
+        prepared: Prepared | None,
         access: Callable[[Access], None] | None,
     ) -> None:
         self._app = app
         self._limits = limits
         self._body_bytes = body_bytes
         self._access = access
+        self._prepared = prepared
+        self._telling: asyncio.Task[None] | None = None
         self._endpoint = endpoint
         self._server = Server(endpoint, self._handle, limits, identity)
         self._lifespan = Lifespan(app)
@@ -104,7 +111,7 @@ class Service:
         try:
             await self._server.aclose()
         finally:
-            await self._lifespan.stop(self._limits.grace_seconds)
+            await self._end()
 
     async def __aenter__(self) -> Self:
         await self._lifespan.start()
@@ -114,6 +121,8 @@ class Service:
         except BaseException:
             await self._lifespan.stop(self._limits.grace_seconds)
             raise
+        if self._prepared is not None and self._access is not None:
+            self._telling = asyncio.create_task(self._tell_prepared(self._prepared, self._access))
         return self
 
     async def __aexit__(
@@ -123,7 +132,7 @@ class Service:
         try:
             await self._server.__aexit__(kind, exception, traceback)
         finally:
-            await self._lifespan.stop(self._limits.grace_seconds)
+            await self._end()
 
     def __await__(self) -> Generator[Any, Any, None]:
         return self._serve().__await__()
@@ -138,6 +147,21 @@ class Service:
             await self.aclose()
         if not accepting.cancelled():
             accepting.result()
+
+    async def _tell_prepared(self, prepared: Prepared, access: Callable[[Access], None]) -> None:
+        try:
+            while True:
+                await asyncio.sleep(TELL_SECONDS)
+                prepared._tell(access)
+        finally:
+            prepared._tell(access)
+
+    async def _end(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.wait([self._telling])
+            self._telling = None
+        await self._lifespan.stop(self._limits.grace_seconds)
 
     def _stop(self) -> None:
         self._stopping = True

@@ -9,6 +9,7 @@
 pub mod admission;
 pub mod beneath;
 pub mod births;
+pub mod answers;
 pub mod capture;
 pub mod first_bytes;
 pub mod guard;

@@ -470,6 +470,11 @@ impl Stream {
         self.readable
     }
 
+    /// Why receiving has failed.
+    pub fn readable_failure(&self) -> Option<Errno> {
+        self.receive_failure
+    }
+
     /// Whether a receive that was blocked has left something in the kernel, of which there will be no news (`sealed`).
     pub fn left_unread(&self) -> bool {
         self.tls.is_some() && self.readable

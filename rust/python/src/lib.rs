@@ -51,6 +51,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<arrivals::Arrivals>()?;
     module.add_function(wrap_pyfunction!(arrivals::count_arrivals, module)?)?;
     module.add_class::<http::Exchange>()?;
+    module.add_class::<http::Answers>()?;
     module.add_function(wrap_pyfunction!(http::http_date, module)?)?;
     module.add_class::<bounds::Bounds>()?;
     module.add_class::<tls::ClientTls>()?;

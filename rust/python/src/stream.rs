@@ -24,6 +24,7 @@ use crate::blocking::Watch;
 use crate::bounds::{Bounds, Rules};
 use crate::budget::Budget;
 use crate::failure::{os_error, Failure};
+use crate::http::{Answers, AnswersShared};
 use crate::listener::{Arrival, Listener};
 use crate::operation::{self, OperationRef};
 use crate::reactor::{Reactor, Tenant};
@@ -152,6 +153,7 @@ pub enum Verb {
     NextRequest {
         template: Py<PyDict>,
         most: u64,
+        answers: Option<(Arc<AnswersShared>, Py<PyAny>)>,
     },
     HttpEvent {
         number: u64,
@@ -338,13 +340,19 @@ impl Stream {
     }
 
     /// The next request of HTTP/1.1 whose body has at most `body_bytes`: (scope, Exchange); (None, status, words) where it is refused; None
-    /// when there is none any more. `template` is the scope without what the request says.
+    /// when there is none any more. `template` is the scope without what the request says. What `answers` has is answered, and not given;
+    /// its hits are `told_as`.
+    #[pyo3(signature = (template, body_bytes, answers=None, told_as=None))]
     fn _next_request<'py>(
         slf: &Bound<'py, Self>,
         template: Py<PyDict>,
         body_bytes: u64,
+        answers: Option<&Bound<'py, Answers>>,
+        told_as: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        Self::operation(slf, Verb::NextRequest { template, most: body_bytes })
+        let told_as = told_as.unwrap_or_else(|| slf.py().None());
+        let answers = answers.map(|answers| (answers.get().shared(), told_as));
+        Self::operation(slf, Verb::NextRequest { template, most: body_bytes, answers })
     }
 
     /// No further request is wanted: `_next_request` gives None, unless one has begun to come.
@@ -532,7 +540,9 @@ impl StreamShared {
             Verb::SendRecords { records } => self.send_records(py, records, me),
             Verb::EndRecords => self.end_records(py),
             Verb::Connected => self.connected(py),
-            Verb::NextRequest { template, most } => self.next_request(subject, template, *most, me),
+            Verb::NextRequest { template, most, answers } => {
+                self.next_request(subject, template, *most, answers.as_ref(), me)
+            }
             Verb::HttpEvent { number } => self.http_event(py, *number, me),
             Verb::Answer { answer } => self.answer(py, answer, me),
         };
@@ -550,6 +560,7 @@ impl StreamShared {
 
     /// News from the reactor: what can be flushed is; whoever can go on is added to `woken`. Says whether it receives in bulk.
     pub fn on_ready(self: &Arc<Self>, py: Python<'_>, news: Readiness, woken: &mut Vec<OperationRef>) -> bool {
+        let mut answered = false;
         let (sent, closing, bulk) = {
             let mut state = self.state();
             let state = &mut *state;
@@ -558,8 +569,12 @@ impl StreamShared {
             let sent = if news.writable { engine.flush() } else { Vec::new() };
             let failed = engine.send_failure().is_some();
             if engine.readable() {
-                state.waiters.wake_reader(py, woken);
+                answered = self.answered_here(py, state);
+                if !answered {
+                    state.waiters.wake_reader(py, woken);
+                }
             }
+            let Some(engine) = state.engine.as_mut() else { return false };
             if engine.has_room() {
                 state.waiters.wake_writer(py, woken);
             }
@@ -573,6 +588,9 @@ impl StreamShared {
             (sent, state.closing, state.room > 0)
         };
         drop(sent);
+        if answered {
+            self.tell_newly_proven();
+        }
         if closing {
             self.close_if_flushed(py);
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use socketkit_engine::answers::Look;
 use socketkit_engine::stream::{Received, Sent, Stream as Engine};
 use socketkit_engine::tls::Fault;
 use socketkit_engine::Errno;
@@ -15,7 +16,7 @@ use super::receiving::with_scratch;
 use super::{Data, State, StreamShared, CHUNK_BYTES};
 use crate::action::{Attempt, Wait};
 use crate::failure::Failure;
-use crate::http;
+use crate::http::{self, AnswersShared};
 use crate::operation::OperationRef;
 
 /// Where the conversation stands.
@@ -37,6 +38,14 @@ pub struct Conversation {
     gone: bool,
     /// It speaks something else by now.
     switched: bool,
+    /// A request is waited for.
+    expecting: bool,
+    /// An answer from the table has made it a proven one, which the listener does not know yet.
+    newly_proven: bool,
+    /// The last answer was said to be that.
+    over: bool,
+    /// What is answered without asking, and as whose it is told.
+    prepared: Option<(Arc<AnswersShared>, Py<PyAny>)>,
     /// No further request is wanted.
     stopping: bool,
     /// What is wrong with the body.
@@ -90,6 +99,10 @@ impl Conversation {
             watching: false,
             gone: false,
             switched: false,
+            expecting: false,
+            newly_proven: false,
+            over: false,
+            prepared: None,
             stopping: false,
             refusal: None,
             looked: 0,
@@ -136,12 +149,32 @@ impl State {
 }
 
 impl StreamShared {
-    /// The next request: (scope, exchange); a refusal, which is a number and words; or None where there is none any more.
     pub(super) fn next_request(
         self: &Arc<Self>,
         subject: &Bound<'_, super::Stream>,
         template: &Py<PyDict>,
         most: u64,
+        answers: Option<&(Arc<AnswersShared>, Py<PyAny>)>,
+        me: &OperationRef,
+    ) -> Result<Attempt, Failure> {
+        let attempt = self.request_or_wait(subject, template, most, answers, me);
+        self.tell_newly_proven();
+        attempt
+    }
+
+    pub(super) fn tell_newly_proven(&self) {
+        let first =
+            self.state().http.as_mut().is_some_and(|conversation| std::mem::take(&mut conversation.newly_proven));
+        self.tell_proven(first);
+    }
+
+    /// The next request: (scope, exchange); a refusal, which is a number and words; or None where there is none any more.
+    fn request_or_wait(
+        self: &Arc<Self>,
+        subject: &Bound<'_, super::Stream>,
+        template: &Py<PyDict>,
+        most: u64,
+        answers: Option<&(Arc<AnswersShared>, Py<PyAny>)>,
         me: &OperationRef,
     ) -> Result<Attempt, Failure> {
         let py = subject.py();
@@ -149,7 +182,19 @@ impl StreamShared {
             let (found, opening, done, first) = {
                 let mut state = self.state();
                 let state = &mut *state;
-                state.conversation().watching = false;
+                let conversation = state.conversation();
+                conversation.watching = false;
+                if let (None, Some((answers, told_as))) = (&conversation.prepared, answers) {
+                    conversation.prepared = Some((Arc::clone(answers), told_as.clone_ref(py)));
+                }
+                conversation.expecting = false;
+                if state.waiters.has_other_reader(me) {
+                    return Err(Failure::Busy);
+                }
+                if self.serve_prepared(py, state, scratch) {
+                    state.conversation().expecting = true;
+                    return self.list_reader(py, state, me);
+                }
                 let looked = match self.discard(py, state, scratch, me)? {
                     Ok(true) => self.look_for_head(py, state, scratch, me)?,
                     Ok(false) => Ok(Found::Nothing),
@@ -157,7 +202,10 @@ impl StreamShared {
                 };
                 let mut found = match looked {
                     Ok(found) => found,
-                    Err(Wait::Readable) => return self.list_reader(py, state, me),
+                    Err(Wait::Readable) => {
+                        state.conversation().expecting = true;
+                        return self.list_reader(py, state, me);
+                    }
                     Err(wait) => return Ok(Attempt::Wait(wait)),
                 };
                 let mut opening = Opening { number: 0, stopping: false };
@@ -188,6 +236,80 @@ impl StreamShared {
         })
     }
 
+    /// For the reactor: whether all that has come is answered, and who waits for the next request need not hear of it.
+    pub(super) fn answered_here(self: &Arc<Self>, py: Python<'_>, state: &mut State) -> bool {
+        if !state.http.as_ref().is_some_and(|conversation| conversation.expecting && conversation.prepared.is_some()) {
+            return false;
+        }
+        with_scratch(CHUNK_BYTES, |scratch| self.serve_prepared(py, state, scratch))
+    }
+
+    /// Answers what is in the table, and says whether nothing is left but to wait. What is for somebody else goes to the inbox.
+    fn serve_prepared(self: &Arc<Self>, py: Python<'_>, state: &mut State, scratch: &mut [u8]) -> bool {
+        let State { http, engine, closing, relayed, unproven, messages, .. } = state;
+        let (Some(engine), Some(conversation)) = (engine.as_mut(), http.as_mut()) else { return false };
+        let Some((answers, told_as)) = &conversation.prepared else { return false };
+        if *closing || relayed.is_some() || !matches!(conversation.reading, Reading::Over) || conversation.over {
+            return false;
+        }
+        let mut out = Vec::new();
+        let mut hits = Vec::new();
+        let mut waits = false;
+        for _ in 0..PREPARED_PER_TURN {
+            if !engine.has_room() || conversation.stopping {
+                break;
+            }
+            let held = engine.inbox().len();
+            let count = if held > 0 {
+                let count = held.min(HEAD_BYTES);
+                scratch[..count].copy_from_slice(&engine.inbox().bytes()[..count]);
+                count
+            } else {
+                if !engine.may_read() {
+                    waits = !engine.received_end() && engine.readable_failure().is_none();
+                    break;
+                }
+                match engine.receive(&mut scratch[..FIRST_READ]) {
+                    Ok(Received::Data(count)) => count,
+                    Ok(Received::Blocked) => {
+                        waits = !engine.left_unread();
+                        break;
+                    }
+                    Ok(Received::End) | Err(_) => break, // it stays so, and whoever is woken finds it
+                }
+            };
+            out.clear();
+            let look = answers.table().look(&scratch[..count], false, http::now(), &mut out);
+            let Look::Answered { length, last, hit } = look else {
+                if held == 0 {
+                    engine.inbox().push(&scratch[..count]);
+                }
+                break;
+            };
+            if held > 0 {
+                engine.inbox().consume(length);
+            } else {
+                engine.inbox().push(&scratch[length..count]);
+            }
+            if engine.send(&out, || Box::new(out.clone())) != Ok(Sent::Taken) {
+                conversation.over = true;
+                break;
+            }
+            hits.push(hit);
+            conversation.over = last;
+            if last {
+                break;
+            }
+        }
+        if hits.is_empty() {
+            return waits;
+        }
+        answers.tell(py, told_as, hits);
+        conversation.newly_proven |= std::mem::replace(unproven, false);
+        *messages = true;
+        self.watch(state).is_ok() && waits
+    }
+
     /// Takes a head out of what has come into `scratch`. What follows it stays in, or goes to, the inbox.
     fn look_for_head(
         &self,
@@ -198,7 +320,7 @@ impl StreamShared {
     ) -> Result<Result<Found, Wait>, Failure> {
         let turn = self.turn(py);
         loop {
-            let stopping = state.conversation().stopping;
+            let (stopping, over) = (state.conversation().stopping, state.conversation().over);
             let looked = state.conversation().looked;
             let (engine, budget) = state.receiving(me)?;
             let held = engine.inbox().len();
@@ -219,6 +341,9 @@ impl StreamShared {
                 }
                 state.conversation().looked = held;
                 continue;
+            }
+            if over {
+                return Ok(Ok(Found::Nothing));
             }
             if held == 0 && stopping {
                 return Ok(Ok(Found::Nothing));
@@ -461,6 +586,16 @@ impl StreamShared {
         answer: &Answer,
         me: &OperationRef,
     ) -> Result<Attempt, Failure> {
+        let attempt = self.put_answer(py, answer, me);
+        if attempt.is_err() {
+            let mut state = self.state();
+            let conversation = state.conversation();
+            conversation.gone |= conversation.number == answer.number;
+        }
+        attempt
+    }
+
+    fn put_answer(self: &Arc<Self>, py: Python<'_>, answer: &Answer, me: &OperationRef) -> Result<Attempt, Failure> {
         if self.state().conversation().number != answer.number {
             return Err(Failure::Closed);
         }
@@ -593,6 +728,8 @@ fn measure(bytes: &[u8]) -> Result<Option<Measured>, Refusal> {
     })
 }
 
+/// How many prepared answers a connection gets in a turn before the others have theirs.
+const PREPARED_PER_TURN: usize = 32;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// What a client that is cut before he has an answer is told.
 pub const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";

@@ -93,8 +93,8 @@ pub fn field(out: &mut Vec<u8>, said: &mut Said, name: &[u8], value: &[u8]) -> R
     Ok(())
 }
 
-/// The rest of a head. `date`: as HTTP writes it; `close`: this answer is the last.
-pub fn end(out: &mut Vec<u8>, said: &Said, framing: Framing, date: &[u8], close: bool) {
+/// The rest of a head. `now`: seconds since 1970; `close`: this answer is the last.
+pub fn end(out: &mut Vec<u8>, said: &Said, framing: Framing, now: u64, close: bool) {
     match framing {
         Framing::Settled => {}
         Framing::Length(length) => {
@@ -106,7 +106,7 @@ pub fn end(out: &mut Vec<u8>, said: &Said, framing: Framing, date: &[u8], close:
     }
     if !said.date {
         out.extend_from_slice(b"date: ");
-        out.extend_from_slice(date);
+        append_date(out, now);
         out.extend_from_slice(b"\r\n");
     }
     if close {
@@ -159,6 +159,19 @@ fn decimal(out: &mut Vec<u8>, number: u64) {
 pub fn date(seconds: u64) -> String {
     let moment = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds.min(LAST_SECOND));
     httpdate::fmt_http_date(moment)
+}
+
+/// The same behind `out`. It is written anew once in a second.
+pub fn append_date(out: &mut Vec<u8>, seconds: u64) {
+    thread_local! {
+        static LAST: std::cell::RefCell<(u64, String)> = const { std::cell::RefCell::new((u64::MAX, String::new())) };
+    }
+    LAST.with_borrow_mut(|(of, text)| {
+        if *of != seconds {
+            (*of, *text) = (seconds, date(seconds));
+        }
+        out.extend_from_slice(text.as_bytes());
+    });
 }
 
 fn reason(status: u16) -> &'static str {

@@ -1,6 +1,6 @@
 //! One answer, from its start to its end: what an application says in pieces becomes bytes that end where they promise to.
 
-use super::answer::{begin, chunk_head, date, end, field, is_bodiless, Fault, Framing, Said, LAST_CHUNK};
+use super::answer::{begin, chunk_head, end, field, is_bodiless, Fault, Framing, Said, LAST_CHUNK};
 
 /// Where an answer stands.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl Answering {
             if self.minor == 0 && self.keep_alive {
                 head.extend_from_slice(b"connection: keep-alive\r\n");
             }
-            end(&mut head, &said, framing, date(now).as_bytes(), !self.keep_alive);
+            end(&mut head, &said, framing, now, !self.keep_alive);
             before = head;
         }
         let piece = |before, body, after| Piece { before, body, after, last: !more };
