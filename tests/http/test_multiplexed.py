@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 import h2.settings
 import pytest
 from hyperframe.frame import ContinuationFrame, HeadersFrame, PingFrame, SettingsFrame
@@ -57,7 +58,8 @@ class Client:
                 if isinstance(event, h2.events.DataReceived):
                     self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 self.events.append(event)
-            await self.flush()
+            with suppress(OSError):  # what came may have been a farewell
+                await self.flush()
 
     async def answer(self, number: int) -> tuple[int, dict[bytes, bytes], bytes]:
         """(status, fields, body)"""
@@ -253,7 +255,7 @@ def test_head_has_no_body(run: Run) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [[(b":path", b"/a b")], [(b":path", b"x")], [(b":path", b"*")], [(b"host", b"other.example")]],
+    [[(b":path", b"/a b")], [(b":path", b"x")], [(b":path", b"*")]],
 )
 def test_odd_requests_are_refused(run: Run, fields: list[tuple[bytes, bytes]]) -> None:
     async def main() -> int:
@@ -360,16 +362,14 @@ def test_rapid_resets_end_the_connection_and_run_few_applications(run: Run) -> N
                 running -= 1
 
         async with serve(URL, slow) as service, client_of(service) as client:
-            ended = asyncio.create_task(client.until(lambda event: isinstance(event, h2.events.ConnectionTerminated)))
-            while not ended.done():
-                for _ in range(20):
-                    if ended.done():
-                        break
+            with suppress(OSError, h2.exceptions.ProtocolError):
+                for _ in range(1000):
                     number = await client.ask()
                     client.h2.reset_stream(number)
                     await client.flush()
-                await asyncio.sleep(0)
-            return int((await ended).error_code)
+                    await asyncio.sleep(0)
+            end = await client.until(lambda event: isinstance(event, h2.events.ConnectionTerminated))
+            return int(end.error_code)
 
     assert run(main()) == 11
     assert most <= 100

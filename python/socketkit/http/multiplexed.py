@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import h2.config
@@ -18,6 +19,7 @@ import h2.settings
 from hyperframe.frame import GoAwayFrame
 
 from ..errors import ClosedConnection, EndOfStream, SocketError
+from .conversation import part
 from .floods import Floods
 from .multiplexed_request import Request
 from .scopes import scope_template
@@ -131,6 +133,7 @@ class Multiplexed:
             # `h2` has written the GOAWAY that names the fault.
             _logger.info("%s broke the rules of HTTP/2: %s", self.stream.peer.endpoint, failure)
             await self.flush()
+            await part(self.stream)
             return False
         await self.flush()
         return True
@@ -183,7 +186,7 @@ class Multiplexed:
     def _begin(self, event: h2.events.RequestReceived) -> None:
         # Tasks, not streams: a stream that is reset is gone at once, what it had begun is not (CVE-2023-44487).
         if len(self._tasks) >= MOST_STREAMS or self._stopping:
-            self.h2.reset_stream(event.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
+            self.reset(event.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
             return
         self._idle_looks = 0
         request = Request(self, event.stream_id, event.headers)
@@ -196,10 +199,13 @@ class Multiplexed:
     def acknowledge(self, count: int, number: int) -> None:
         """The peer may send as much again."""
         if count:
-            try:
+            with suppress(h2.exceptions.ProtocolError):  # the connection is over
                 self.h2.acknowledge_received_data(count, number)
-            except h2.exceptions.ProtocolError:  # the connection is over
-                return
+
+    def reset(self, number: int, code: h2.errors.ErrorCodes) -> None:
+        """End a stream, if it is not over."""
+        with suppress(h2.exceptions.ProtocolError):
+            self.h2.reset_stream(number, code)
 
     # --- ending
 
@@ -218,6 +224,8 @@ class Multiplexed:
             await self.flush()
             while self._tasks:
                 await asyncio.wait(self._tasks)
+        except (SocketError, ClosedConnection):
+            return  # the peer was faster, which whoever reads finds as well
         finally:
             await self.stream.aclose()
 
@@ -225,6 +233,7 @@ class Multiplexed:
         _logger.info("%s: the connection is ended: %s", self.stream.peer.endpoint, words)
         self.h2.close_connection(code, words.encode())
         await self.flush()
+        await part(self.stream)
 
     async def _end(self) -> None:
         """No task outlives the connection."""

@@ -236,10 +236,7 @@ class Request:
         self._news.set()
 
     def _reset(self, code: h2.errors.ErrorCodes) -> None:
-        try:
-            self._connection.h2.reset_stream(self._number, code)
-        except h2.exceptions.ProtocolError:  # it is over
-            return
+        self._connection.reset(self._number, code)
 
     def _release(self) -> None:
         """Give the connection's window back for what nobody will read."""

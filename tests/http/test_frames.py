@@ -1,0 +1,92 @@
+"""WebSocket's frames: a server's side, fed by a client's of the same library."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
+from wsproto.extensions import PerMessageDeflate
+
+from socketkit.http.frames import MOST_OWED_BYTES, Frames
+
+MOST = 1000
+
+
+def pair(*, deflate: bool = False) -> tuple[Frames, Connection]:
+    frames = Frames(MOST)
+    if not deflate:
+        return frames, Connection(ConnectionType.CLIENT)
+    extension = PerMessageDeflate()
+    accepted = frames.accept(f"permessage-deflate; {extension.offer()}")
+    assert accepted is not None
+    extension.finalize(accepted)
+    return frames, Connection(ConnectionType.CLIENT, [extension])
+
+
+@pytest.mark.parametrize("deflate", [False, True])
+def test_messages_come_whole(deflate: bool) -> None:
+    frames, client = pair(deflate=deflate)
+    sent = client.send(TextMessage("a", message_finished=False)) + client.send(TextMessage("b"))
+    sent += client.send(BytesMessage(b"c"))
+    got = [event for byte in sent for event in frames.received(bytes([byte]))]
+    assert got == [{"type": "websocket.receive", "text": "ab"}, {"type": "websocket.receive", "bytes": b"c"}]
+
+
+@pytest.mark.parametrize("deflate", [False, True])
+def test_a_message_has_a_bound(deflate: bool) -> None:
+    frames, client = pair(deflate=deflate)
+    assert len(list(frames.received(client.send(BytesMessage(bytes(MOST)))))) == 1
+    assert list(frames.received(client.send(BytesMessage(bytes(MOST + 1))))) == []
+    assert (frames.closed, frames.close_code) == (True, 1009)
+    assert frames.answers()[:1] == b"\x88"
+    assert list(frames.received(client.send(TextMessage("more")))) == []
+
+
+def test_fragments_add_up() -> None:
+    frames, client = pair()
+    for _ in range(11):
+        assert list(frames.received(client.send(BytesMessage(bytes(100), message_finished=False)))) == []
+    assert frames.close_code == 1009
+
+
+def test_what_inflates_without_end_is_not_inflated() -> None:
+    frames, _ = pair(deflate=True)
+    deflated = zlib.compressobj(wbits=-15)
+    bomb = deflated.compress(bytes(100_000_000)) + deflated.flush(zlib.Z_SYNC_FLUSH)
+    header = bytes([0xC2, 0x80 | 127]) + len(bomb).to_bytes(8, "big") + bytes(4)  # its mask is zeros
+    assert list(frames.received(header + bomb)) == []
+    assert frames.close_code == 1009
+
+
+def test_pings_are_answered_within_a_bound() -> None:
+    frames, client = pair()
+    list(frames.received(client.send(Ping(b"x" * 100)) * 1000))
+    assert 0 < len(frames.answers()) <= MOST_OWED_BYTES + 200
+    assert frames.answers() == b""
+
+
+def test_a_close_is_answered() -> None:
+    frames, client = pair()
+    list(frames.received(client.send(CloseConnection(4000, "bye"))))
+    assert (frames.closed, frames.close_code, frames.close_reason) == (True, 4000, "bye")
+    client.receive_data(frames.answers())
+    assert [event.code for event in client.events() if isinstance(event, CloseConnection)] == [4000]
+    assert frames.close(1000, "") == b""
+
+
+@pytest.mark.parametrize(
+    ("offers", "accepted"),
+    [
+        ("", False),
+        ("x-other", False),
+        ("permessage-deflate", True),
+        ("x-other, permessage-deflate; client_max_window_bits", True),
+        ("permessage-deflate; server_max_window_bits=7", False),
+        ("permessage-deflate; server_max_window_bits=x", False),
+        ("permessage-deflate; server_max_window_bits=x, permessage-deflate", True),
+    ],
+)
+def test_offers(offers: str, accepted: bool) -> None:
+    assert (Frames(MOST).accept(offers) is not None) is accepted
