@@ -104,6 +104,7 @@ PROGRAMS = {
     "echo_udp": ("echo_udp.c",),
     "flood": ("flood.c",),
     "load": ("load.c",),
+    "load_mail": ("load_mail.c",),
     "load_tls": ("load.c", "-DTLS", "-lssl", "-lcrypto"),
     "load_udp": ("load_udp.c",),
 }

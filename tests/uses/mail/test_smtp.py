@@ -208,8 +208,10 @@ def test_inside() -> None:
     drive(session, [b"LO c\r\n"])
     assert not session.inside
     drive(session, [MAIL + b"DATA\r\n"])
+    assert not session.inside
+    drive(session, [b"a"])
     assert session.inside
-    drive(session, [b".\r\n"])
+    drive(session, [b"\r\n.\r\n"])
     assert not session.inside
     drive(session, [MAIL + b"BDAT 2\r\na"])
     assert session.inside

@@ -32,7 +32,7 @@ class Pace:
     async def receive(self, *, inside: bool) -> bytes:
         """What comes next; `inside`: something has begun and is not whole. Raises TooSlow, or what the stream does."""
         if not inside:
-            self._ends = None
+            self.rest()
             return await self._stream.receive()
         loop = asyncio.get_running_loop()
         if self._ends is None:
@@ -48,6 +48,10 @@ class Pace:
             else:
                 self._came += len(data)
                 return data
+
+    def rest(self) -> None:
+        """Nothing has begun."""
+        self._ends = None
 
     def _open(self, now: float) -> None:
         self._ends = now + self._window

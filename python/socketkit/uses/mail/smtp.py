@@ -117,9 +117,12 @@ class Session:
 
     @property
     def inside(self) -> bool:
-        """Whether something has begun that is not whole: the client must go on, and not too slowly."""
+        """Whether something has begun to come and is not whole: the client must go on, and not too slowly.
+
+        Behind DATA nothing has begun before its first byte: until then a client may think.
+        """
         counting = self._counted is not None and self._counted.remaining > 0
-        return not self.closed and (bool(self._buffer) or self._dotted is not None or counting)
+        return not self.closed and (bool(self._buffer) or counting)
 
     # ---- lines ----
 

@@ -72,21 +72,28 @@ class _Conversation:
             self.client.encrypted_with(stream.ciphers)
 
     async def run(self) -> None:
-        session, stream = self.session, self.stream
+        session, stream, failures = self.session, self.stream, self.service.failures
         if not await self._greet():
             return
         data = await self._first()
         while True:
             session.receive(data)
             while (event := session.next_event()) is not None:
-                await self._decide(event)
+                if isinstance(event, (Mail, Recipient)) and not failures.rules:
+                    session.accept()
+                else:
+                    await self._decide(event)
             out = session.output()
             if out:
                 await stream.send(out)
             if session.closed:
                 return
+            if not session.inside:
+                self.pace.rest()
+                data = await stream.receive()
+                continue
             try:
-                data = await self.pace.receive(inside=session.inside)
+                data = await self.pace.receive(inside=True)
             except TooSlow:
                 session.close("4.4.2 Too slow")
                 data = b""

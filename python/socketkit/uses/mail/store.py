@@ -49,7 +49,9 @@ class Store:
         self._path = path
         self._keep = keep
         self._clock = clock
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._jobs: SimpleQueue[list[_Job | None]] = SimpleQueue()
+        self._waiting: list[_Job | None] = []
+        """Handed over together at the end of the loop's turn: the thread is woken once for all that came in it."""
         self._thread: Thread | None = None
         self._subscribers: set[asyncio.Queue[Change]] = set()
         self.count = 0
@@ -76,8 +78,8 @@ class Store:
         thread, self._thread = self._thread, None
         if thread is not None:
             closed = self._loop.create_future()
-            self._jobs.put(_Job(closed, None))
-            self._jobs.put(None)
+            self._waiting += [_Job(closed, None), None]
+            self._hand_over()
             with suppress(asyncio.CancelledError):
                 await asyncio.shield(closed)
 
@@ -155,8 +157,15 @@ class Store:
         if self._thread is None:
             raise RuntimeError("the store is not open: use `async with Store() as store`")
         answer: asyncio.Future[Any] = self._loop.create_future()
-        self._jobs.put(_Job(answer, work))
+        if not self._waiting:
+            self._loop.call_soon(self._hand_over)
+        self._waiting.append(_Job(answer, work))
         return answer
+
+    def _hand_over(self) -> None:
+        if self._waiting:
+            jobs, self._waiting = self._waiting, []
+            self._jobs.put(jobs)
 
     def _work(self, opened: asyncio.Future[None]) -> None:
         try:
@@ -169,34 +178,33 @@ class Store:
         indexed = False
         while True:
             try:
-                job = self._jobs.get(timeout=None if indexed else IDLE_SECONDS)
+                jobs = self._jobs.get(timeout=None if indexed else IDLE_SECONDS)
             except Empty:
                 # Nobody waits: some of the words are indexed, so that a search need not do all.
                 indexed = not database.index(INDEXED_AT_ONCE)
                 continue
-            if not self._do(job, database):
+            with suppress(Empty):
+                while len(jobs) < MOST_TOGETHER:
+                    jobs += self._jobs.get_nowait()
+            if not self._do(jobs, database):
                 database.close()
                 return
             indexed = False
 
-    def _do(self, job: _Job | None, database: Database) -> bool:
-        """This and all that waits behind it; False when it was the last."""
+    def _do(self, jobs: list[_Job | None], database: Database) -> bool:
+        """In their order, mails that follow each other together; False when the last of all was among them."""
         mails: list[_Job] = []
-        while job is not None:
-            if isinstance(job.work, Incoming):
+        for job in jobs:
+            if job is not None and isinstance(job.work, Incoming):
                 mails.append(job)
-            else:
-                self._add(mails, database)
-                mails = []
-                self._call(job, database)
-            if len(mails) == MOST_TOGETHER:
-                break
-            try:
-                job = self._jobs.get_nowait()
-            except Empty:
-                break
+                continue
+            self._add(mails, database)
+            mails = []
+            if job is None:
+                return False
+            self._call(job, database)
         self._add(mails, database)
-        return job is not None
+        return True
 
     def _add(self, jobs: list[_Job], database: Database) -> None:
         if not jobs:
