@@ -112,6 +112,7 @@ DEBIAN_PACKAGES = {
     "cc": "build-essential",
     "dig": "bind9-dnsutils",
     "dnsmasq": "dnsmasq-base",
+    "script": "bsdutils",
     "ip": "iproute2",
     "nc": "netcat-openbsd",
     "nft": "nftables",

@@ -129,6 +129,30 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
         Database(str(tmp_path / "missing" / "mail.db"))
 
 
+def test_what_cannot_be_taken_apart_is_found_by_its_envelope(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: object) -> str:
+        raise RuntimeError("a fault of the parser")
+
+    monkeypatch.setattr("socketkit.uses.mail.parsed.Parsed.readable", property(fail))
+    database = Database()
+    database.add([mail("lost", to="eve@b.example")], NOW)
+    assert [found.id for found in database.search("to:eve@b.example", 9)] == [1]
+
+
+def test_a_failed_delete_leaves_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database()
+    database.add([mail()], NOW)
+
+    def fail(numbers: object) -> None:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(database, "_delete", fail)
+    with pytest.raises(OSError, match="gone"):
+        database.delete()
+    monkeypatch.undo()
+    assert (database.count, len(database.newest(9)), database.delete()) == (1, 1, [1])
+
+
 def test_a_failed_add_leaves_nothing() -> None:
     database = Database()
     broken = mail()._replace(raw="no bytes at all\ud800")  # type: ignore[arg-type]

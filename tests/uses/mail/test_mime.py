@@ -50,6 +50,12 @@ def test_badly_written() -> None:
     assert depth <= 21
 
 
+def test_fields_of_a_line_without_an_end() -> None:
+    long = b"x" * 2_000_000
+    assert Entity(long).fields(frozenset(["to"])) == b"\r\n"
+    assert Entity(b"To: a,\r\n b\r\nCc: c\r\n\r\n").fields(frozenset(["to"])) == b"To: a,\r\n b\r\n\r\n"
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes(data: bytes) -> None:
     for raw in (data, b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n" + data):

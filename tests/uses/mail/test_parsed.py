@@ -60,6 +60,16 @@ def test_a_mail_in_a_mail_is_a_part() -> None:
     assert b"Subject: inner" in parsed.content(1)
 
 
+def test_too_deep_for_the_parser() -> None:
+    raw = b"Subject: deep\r\n" + b"".join(
+        b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(5_000)
+    )
+    parsed = Parsed(raw)
+    assert parsed.header("Subject") == "deep"
+    assert parsed.readable
+    assert len(parsed.parts) == 1
+
+
 def test_depth_is_bounded() -> None:
     raw = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(300))
     assert len(Parsed(raw).parts) <= 1_000

@@ -34,6 +34,11 @@ def test_faults_have_a_caret() -> None:
         parse("is:old")
 
 
+def test_length_is_bounded() -> None:
+    with pytest.raises(SearchError, match="1,000"):
+        parse("x" * 1_001)
+
+
 @given(st.text(max_size=30))
 def test_no_text_is_a_fault_of_fts5(text: str) -> None:
     sql = sqlite3.connect(":memory:")

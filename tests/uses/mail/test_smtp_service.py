@@ -232,6 +232,21 @@ def test_slow_clients_are_cut(run: Run, opening: bytes) -> None:
     run(main())
 
 
+def test_a_handshake_that_does_not_come(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with caught_by(limits=SHORT) as (_, catcher, port):
+            async with connect(f"tcp://127.0.0.1:{port}") as stream:
+                await stream.send(b"EHLO c\r\nSTARTTLS\r\n")
+                with pytest.raises((BrokenConnection, EOFError)):
+                    while True:
+                        await stream.receive()
+            while not catcher.clients:
+                await asyncio.sleep(0.01)
+
+    run(main())
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
 def test_large_mails(run: Run) -> None:
     async def main() -> None:
         async with caught_by(bounds=Bounds(message_bytes=1_000_000)) as (store, _, port):

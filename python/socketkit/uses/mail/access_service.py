@@ -142,8 +142,11 @@ class _Conversation:
 
     async def _start_tls(self) -> None:
         await self._flush(0)
-        async with asyncio.timeout(self.service.limits.first_message_seconds):
-            await self.stream.start_tls(server_side=True, identity=self.service.identity)
+        try:
+            async with asyncio.timeout(self.service.limits.first_message_seconds):
+                await self.stream.start_tls(server_side=True, identity=self.service.identity)
+        except TimeoutError:
+            raise TooSlow from None
         self.session.tls_started()
         self.client.encrypted_with(self.stream.ciphers)
 

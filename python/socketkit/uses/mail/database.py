@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .headers import Summary, summary
@@ -18,7 +19,7 @@ from .parsed import Parsed
 from .search import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 class Keep(NamedTuple):
@@ -86,7 +87,7 @@ class Database:
         sql.executescript(SCHEMA)
         self._next = 1 + (sql.execute("SELECT seq FROM sqlite_sequence WHERE name = 'mail'").fetchone() or [0])[0]
         self.count, self.bytes = sql.execute("SELECT count(*), coalesce(sum(size), 0) FROM mail").fetchone()
-        sql.execute("INSERT OR IGNORE INTO fact VALUES ('made', unixepoch())")
+        sql.execute("INSERT OR IGNORE INTO fact VALUES ('made', CAST(strftime('%s') AS INTEGER))")
         self.made: int = sql.execute("SELECT value FROM fact WHERE name = 'made'").fetchone()[0]
 
     def close(self) -> None:
@@ -105,16 +106,11 @@ class Database:
             # One text and not four: taking JSON apart and together costs more than what SQLite does with it.
             facts = json.dumps((mail.sender, mail.recipients, short, mail.client))
             rows.append((number, mail.received, len(mail.raw), mail.raw, facts))
-        self._sql.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction():
             self._sql.executemany("INSERT INTO mail (id, received, size, raw, facts) VALUES (?, ?, ?, ?, ?)", rows)
             added = sum(mail.size for mail in caught)
             gone, freed = self._surplus(self.count + len(caught), self.bytes + added, now)
             self._delete(gone)
-            self._sql.execute("COMMIT")
-        except BaseException:
-            self._sql.execute("ROLLBACK")
-            raise
         self._next += len(caught)
         self.count += len(caught) - len(gone)
         self.bytes += added - freed
@@ -143,9 +139,8 @@ class Database:
             if wanted is None or number in wanted
         ]
         gone = [number for number, _ in there]
-        self._sql.execute("BEGIN IMMEDIATE")
-        self._delete(gone)
-        self._sql.execute("COMMIT")
+        with self._transaction():
+            self._delete(gone)
         self._sql.execute("PRAGMA incremental_vacuum").fetchall()
         self.count -= len(gone)
         self.bytes -= sum(size for _, size in there)
@@ -200,13 +195,23 @@ class Database:
         waiting = self._sql.execute("SELECT id, raw, facts FROM mail WHERE indexed = 0 LIMIT ?", (most,)).fetchall()
         rows = [(number, *_words(raw, *json.loads(facts)[:2])) for number, raw, facts in waiting]
         if rows:
-            self._sql.execute("BEGIN IMMEDIATE")
-            self._sql.executemany(
-                "INSERT INTO words (rowid, subject, author, receiver, body) VALUES (?, ?, ?, ?, ?)", rows
-            )
-            self._sql.executemany("UPDATE mail SET indexed = 1 WHERE id = ?", [row[:1] for row in rows])
-            self._sql.execute("COMMIT")
+            with self._transaction():
+                columns = "rowid, subject, author, receiver, body"
+                self._sql.executemany(f"INSERT INTO words ({columns}) VALUES (?, ?, ?, ?, ?)", rows)
+                self._sql.executemany("UPDATE mail SET indexed = 1 WHERE id = ?", [row[:1] for row in rows])
         return len(waiting) == most
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All of the block, or nothing of it."""
+        self._sql.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._sql.execute("COMMIT")
+        except BaseException:
+            if self._sql.in_transaction:  # a full disk has ended it already
+                self._sql.execute("ROLLBACK")
+            raise
 
 
 def _prepare(path: str) -> None:
@@ -226,7 +231,14 @@ def _caught(row: tuple[Any, ...]) -> Caught:
 
 
 def _words(raw: bytes, sender: str, recipients: Iterable[str]) -> tuple[str, str, str, str]:
-    mail = Parsed(raw)
+    """What is found of a mail. One that the standard library cannot take apart is found by its envelope."""
+    try:
+        return _taken_apart(Parsed(raw), sender, recipients)
+    except Exception:  # whatever somebody sent: it must not keep the others from being found
+        return "", sender, " ".join(recipients), ""
+
+
+def _taken_apart(mail: Parsed, sender: str, recipients: Iterable[str]) -> tuple[str, str, str, str]:
     to = [mail.header(name) for name in ("To", "Cc", "Reply-To")]
     names = " ".join(part.name for part in mail.parts if part.name)
     return (

@@ -66,8 +66,15 @@ class Entity:
 
     def fields(self, names: frozenset[str], *, without: bool = False) -> bytes:
         """The header lines with these names (lower case), or all others, and the blank line."""
-        found = [line for line in FIELD.findall(self.head) if (_name(line) in names) is not without]
-        return b"".join(line if line.endswith(b"\r\n") else line + b"\r\n" for line in found) + b"\r\n"
+        found = []
+        taken = False
+        # Line by line and not by one expression: a line that never ends must not be looked at from each of its bytes.
+        for line in self.head.split(b"\r\n"):
+            if not line.startswith((b" ", b"\t")):
+                taken = b":" in line and (_name(line) in names) is not without
+            if taken:
+                found.append(line + b"\r\n")
+        return b"".join(found) + b"\r\n"
 
     def header(self, name: str) -> str | None:
         """The first of the name, unfolded, with what is no ASCII as surrogates."""
@@ -79,6 +86,5 @@ def _name(line: bytes) -> str:
     return line.partition(b":")[0].strip().lower().decode("utf-8", "replace")
 
 
-FIELD = re.compile(rb"[^\r\n:]+:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*(?:\r\n|$)")
 DEEPEST = 20
 MOST_PARTS = 1_000

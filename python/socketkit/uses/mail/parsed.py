@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from email import policy
 from email.message import EmailMessage, Message
-from email.parser import BytesParser
+from email.parser import BytesHeaderParser, BytesParser
 from functools import cached_property
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, NamedTuple
@@ -41,7 +41,10 @@ class Parsed:
     @cached_property
     def message(self) -> Message:
         """The standard library's. Old-style: the new policy raises for some headers that are written badly."""
-        return BytesParser(policy=policy.compat32).parsebytes(self.raw)
+        try:
+            return BytesParser(policy=policy.compat32).parsebytes(self.raw)
+        except RecursionError:  # parts in parts in parts: its headers, and all else as text
+            return BytesHeaderParser(policy=policy.compat32).parsebytes(b"X-Too-Deep: yes\r\n" + _unlabelled(self.raw))
 
     @cached_property
     def email(self) -> EmailMessage:
@@ -103,6 +106,11 @@ class Parsed:
             if leaf.get_content_type() == kind and leaf.get_content_disposition() != "attachment":
                 return _text(self.content(number), leaf.get_content_charset())
         return ""
+
+
+def _unlabelled(raw: bytes) -> bytes:
+    """A mail without its type, so that its body is text."""
+    return re.sub(rb"(?im)^content-type[ \t]*:", b"X-Content-Type:", raw, count=1)
 
 
 def _leaves(message: Message) -> Iterator[Message]:

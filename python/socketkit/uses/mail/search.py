@@ -23,6 +23,8 @@ class Wanted(NamedTuple):
 
 def parse(text: str) -> Wanted:
     """Raises SearchError."""
+    if len(text) > MOST_CHARACTERS:
+        raise SearchError(f"at most {MOST_CHARACTERS:,} characters", "", 0)
     terms: list[str] = []
     seen = None
     at = 0
@@ -53,5 +55,6 @@ def _term(column: str, word: str, *, whole: bool) -> str:
     return f"{column} : {string}{'' if whole else '*'}" if column else f"{string}{'' if whole else '*'}"
 
 
+MOST_CHARACTERS = 1_000
 FIELDS = {"from": "author", "to": "receiver", "subject": "subject", "text": "body"}
 TERM = re.compile(r'(?:(from|to|subject|text|is):)?(?:"([^"]*)"|((?!")\S+))')

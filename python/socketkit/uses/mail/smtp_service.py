@@ -58,7 +58,7 @@ class SmtpService:
 
 
 class _Dropped(Exception):
-    """A failure that was asked for has ended the connection."""
+    """The connection has been reset: a failure that was asked for, or a handshake that did not come."""
 
 
 class _Conversation:
@@ -155,8 +155,11 @@ class _Conversation:
 
     async def _start_tls(self) -> None:
         await self.stream.send(self.session.output())
-        async with asyncio.timeout(self.service.limits.first_message_seconds):
-            await self.stream.start_tls(server_side=True, identity=self.service.identity)
+        try:
+            async with asyncio.timeout(self.service.limits.first_message_seconds):
+                await self.stream.start_tls(server_side=True, identity=self.service.identity)
+        except TimeoutError:
+            raise _Dropped from None
         self.session.tls_started()
         self.client.encrypted_with(self.stream.ciphers)
 

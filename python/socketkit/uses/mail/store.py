@@ -181,7 +181,10 @@ class Store:
                 jobs = self._jobs.get(timeout=None if indexed else IDLE_SECONDS)
             except Empty:
                 # Nobody waits: some of the words are indexed, so that a search need not do all.
-                indexed = not database.index(INDEXED_AT_ONCE)
+                try:
+                    indexed = not database.index(INDEXED_AT_ONCE)
+                except Exception:  # such as a full disk: a search tries again, and says so
+                    indexed = True
                 continue
             with suppress(Empty):
                 while len(jobs) < MOST_TOGETHER:
