@@ -110,6 +110,7 @@ DEBIAN_PACKAGES = {
     "arpspoof": "dsniff",
     "capinfos": "wireshark-common",
     "cc": "build-essential",
+    "certutil": "libnss3-tools",
     "dig": "bind9-dnsutils",
     "dnsmasq": "dnsmasq-base",
     "script": "bsdutils",
