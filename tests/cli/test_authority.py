@@ -85,3 +85,26 @@ def test_lines_for_browsers(home: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_trust_without_one(ran: Ran) -> None:
     assert ran("authority", "trust").status == 1
+
+
+def test_lines_work(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Callable[[str], str]) -> None:
+    certutil = program("certutil")
+    make()
+    own = existing()
+    assert own is not None
+    store = tmp_path / "a b"
+    store.mkdir()
+    subprocess.run([certutil, "-d", f"sql:{store}", "-N", "--empty-password"], check=True, timeout=30)
+    (tmp_path / "ca").write_text(own.certificate)
+    monkeypatch.setattr(authority, "SYSTEM_STORES", ())
+    monkeypatch.setattr(authority, "NSS_DATABASES", (f"{tmp_path}/*",))
+    listed = []
+    for undo in (False, True):
+        lines = "\n".join(authority.commands(own, undo=undo))
+        lines = lines.replace("socketkit authority show --certificate", f"cat {tmp_path}/ca")
+        subprocess.run([program("sh")], input=lines, text=True, check=True, timeout=30)
+        shown = subprocess.run(
+            [certutil, "-d", f"sql:{store}", "-L"], capture_output=True, text=True, check=True, timeout=30
+        )
+        listed.append(own.name in shown.stdout)
+    assert listed == [True, False]

@@ -114,6 +114,18 @@ def test_programs_are_served_under_the_link(gate: Gate, seen: Seen) -> None:
     assert [scope["raw_path"] for scope in seen.scopes] == [b"/file", b"/", b"/", b"/live"]
 
 
+def test_a_token_in_percent_signs(gate: Gate, seen: Seen) -> None:
+    scope_path, raw = f"/~{TOKEN}/a b", f"/%7E{TOKEN}/a%20b".encode()
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asked = {"type": "http", "method": "GET", "path": scope_path, "raw_path": raw, "query_string": b"", "headers": []}
+    asyncio.run(gate(asked, None, send))  # type: ignore[arg-type]
+    assert (seen.scopes[0]["path"], seen.scopes[0]["raw_path"]) == ("/a b", b"/a%20b")
+
+
 def test_bearer(gate: Gate) -> None:
     assert ask(gate, "/", {"authorization": f"Bearer {TOKEN}"})[0] == 200
     assert ask(gate, "/", {"authorization": f"bearer {TOKEN}"})[0] == 200

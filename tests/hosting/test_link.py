@@ -22,6 +22,8 @@ def test_it_does_not_show_its_token() -> None:
     link = Link("https://a:1", "secret")
     assert "secret" not in repr(link)
     assert link.hidden("GET /~secret/a HTTP/1.1") == "GET /~.../a HTTP/1.1"
+    assert link.hidden("GET /%7Esec%72et/a%20b") == "GET /~.../a b"
+    assert link.hidden("GET /a%20b") == "GET /a%20b"
     with pytest.raises(TypeError, match="pickled"):
         pickle.dumps(link)
     with pytest.raises(AttributeError, match="frozen"):

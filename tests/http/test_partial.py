@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from socketkit.http import partial as partials
 from socketkit.http.partial import Partial, TargetError
@@ -162,3 +164,22 @@ def test_digest(tmp_path: Path) -> None:
     assert partial.digest() == "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
     partial.discard()
     assert not list(tmp_path.iterdir())
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 15)), max_size=12))
+def test_parts_in_any_order(tmp_path: Path, parts: list[tuple[int, int]]) -> None:
+    partial = made(tmp_path)
+    partial.restart('"one"', 60)
+    there: set[int] = set()
+    for start, length in parts:
+        partial.write(start, b"x" * length)
+        there |= set(range(start, start + length))
+        covered = {at for begin, end in partial.done for at in range(begin, end)}
+        assert covered == there and partial.count == len(there)
+        for after in (0, start, 30):
+            missing = [at for at in range(after, 60) if at not in there]
+            begin, stop = partial.gap(after)
+            assert begin == (missing[0] if missing else max(60, begin))
+            assert stop is not None and not any(at in there for at in range(begin, stop))
+    partial.discard()

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from socketkit import BrokenConnection, ConnectError, Identity, PeerViolation
 from socketkit.http import Client, transfers
@@ -390,6 +392,22 @@ def test_a_version_that_has_shrunk_under_its_tag(run: Run, fetched: Fetched) -> 
 
     run(main())
     fetched.check(CONTENT[:99_999])
+
+
+@pytest.mark.slow
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=12, deadline=None)
+@given(cuts=st.lists(st.integers(0, 60_000), max_size=4), connections=st.integers(1, 5), tag=st.booleans())
+def test_whatever_is_cut(run: Run, fetched: Fetched, cuts: list[int], connections: int, tag: bool) -> None:
+    files = Files(CONTENT)
+    files.cuts = list(cuts)
+    files.tag = '"one"' if tag else None
+
+    async def main() -> None:
+        async with files.open() as url:
+            await fetched.get(url, connections=connections, overwrite=True)
+
+    run(main())
+    fetched.check()
 
 
 # --- servers that we did not write

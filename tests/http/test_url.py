@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from socketkit import EndpointError
 from socketkit.http.url import Url
@@ -43,6 +45,8 @@ def test_whom_to_trust_stands_behind_the_hash() -> None:
         ("ftp://a/", "begins with http"),
         ("a.example", "begins with http"),
         ("https:///a", "no host"),
+        ("https://[::1/", "no host"),
+        (f"https://{'ü' * 70}.example/", "no host"),
         ("https://a b/", "a space"),
         ("https://a/\r\nX: y", "a space or a control"),
         ("https://a:99999/", "no port"),
@@ -75,3 +79,13 @@ def test_trust_goes_along_to_the_same_server_only() -> None:
     assert here.joined("/x").endpoint == here.endpoint
     assert here.joined("https://b.example/").endpoint.query == {}
     assert here.joined(f"https://b.example/#pin={A}").endpoint.query == {}  # a server has no say in that
+
+
+@given(st.one_of(st.text(), st.text("htps:/[]@#?%.0123456789ab ")).map(lambda text: f"https://{text}"))
+def test_whatever_is_written(text: str) -> None:
+    """It is an address, which means the same when it is read again, or an error of one kind."""
+    try:
+        url = Url.parse(text)
+    except EndpointError:
+        return
+    assert Url.parse(str(url))._replace(endpoint=url.endpoint) == url

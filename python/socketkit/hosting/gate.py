@@ -119,10 +119,13 @@ def _is_page_of_browser(scope: Scope) -> bool:
 
 def _below(scope: Scope, prefix: str, rest: str) -> Scope:
     """The scope of an application that is mounted under the link: the token is in `root_path` alone."""
+    from urllib.parse import quote
+
     raw = scope.get("raw_path")
     inner = {**scope, "root_path": scope.get("root_path", "") + prefix, "path": rest}
-    if raw is not None:
-        inner["raw_path"] = raw.removeprefix(prefix.encode()) or b"/"
+    if raw is not None:  # which may write the token with percent signs
+        begins = raw.startswith(prefix.encode())
+        inner["raw_path"] = (raw.removeprefix(prefix.encode()) or b"/") if begins else quote(rest).encode()
     return inner
 
 

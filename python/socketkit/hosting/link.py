@@ -44,8 +44,14 @@ class Link:
         return self._token is not None and hmac.compare_digest(self._token.encode(), token.encode())
 
     def hidden(self, text: str) -> str:
-        """The text without the token, for logs and lists."""
-        return text if self._token is None else text.replace(self._token, "...")
+        """The text without the token, for logs and lists, however the token is written in it."""
+        from urllib.parse import unquote
+
+        if self._token is None:
+            return text
+        if self._token not in text and self._token in unquote(text):
+            text = unquote(text)
+        return text.replace(self._token, "...")
 
     def __repr__(self) -> str:
         return f"<Link {self.base}{'' if self._token is None else '/~...'}>"

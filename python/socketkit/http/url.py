@@ -30,13 +30,17 @@ class Url(NamedTuple):
             raise EndpointError("an address of the web begins with http:// or https://", text, 0)
         if any(ord(letter) <= 0x20 or ord(letter) == 0x7F for letter in text):
             raise EndpointError("a space or a control character", quote(text), 0, "write %20 for a space")
-        parts = urlsplit(text)
+        try:
+            parts = urlsplit(text)
+            host = _host(parts.hostname or "")
+        except ValueError as failure:  # a bracket that is not closed, a label that no name has
+            raise EndpointError(f"no host: {failure}", text, len(scheme) + 3) from None
         if parts.username is not None or parts.password is not None:
             raise EndpointError(
                 "a name or a password in an address", f"{scheme}://...@{parts.hostname}", len(scheme) + 3,
                 "send it as a header: Authorization",
             )  # fmt: skip
-        if not parts.hostname:
+        if not host:
             raise EndpointError("no host", text, len(scheme) + 3)
         try:
             port = parts.port
@@ -47,9 +51,7 @@ class Url(NamedTuple):
         words = _words(parts.fragment)
         if words and not secure:
             raise EndpointError("who is called in plain text proves nothing", text, len(text), "write https")
-        endpoint = Endpoint(
-            scheme="tls" if secure else "tcp", host=_host(parts.hostname), port=port or own, query=words
-        )
+        endpoint = Endpoint(scheme="tls" if secure else "tcp", host=host, port=port or own, query=words)
         target = quote(parts.path or "/", safe=SAFE) + (f"?{quote(parts.query, safe=SAFE)}" if parts.query else "")
         return Url(endpoint, target, (port or own) == own)
 
