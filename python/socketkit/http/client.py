@@ -214,11 +214,20 @@ class Response:
 
 
 class _Wire:
-    """A connection with the state of HTTP on it."""
+    """A connection with the state of HTTP on it.
+
+    h11 reads the heads, and bodies in chunks. A body whose length is known passes it by: those are the large ones, and
+    each byte of them would be copied three times.
+    """
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
-        self._state = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
+        self._state = _fresh()
+        self._left: int | None = None
+        """How much is missing of a body whose length is known; None of another one."""
+        self._early = b""
+        """What has come of it, and behind it, along with the head."""
+        self._kept_alive = False
 
     async def ask(
         self, client: Client, method: str, url: Url, headers: list[tuple[str, str]], content: bytes
@@ -226,7 +235,9 @@ class _Wire:
         try:
             async with asyncio.timeout(client.stall_seconds):
                 await self._send(method, url, headers, content)
-                return Response(client, self, url, await self._head(url))
+                event = await self._head(url)
+                self._weigh(method, event)
+                return Response(client, self, url, event)
         except BaseException:
             self.stream.abort()
             raise
@@ -235,14 +246,46 @@ class _Wire:
         """The next piece of the body; None at its end."""
         try:
             async with asyncio.timeout(stall_seconds):
+                if self._left is not None:
+                    return await self._next_of_known_length(self._left)
                 event = await self._next_event()
         except BaseException:
             self.stream.abort()
             raise
         return bytes(event.data) if isinstance(event, h11.Data) else None
 
+    async def _next_of_known_length(self, left: int) -> bytes | None:
+        if not left:
+            return None
+        if self._early:
+            chunk, self._early = self._early[:left], self._early[left:]
+        else:
+            try:
+                chunk = await self.stream.receive(min(left, CHUNK_BYTES))
+            except EndOfStream:
+                raise self._cut() from None
+        self._left = left - len(chunk)
+        return chunk
+
+    def _weigh(self, method: str, event: h11.Response) -> None:
+        """Look for the length of the body (RFC 9112 §6.3), which h11 has checked."""
+        self._left = None
+        headers = dict(event.headers)
+        bodiless = method == "HEAD" or event.status_code in (204, 304)
+        if bodiless or b"content-length" not in headers or b"transfer-encoding" in headers:
+            return
+        self._left = int(headers[b"content-length"])
+        self._early = self._state.trailing_data[0]
+        options = headers.get(b"connection", b"").lower().replace(b" ", b"").split(b",")
+        self._kept_alive = event.http_version == b"1.1" and b"close" not in options
+
     def reusable(self) -> bool:
         """Whether another question can be asked on it; if so, it is ready for that."""
+        if self._left is not None:
+            if self._left or self._early or not self._kept_alive:
+                return False
+            self._state = _fresh()
+            return True
         if self._state.our_state is not h11.DONE or self._state.their_state is not h11.DONE:
             return False
         if self._state.trailing_data[0]:  # what nobody has asked for: the answer to the next question, by his word
@@ -300,6 +343,10 @@ class _Wire:
         return raisable(BrokenConnection)("receive", where, "the server ended in the middle of its answer")
 
 
+def _fresh() -> h11.Connection:
+    return h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
+
+
 def is_transient(failure: BaseException) -> bool:
     """Whether asking again may help."""
     if isinstance(failure, ConnectError):
@@ -312,5 +359,6 @@ MOST_REDIRECTS = 10
 MOST_INTERIM = 16
 CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
 HEAD_BYTES = 65_536
+CHUNK_BYTES = 262_144
 KEPT_A_SERVER = 8
 USER_AGENT = "socketkit"
