@@ -267,3 +267,45 @@ def test_authorized_of_more_than_a_mebibyte_is_refused() -> None:
     assert _core.parse_authorized(most) == ([], [])
     with pytest.raises(ValueError, match=r"^it has 1048577 bytes, 1048576 are the most$"):
         _core.parse_authorized(most + "#")
+
+
+PERIOD = (1_700_000_000, 1_800_000_000)
+
+
+@pytest.mark.parametrize(
+    ("within", "period", "words"),
+    [
+        ([], PERIOD, "an authority over everything is not made"),
+        (["10.0.0.0/33"], PERIOD, "'10.0.0.0/33' is no network|\"10.0.0.0/33\" is no network"),
+        (["x/8"], PERIOD, "is no network"),
+        (["fd00::/-1"], PERIOD, "is no network"),
+        (["local"], (2, 2), "from a moment to a later one"),
+        (["local"], (1, 1 << 62), "from a moment to a later one"),
+    ],
+)
+def test_authority_that_cannot_be(within: list[str], period: tuple[int, int], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        _core.make_authority("name", within, period)
+
+
+@pytest.mark.parametrize(
+    ("names", "key", "authority", "words"),
+    [
+        (["a b"], None, None, "neither a DNS name nor an IP address"),
+        (["a.local"], "nonsense", None, "begins with no key that can sign"),
+        (["a.local"], None, ("nonsense", "name"), "begins with no key that can sign"),
+    ],
+)
+def test_certificate_that_cannot_be(
+    names: list[str], key: str | None, authority: tuple[str, str] | None, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words) as failure:
+        _core.issue_certificate(names, PERIOD, key, authority)
+    assert "nonsense" not in str(failure.value)
+
+
+def test_certificate_of_its_own() -> None:
+    pem = _core.issue_certificate(["a.local", "10.0.0.1"], PERIOD)
+    key = pem.decode().partition("-----BEGIN CERT")[0]
+    again = _core.issue_certificate(["b.local"], PERIOD, key)
+    assert _core.certificate_fingerprint(again) == _core.certificate_fingerprint(pem)

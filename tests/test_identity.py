@@ -257,3 +257,13 @@ def test_names_of_the_certificate(host: str, named: str | None, monkeypatch: pyt
     monkeypatch.setattr(_core, "make_identity", make_identity)
     Identity.new()
     assert given == [["localhost", "127.0.0.1", "::1", *([named] if named else [])]]
+
+
+def test_alternative_is_another_value_of_the_same_identity() -> None:
+    first, other = Identity.new(), Identity.new()
+    both = first.with_alternative(other)
+    assert both.fingerprint == first.fingerprint
+    assert both != first and both == first.with_alternative(other)
+    assert hash(both) == hash(first)
+    assert both.certificate == first.certificate
+    assert repr(both) == repr(first)
