@@ -70,6 +70,25 @@ def test_link_peers_and_access(run: Run, home: Path) -> None:
     assert [access.target for access in seen] == ["/", "/~.../a", "/~.../a", "/b", "/slow"]
 
 
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_the_token_is_in_no_log(run: Run, home: Path, caplog: pytest.LogCaptureFixture, encrypted: bool) -> None:
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            raise ValueError("a bug")
+
+    async def main() -> None:
+        async with host(web(failing), place(Wanted(tls=encrypted))) as hosted:
+            url = hosted.link.url
+            async with httpx.AsyncClient(transport=httpx_transport(http2=True), base_url=hosted.link.base) as client:
+                for prefix in (hosted.link.prefix, hosted.link.prefix.replace("~", "%7E")):
+                    assert (await client.get(f"{prefix}/a")).status_code == 500
+        assert hosted.link.prefix not in caplog.text and url not in caplog.text
+        assert hosted.link.prefix[2:] not in caplog.text
+
+    run(main())
+    assert caplog.text.count(".../a of ") == 2
+
+
 def test_kick(run: Run, home: Path) -> None:
     async def main() -> None:
         async with host(web(Application()), place(Wanted(public=True))) as hosted:

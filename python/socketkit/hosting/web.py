@@ -57,8 +57,7 @@ class _Hosted(Service):
         self._guarded: Gate | None = None
         self._application = application
         place = hosted.place
-        hide = None if access is None else self._hiding(access)
-        super().__init__(offering(place.endpoint), self._entered, limits, place.identity, body_bytes, hide)
+        super().__init__(offering(place.endpoint), self._entered, limits, place.identity, body_bytes, access)
         self._listed = hosted.peers.handled(self._conversed)
 
     async def _handle(self, stream: Stream) -> None:
@@ -75,7 +74,10 @@ class _Hosted(Service):
             return
         if self._guarded is None:  # its link is known since it listens
             self._guarded = self._gate()
-        await self._guarded(scope, receive, send)
+        inner = dict(scope)
+        # The server's own scope is what its log and `access` read.
+        scope["raw_path"] = self._hosted.link.hidden(scope["raw_path"].decode("latin-1")).encode()
+        await self._guarded(inner, receive, send)
 
     def _gate(self) -> Gate:
         place, link = self._hosted.place, self._hosted.link
@@ -94,9 +96,6 @@ class _Hosted(Service):
         finally:
             if present is not None and present.doing == doing:
                 present.doing = ""
-
-    def _hiding(self, access: Callable[[Access], None]) -> Callable[[Access], None]:
-        return lambda told: access(told._replace(target=self._hosted.link.hidden(told.target)))
 
 
 _present: ContextVar[Present | None] = ContextVar("present", default=None)
