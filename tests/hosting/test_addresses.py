@@ -51,6 +51,8 @@ def test_a_public_address_must_be_named() -> None:
 
 
 def test_what_is_not_there() -> None:
+    with pytest.raises(ListenError, match="this machine has no fe80::7"):
+        choose("fe80::7", addresses([LOOPBACK, RADIO]))
     with pytest.raises(ListenError, match=r"this machine has no eth7: name one of these: 192\.168\.1\.7 on wlan0"):
         choose("eth7", addresses([LOOPBACK, RADIO]))
 

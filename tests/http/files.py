@@ -27,6 +27,8 @@ class Files:
         self.says_length = True
         self.shifts = 0
         """By so many bytes it says that its parts begin later than was asked."""
+        self.extra = b""
+        """Comes behind each part, and is counted in its length."""
         self.local = ""
 
     @asynccontextmanager
@@ -65,7 +67,7 @@ class Files:
                 )
                 return True
             head = f"HTTP/1.1 206 Part\r\ncontent-range: bytes {first + self.shifts}-{last}/{len(body)}\r\n"
-            body = body[first : last + 1]
+            body = body[first : last + 1] + self.extra
         head += f"etag: {self.tag}\r\n" if self.tag else ""
         head += f"content-length: {len(body)}\r\n" if self.says_length else "connection: close\r\n"
         await stream.send(f"{head}\r\n".encode())

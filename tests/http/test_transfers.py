@@ -238,6 +238,21 @@ def test_a_server_that_sends_another_part(run: Run, fetched: Fetched) -> None:
     assert not fetched.target.exists()
 
 
+@pytest.mark.parametrize("connections", [1, 3])
+def test_a_part_that_is_longer_than_it_says(run: Run, fetched: Fetched, connections: int) -> None:
+    files = Files(CONTENT)
+    files.cuts = [60_000] if connections == 1 else []
+    files.extra = b"x"
+
+    async def main() -> None:
+        async with files.open() as url:
+            with pytest.raises(PeerViolation, match="more than it has announced"):
+                await fetched.get(url, connections=connections)
+
+    run(main())
+    assert not fetched.target.exists()
+
+
 def test_no_length(run: Run, fetched: Fetched) -> None:
     files = Files(CONTENT)
     files.says_length = False

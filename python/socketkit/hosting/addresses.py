@@ -53,15 +53,17 @@ def addresses(known: Sequence[Interface] | None = None) -> tuple[Address, ...]:
 def choose(on: str | None = None, known: Sequence[Address] | None = None) -> Address:
     """The address to open a service on for the network: the best one, or the one that `on` names.
 
-    `on` is an interface or an address. Raises ListenError, which lists what there is, if there is none.
+    `on` is an interface or an address; never a link-local one, which no browser can be told. Raises ListenError, which
+    lists what there is, if there is none.
     """
     listed = addresses() if known is None else known
     if on is None:
         fitting = [address for address in listed if address.usable]
     else:
         host = _literal(on)
-        fitting = [address for address in listed if host is not None and address.host == host]
-        fitting = fitting or [address for address in listed if address.interface == on and address.reach != LINK]
+        named = [address for address in listed if address.reach != LINK]
+        fitting = [address for address in named if host is not None and address.host == host]
+        fitting = fitting or [address for address in named if address.interface == on]
     if fitting:
         return fitting[0]
     have = ", ".join(f"{address.host} on {address.interface}" + (f" ({address.why})" if address.why else "")

@@ -184,8 +184,7 @@ class Download:
                         self._partial.total = start
                         return
                     raise _OtherVersion("the server does not know so much of it any more")
-                offset = self._begin(response, start, end)
-                await self._take(response, offset)
+                await self._take(response, *self._begin(response, start, end))
             if self._partial.total is None:
                 self._partial.total = self._partial.count
             if self._partial.complete:
@@ -193,11 +192,10 @@ class Download:
             if self._partial.gap() == (start, end):
                 raise self._cut(response)
 
-    def _begin(self, response: Response, start: int, end: int | None) -> int:
-        """Where the answer's bytes belong."""
+    def _begin(self, response: Response, start: int, end: int | None) -> tuple[int, int | None]:
+        """Where the answer's bytes belong: [start, end)."""
         if response.status == 206 and (start or end is not None):
-            self._require_range(response, start, end)
-            return start
+            return start, self._require_range(response, start, end)
         if response.status != 200:
             raise _unexpected(response)
         validator, length = _validator_of(response), _content_length(response)
@@ -210,15 +208,15 @@ class Download:
         if response.header("content-encoding") not in (None, "identity"):
             self._tell(f"it is kept as it comes: {response.header('content-encoding')}")
         self._partial.restart(validator, length)
-        return 0
+        return 0, length
 
-    async def _take(self, response: Response, offset: int) -> None:
+    async def _take(self, response: Response, offset: int, end: int | None) -> None:
         async for chunk in response:
+            if end is not None and offset + len(chunk) > end:
+                raise raisable(PeerViolation)(f"{response.url.authority} sends more than it has announced")
             self._partial.write(offset, chunk)
             offset += len(chunk)
             self.received_bytes += len(chunk)
-            if self._partial.total is not None and offset > self._partial.total:
-                raise raisable(PeerViolation)(f"{response.url.authority} sends more than it has announced")
             await self._save_at_times()
 
     # --- over several
@@ -243,8 +241,7 @@ class Download:
                 self._refused = True
                 return False
             self._partial.restart(validator, total)
-            self._require_range(response, 0, last + 1)
-            await self._take(response, 0)
+            await self._take(response, 0, self._require_range(response, 0, last + 1))
         return True
 
     async def _in_parts(self) -> None:
@@ -283,8 +280,7 @@ class Download:
                 raise _OtherVersion("the file has changed on the server")
             if response.status != 206:
                 raise _unexpected(response)
-            self._require_range(response, start, end)
-            await self._take(response, start)
+            await self._take(response, start, self._require_range(response, start, end))
         if self._partial.gap(start)[0] < end:
             raise self._cut(response)
 
@@ -321,8 +317,8 @@ class Download:
             asked.append(("if-range", self._partial.validator))
         return asked
 
-    def _require_range(self, response: Response, start: int, end: int | None) -> None:
-        """Raise if the answer is not the range that was asked for, of the version that is known."""
+    def _require_range(self, response: Response, start: int, end: int | None) -> int:
+        """Where the answer ends; raises if it is not in the range that was asked for, of the version that is known."""
         first, last, total = _range_of(response)
         if first != start or (end is not None and last >= end) or (total is not None and last >= total):
             raise raisable(PeerViolation)(f"{response.url.authority} sends another part than the one it was asked for")
@@ -331,6 +327,7 @@ class Download:
         if (validator is not None and validator != known.validator) or (total or known.total) != (known.total or total):
             raise _OtherVersion("the file has changed on the server")
         known.total = known.total or total
+        return last + 1
 
     def _note(self, response: Response) -> None:
         self._most = max(self._most, 1)
