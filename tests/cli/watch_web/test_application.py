@@ -11,14 +11,21 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from socketkit.cli.watch_web.application import FILES, MOST_PAGES, Page
+from socketkit.cli.watch_web.application import MOST_PAGES, Page
 from socketkit.cli.watch_web.auditing import Auditing
 from socketkit.cli.watch_web.door import Door
 from socketkit.errors import SocketError
 from socketkit.threats.audit import Report
 from socketkit.threats.view import View
+from tests.calling import Answered, Call, called, ended
 from tests.cli.test_watch_rows import HIDDEN, LISTENER, Scripted
-from tests.cli.watch_web.calling import Answered, Call, called, ended
+
+FILES = {
+    "page.html": "text/html; charset=utf-8",
+    "page.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
 
 
 class Watching(Scripted):

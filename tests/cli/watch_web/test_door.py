@@ -7,7 +7,7 @@ import re
 import pytest
 
 from socketkit.cli.watch_web.door import Door
-from socketkit.cli.watch_web.exchange import Answer, Request
+from socketkit.http.exchange import Answer, Request
 
 HOST = {"host": "127.0.0.1:7000"}
 

@@ -19,8 +19,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...http.event_stream import begin_events, end_events, gone, send_event
+from ...http.exchange import Answer, Request, accompany, answer, body_of, files_of, plain
 from ...inspect.metrics import CONTENT_TYPE, exposition
-from .exchange import Answer, Request, answer, begin, body_of, plain
 from .rows import Numbers
 from .viewer import Look, Viewer
 
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from ...http.asgi import Receive, Send
     from ...inspect.watch import Watched, Watching
     from .auditing import Audited, Auditing
     from .door import Door
-    from .exchange import Receive, Send
 
 
 class Page:
@@ -58,7 +59,7 @@ class Page:
         self._open: dict[str, Open] = {}
         self._highest: dict[str, float] = {}
         self._ended = False
-        self._files = {name: (Path(__file__).with_name(name).read_bytes(), kind) for name, kind in FILES.items()}
+        self._files = files_of(Path(__file__).parent)
 
     async def work(self) -> None:
         """Until it is cancelled; what went wrong with watching is raised."""
@@ -75,7 +76,7 @@ class Page:
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await accompany(receive, send)
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -112,8 +113,7 @@ class Page:
         elif name in changes:
             await answer(send, await self._change(changes[name], request, receive))
         else:
-            body, kind = self._files[name or "page.html"]
-            await answer(send, Answer(200, kind, body))
+            await answer(send, self._files[name or "page.html"])
 
     def _metrics(self, request: Request) -> Answer:
         if not self._door.admits_reader(request):
@@ -136,27 +136,27 @@ class Page:
             return
         name, page = secrets.token_urlsafe(12), Open(Viewer(self._watching, self._numbers, look))
         self._open[name] = page
-        gone = asyncio.ensure_future(_gone(receive))
+        leaving = asyncio.ensure_future(gone(receive))
         try:
-            await begin(send, 200, "text/event-stream")
+            await begin_events(send)
             hello = {"page": name, "key": self._door.key, "may_close": self._close_socket is not None}
-            await _send_event(send, {**hello, **page.message(self._auditing.last)})
-            while not (gone.done() or self._ended):
-                await self._until_news(page, gone)
-                await _send_event(send, page.message(self._auditing.last))
-            await send({"type": "http.response.body"})
+            await send_event(send, {**hello, **page.message(self._auditing.last)})
+            while not (leaving.done() or self._ended):
+                await self._until_news(page, leaving)
+                await send_event(send, page.message(self._auditing.last))
+            await end_events(send)
         except OSError:
             pass  # the page has gone while it was told something
         finally:
             del self._open[name]
-            gone.cancel()
+            leaving.cancel()
 
-    async def _until_news(self, page: Open, gone: asyncio.Future[None]) -> None:
+    async def _until_news(self, page: Open, leaving: asyncio.Future[None]) -> None:
         page.looks.clear()
         looks = asyncio.ensure_future(_set(page.looks))
         try:
             pause = max(self._update_seconds, page.took * PAUSES_PER_MESSAGE)
-            await asyncio.wait([looks, gone], timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([looks, leaving], timeout=pause, return_when=asyncio.FIRST_COMPLETED)
         finally:
             looks.cancel()
 
@@ -215,27 +215,8 @@ class Open:
             self.took = time.monotonic() - began
 
 
-async def _send_event(send: Send, value: Mapping[str, object]) -> None:
-    text = json.dumps(value, separators=(",", ":"))
-    await send({"type": "http.response.body", "body": f"data: {text}\n\n".encode(), "more_body": True})
-
-
 async def _set(event: asyncio.Event) -> None:
     await event.wait()
-
-
-async def _gone(receive: Receive) -> None:
-    """Returns when the caller has gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
 
 
 NO_KEY = "Open the address that `socketkit watch --web` has printed: its token is the key."
@@ -243,9 +224,3 @@ MOST_PAGES = 16
 # A message of fifty thousand rows takes a tenth of a second or more: most of the time still goes to watching.
 PAUSES_PER_MESSAGE = 5
 MOST_BODY_BYTES = 16_384
-FILES = {
-    "page.html": "text/html; charset=utf-8",
-    "page.css": "text/css; charset=utf-8",
-    "page.js": "text/javascript; charset=utf-8",
-    "icon.svg": "image/svg+xml",
-}

@@ -17,10 +17,10 @@ import secrets
 from hmac import compare_digest
 from typing import TYPE_CHECKING
 
-from .exchange import Answer, plain
+from ...http.exchange import Answer, plain
 
 if TYPE_CHECKING:
-    from .exchange import Request
+    from ...http.exchange import Request
 
 
 class Door:

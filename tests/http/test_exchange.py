@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from socketkit.cli.watch_web.exchange import Answer, Request, answer, body_of
+from socketkit.http.exchange import Answer, Request, accompany, answer, body_of, files_of
 
 
 def request(*headers: tuple[str, str], query: str = "") -> Request:
@@ -42,6 +43,36 @@ def test_every_answer_forbids_what_is_not_ours() -> None:
     assert headers[b"cache-control"] == b"no-store"
     assert headers[b"referrer-policy"] == b"no-referrer"
     assert sent[1]["body"] == b"a{}"
+
+
+def test_a_header_of_an_answer_stands_in_place_of_the_usual_one() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(answer(send, Answer(200, headers=(("x-frame-options", "SAMEORIGIN"),))))
+    assert [value for name, value in sent[0]["headers"] if name == b"x-frame-options"] == [b"SAMEORIGIN"]
+
+
+def test_files_of_a_page(tmp_path: Path) -> None:
+    (tmp_path / "page.css").write_text("a{}")
+    (tmp_path / "code.py").write_text("secret = 1")
+    assert files_of(tmp_path) == {"page.css": Answer(200, "text/css; charset=utf-8", b"a{}")}
+
+
+def test_a_lifespan_of_nothing() -> None:
+    events = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+    said: list[str] = []
+
+    async def receive() -> Any:
+        return events.pop(0)
+
+    async def send(message: Any) -> None:
+        said.append(message["type"])
+
+    asyncio.run(accompany(receive, send))
+    assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
 def test_a_body_is_bounded() -> None:

@@ -1,16 +1,19 @@
-"""A request as the page's application reads it, and answers with the headers that every one of them carries."""
+"""What pages of ours are served with: a request as it is read, answers with the headers that each of them carries.
+
+For a service's own page and what its scripts ask for: nothing of it may be loaded, framed or read by another site, and
+nothing but its own files runs in it.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+    from collections.abc import Mapping
 
-    Message = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[Message]]
-    Send = Callable[[Message], Awaitable[None]]
+    from .asgi import Receive, Send
 
 
 class Request(NamedTuple):
@@ -59,10 +62,16 @@ async def answer(send: Send, what: Answer) -> None:
 
 
 async def begin(send: Send, status: int, kind: str, *headers: tuple[str, str]) -> None:
-    """The head of an answer whose body follows."""
-    pairs = [*HEADERS, ("content-type", kind), *headers]
-    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
+    """The head of an answer whose body follows. Headers that are given stand in place of those that all have."""
+    pairs = {**dict(HEADERS), "content-type": kind, **dict(headers)}
+    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs.items()]
     await send({"type": "http.response.start", "status": status, "headers": encoded})
+
+
+def files_of(folder: Path) -> dict[str, Answer]:
+    """What a page is made of, by name: its files in this folder."""
+    named = ((path, KINDS.get(path.suffix)) for path in folder.iterdir())
+    return {path.name: Answer(200, kind, path.read_bytes()) for path, kind in named if kind is not None}
 
 
 async def body_of(receive: Receive, *, max_bytes: int) -> bytes | None:
@@ -81,7 +90,22 @@ async def body_of(receive: Receive, *, max_bytes: int) -> bytes | None:
             return b"".join(parts)
 
 
+async def accompany(receive: Receive, send: Send) -> None:
+    """The lifespan of an application that has nothing to do at its beginning and end."""
+    while True:
+        event = await receive()
+        await send({"type": f"{event['type']}.complete"})
+        if event["type"] == "lifespan.shutdown":
+            return
+
+
 MOST_FIELDS = 32
+KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 # Nothing but our own files, no script or style inside of the page, no frame around it.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
