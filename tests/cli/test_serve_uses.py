@@ -22,7 +22,8 @@ def test_each_use_is_a_command(use: str, capsys: pytest.CaptureFixture[str]) -> 
 def test_uses_are_listed() -> None:
     with click.Context(command, info_name="serve") as context:
         shown = command.get_help(context)
-    assert all(f"\n  {use}  {summary}" in shown for use, summary in USES.items())
+    width = max(len(use) for use in USES)
+    assert all(f"\n  {use:{width}}  {summary}" in shown for use, summary in USES.items())
 
 
 def test_services_are_as_before() -> None:

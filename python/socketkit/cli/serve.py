@@ -26,6 +26,7 @@ Services:
   time      sends the date and time of day in words, then closes (daytime, RFC 867)
   bench     is the other side of `socketkit bench`
   mail      catches every mail that programs send (`serve mail --help` has its options)
+  web       serves a folder, a file or an ASGI application (`serve web --help`)
 
 \b
 Examples:

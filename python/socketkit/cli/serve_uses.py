@@ -30,4 +30,7 @@ class Serve(click.Command):
 
 
 # Said here as well, so that --help need not import the commands.
-USES = {"mail": "Catch every mail that programs send."}
+USES = {
+    "mail": "Catch every mail that programs send.",
+    "web": "Serve a folder, a file or an ASGI application.",
+}

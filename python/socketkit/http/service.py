@@ -16,7 +16,7 @@ from .lifespan import Lifespan
 from .prepared import TELL_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Coroutine, Generator
     from types import TracebackType
     from typing import Self
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .access import Access
     from .asgi import Application
     from .prepared import Prepared
+
+    Handler = Callable[[Stream], Coroutine[Any, Any, None]]
 
 
 def serve(
@@ -35,16 +37,19 @@ def serve(
     body_bytes: int = 16_777_216,
     prepared: Prepared | None = None,
     access: Callable[[Access], None] | None = None,
+    around: Callable[[Handler], Handler] | None = None,
 ) -> Service:
     """Serve the ASGI application `app` at `url`: `async with` for the block, `await` until cancelled.
 
     `tcp://` speaks HTTP/1.1 in plain text, `tls://` is HTTPS; `unix://`, `mem://` and `fd://` carry it as well. Who may
     call from where is `listen`'s to say, and so are `identity` and `limits` (default: `HTTP_LIMITS`, which lets a kept
     connection be silent for 30 seconds). A request's body has at most `body_bytes`. What `prepared` has is
-    answered over HTTP/1.1 before the application hears of it. `access` is called with an
-    `Access` behind every answer. Raises what `listen` does, and StartupFailed when the application says so.
+    answered over HTTP/1.1 before the application hears of it. `access` is called with an `Access` behind every
+    answer; `around` wraps what serves a connection, to list those who are connected. Raises what `listen` does, and
+    StartupFailed when the application says so.
     """
-    return Service(offering(Endpoint.parse(url)), app, limits or HTTP_LIMITS, identity, body_bytes, prepared, access)
+    bounds = limits or HTTP_LIMITS
+    return Service(offering(Endpoint.parse(url)), app, bounds, identity, body_bytes, prepared, access, around)
 
 
 def offering(endpoint: Endpoint) -> Endpoint:
@@ -71,6 +76,7 @@ class Service:
         body_bytes: int,
         prepared: Prepared | None,
         access: Callable[[Access], None] | None,
+        around: Callable[[Handler], Handler] | None = None,
     ) -> None:
         self._app = app
         self._limits = limits
@@ -79,7 +85,8 @@ class Service:
         self._prepared = prepared
         self._telling: asyncio.Task[None] | None = None
         self._endpoint = endpoint
-        self._server = Server(endpoint, self._handle, limits, identity)
+        handle = self._handle if around is None else around(self._handle)
+        self._server = Server(endpoint, handle, limits, identity)
         self._lifespan = Lifespan(app)
         self._state: dict[str, Any] | None = None
         self._conversing: set[Stoppable] = set()

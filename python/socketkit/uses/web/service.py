@@ -1,0 +1,207 @@
+"""`serve`: a folder, a file or an application, opened where a person wants it, behind a link or a password."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ... import http
+from ...hosting import Gate, Wanted, host, place
+from ...http.scopes import address_of
+from .answers import answer
+from .files import Files
+from .giving import Once
+from .loading import is_application, load
+from .password import Password
+from .tree import Tree
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from ...connection import Stream
+    from ...hosting import Happening, Hosted, Place, Present
+    from ...http import Access
+    from ...http.asgi import Application, Receive, Scope, Send
+    from ...http.service import Handler
+    from ...limits import Limits
+
+__all__ = ["Manner", "Site", "serve"]
+
+
+class Manner(NamedTuple):
+    """How a folder or a file is served."""
+
+    hidden: bool = False
+    """Names with a dot in front are there, too."""
+    listed: bool = True
+    """A folder without `index.html` shows what is in it."""
+    password: str | None = None
+    """In place of the link's token; only where nobody on the way can read it."""
+    once: bool = False
+    """One file, until somebody has all of it."""
+
+
+class Site:
+    """What is served, made from what a person named. `name` is what it is called. `with` closes its folder.
+
+    Raises NoApplication, OSError where the folder or file cannot be opened, and ValueError for what is contradictory.
+    """
+
+    def __init__(self, target: str | os.PathLike[str], manner: Manner | None = None) -> None:
+        self.manner = manner = manner or Manner()
+        self.tree: Tree | None = None
+        self._hosted: Hosted | None = None
+        if isinstance(target, str) and is_application(target):
+            if manner.once or manner.hidden or not manner.listed:
+                raise ValueError("hidden files, lists and --once are for folders and files, and this is an application")
+            self.name = target
+            self._application = load(target)
+            return
+        self.tree = Tree(target, hidden=manner.hidden)
+        self.name = self.tree.path
+        try:
+            self._application = self._of_tree(self.tree)
+        except BaseException:
+            self.tree.close()
+            raise
+
+    def opened(self, place: Place, **options: Any) -> Callable[[Hosted], AbstractAsyncContextManager[http.Service]]:
+        """What `hosting.host` opens; `options` are those of `socketkit.http.serve`."""
+
+        def open_service(hosted: Hosted) -> http.Service:
+            self._hosted = hosted
+            listed = _Listed(self._guarded(hosted), hosted)
+            return http.serve(place.endpoint, listed, identity=place.identity, around=listed.around, **options)
+
+        return open_service
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self.tree is not None:
+            self.tree.close()
+
+    def _of_tree(self, tree: Tree) -> Application:
+        files = Files(tree)
+        if tree.only is None:
+            if self.manner.once:
+                raise ValueError("only one file can be given away once: name it")
+            return files
+        with _of(tree, tree.only) as opened:
+            only = _Only(files, opened.names[-1])
+            return Once(only, opened.size, self._given) if self.manner.once else only
+
+    def _guarded(self, hosted: Hosted) -> Application:
+        if self.manner.password is not None:
+            if "plaintext" in hosted.place.endpoint.query:
+                raise ValueError("a password is not sent in plain text over a network: leave --plaintext out")
+            return Password(self._application, self.manner.password)
+        return _Gated(self._application, hosted) if hosted.place.token is not None else self._application
+
+    def _given(self) -> None:
+        if self._hosted is not None:
+            self._hosted.stop("the file was given away")
+
+
+@asynccontextmanager
+async def serve(
+    target: str | os.PathLike[str] = ".",
+    wanted: Wanted | None = None,
+    manner: Manner | None = None,
+    *,
+    seconds: float | None = None,
+    limits: Limits | None = None,
+    access: Callable[[Access], None] | None = None,
+    tell: Callable[[Happening], None] | None = None,
+) -> AsyncIterator[Hosted]:
+    """Serve a folder, a file, or an ASGI application (`module:app`) for as long as the block runs.
+
+    Without `wanted` only this machine reaches it. The block gets a `Hosted`: `link.url` to hand out, `peers`, and
+    `wait()`, which returns after `seconds`, or when the file of `Manner(once=True)` is gone. `access` is called with
+    an `Access` behind every answer, `tell` when a peer comes or goes. Raises what `listen` does, and what `Site` does.
+    """
+    site = Site(target, manner)
+    try:
+        wanted = wanted or Wanted()
+        if site.manner.password is not None:
+            wanted = wanted._replace(public=True)  # it is asked for in place of the token
+        where = place(wanted)
+        opened = site.opened(where, limits=limits, access=access)
+        async with host(opened, where, seconds=seconds, tell=tell) as hosted:
+            yield hosted
+    finally:
+        site.close()
+
+
+class _Gated:
+    """The gate, which is made when the service has its port."""
+
+    def __init__(self, application: Application, hosted: Hosted) -> None:
+        self._application = application
+        self._hosted = hosted
+        self._gate: Gate | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._application(scope, receive, send)
+            return
+        if self._gate is None:
+            hosted = self._hosted
+            secure = hosted.place.shown is not None
+            self._gate = Gate(self._application, hosted.link, secure=secure, port=hosted.local.port or 0)
+        await self._gate(scope, receive, send)
+
+
+class _Listed:
+    """Lists those who are connected, with what each of them asks for."""
+
+    def __init__(self, application: Application, hosted: Hosted) -> None:
+        self._application = application
+        self._hosted = hosted
+        self._present: dict[Any, Present] = {}
+
+    def around(self, handler: Handler) -> Handler:
+        """`handler`, with its peer in the list meanwhile."""
+
+        async def listed(stream: Stream, present: Present) -> None:
+            address = address_of(stream.peer.endpoint)
+            self._present[address] = present
+            try:
+                await handler(stream)
+            finally:
+                self._present.pop(address, None)
+
+        return self._hosted.peers.handled(listed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        present = self._present.get(scope.get("client"))
+        if present is not None:
+            method = scope["method"] if scope["type"] == "http" else "WebSocket"
+            present.doing = f"{method} {self._hosted.link.hidden(scope['path'])}"
+        await self._application(scope, receive, send)
+
+
+class _Only:
+    """One file: whoever asks for nothing is sent on to it, so that it is kept under its own name."""
+
+    def __init__(self, files: Files, name: bytes) -> None:
+        from urllib.parse import quote
+
+        self._files = files
+        self._target = f"/{quote(name)}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/" and scope["method"] in ("GET", "HEAD"):
+            location = (scope.get("root_path", "") + self._target).encode()
+            headers = [(b"location", location), (b"cache-control", b"no-store")]
+            await answer(scope, send, 302, "text/plain; charset=utf-8", b"", headers)
+        else:
+            await self._files(scope, receive, send)
+
+
+def _of(tree: Tree, name: str) -> Any:
+    opened = tree.open(f"/{name}")
+    if opened is None:
+        raise FileNotFoundError(2, "it is no plain file, or its name begins with a dot (--hidden serves it)", name)
+    return opened

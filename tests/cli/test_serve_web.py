@@ -1,0 +1,117 @@
+"""`socketkit serve web` as a person starts it, asked by curl."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.programs import Program, Start
+
+pytestmark = pytest.mark.slow
+
+APPLICATION = """
+from fastapi import FastAPI, WebSocket
+app = FastAPI()
+
+@app.get("/hello")
+def hello(name: str): return {"hello": name}
+
+@app.websocket("/echo")
+async def echo(socket: WebSocket):
+    await socket.accept()
+    await socket.send_text(await socket.receive_text())
+"""
+
+
+def curl(*words: str) -> str:
+    done = subprocess.run(["curl", "-sS", "-m", "20", *words], capture_output=True, check=True)
+    return done.stdout.decode()
+
+
+def url_of(server: Program) -> str:
+    return server.said("listening on ").removeprefix("listening on ")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "a.txt").write_text("hello")
+    (tmp_path / ".secret").write_text("mine")
+    return tmp_path
+
+
+def test_a_folder(socketkit: Start, folder: Path) -> None:
+    log = folder / "log"
+    server = socketkit("serve", "web", "--log", str(log), str(folder))
+    url = url_of(server)
+    assert curl(f"{url}a.txt") == "hello"
+    assert curl("-o", "/dev/null", "-w", "%{http_code}", f"{url}.secret") == "404"
+    assert curl("-o", "/dev/null", "-w", "%{http_code}", f"{url.partition('~')[0]}a.txt") == "403"
+    server.interrupt()
+    result = server.finish()
+    assert result.status == 130
+    assert "answered 3 requests, 2 refused" in result.err
+    lines = log.read_text().splitlines()
+    assert [line.split('"')[1] for line in lines] == ["GET /~.../a.txt", "GET /~.../.secret", "GET /a.txt"]
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_one_file_once_and_json(socketkit: Start, folder: Path) -> None:
+    server = socketkit("serve", "web", "--once", "--json", str(folder / "a.txt"))
+    assert curl("-L", url_of(server)) == "hello"
+    result = server.finish()
+    assert result.status == 0
+    events = result.events
+    assert [event["status"] for event in events if event["event"] == "request"] == [302, 200]
+    assert (events[-1]["reason"], events[-1]["requests"]) == ("the file was given away", 2)
+    token = json.dumps(events[0]["url"]).partition("~")[2].partition("/")[0]
+    assert token not in json.dumps(events[1:])
+
+
+def test_encrypted_with_http2_and_a_password(socketkit: Start, folder: Path) -> None:
+    secret = folder / "password"
+    secret.write_text("sesame\n")
+    secret.chmod(0o600)
+    server = socketkit("serve", "web", "--tls", "--password", str(secret), str(folder))
+    url = url_of(server)
+    assert url.startswith("https://localhost:")
+    said = ("-k", "-o", "/dev/null", "-w", "%{http_code} %{http_version}", f"{url}/a.txt")
+    assert curl("--http2", "-u", "me:sesame", *said) == "200 2"
+    assert curl("--http1.1", "-u", "me:sesame", *said) == "200 1.1"
+    assert curl("-u", "me:wrong", *said).startswith("401")
+    secret.chmod(0o644)
+    readable = socketkit("serve", "web", "--password", str(secret), str(folder)).finish()
+    assert (readable.status, "chmod 600" in readable.err) == (2, True)
+
+
+def test_an_application_with_a_websocket(socketkit: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from websockets.sync.client import connect
+
+    (tmp_path / "shop.py").write_text(APPLICATION)
+    monkeypatch.chdir(tmp_path)
+    server = socketkit("serve", "web", "shop:app")
+    url = url_of(server)
+    assert json.loads(curl(f"{url}hello?name=Ann")) == {"hello": "Ann"}
+    with connect(f"ws{url.removeprefix('http')}echo") as socket:
+        socket.send("there and back")
+        assert socket.recv(timeout=20) == "there and back"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nothing-here"], "MODULE:APP"),
+        (["no_such_module:app"], "no_such_module.py"),
+        (["--once", "."], "only one file"),
+        (["--plaintext", "."], "for the network"),
+        (["--plaintext", "--lan", "--password", "/dev/null", "."], "chmod 600"),
+        (["--password", "/nowhere", "."], "/nowhere"),
+    ],
+)
+def test_faults_of_the_caller(socketkit: Start, words: list[str], said: str) -> None:
+    result = socketkit("serve", "web", *words).finish()
+    assert result.status == 2
+    assert said in result.err
+    assert "Traceback" not in result.err

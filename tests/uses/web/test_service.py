@@ -1,0 +1,97 @@
+"""The service as programs open it, asked over sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from socketkit import connect
+from socketkit.hosting import Hosted, Wanted
+from socketkit.uses.web import Manner, serve
+from socketkit.uses.web.service import Site
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "a.txt").write_text("hello")
+    return tmp_path
+
+
+async def get(hosted: Hosted, path: str, *fields: str) -> str:
+    """The answer to one request, as it comes."""
+    async with connect(str(hosted.local)) as stream:
+        lines = [f"GET {path} HTTP/1.1", "host: localhost", "connection: close", *fields]
+        await stream.send(("\r\n".join(lines) + "\r\n\r\n").encode())
+        return b"".join([chunk async for chunk in stream]).decode()
+
+
+def within(root: Path, ask: Callable[[Hosted], Awaitable[None]], manner: Manner, wanted: Wanted | None = None) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(20), serve(root, wanted, manner) as hosted:
+            await ask(hosted)
+
+    asyncio.run(main())
+
+
+def test_a_folder_behind_its_link(root: Path) -> None:
+    async def ask(hosted: Hosted) -> None:
+        assert hosted.link.url.startswith("http://localhost:")
+        assert (await get(hosted, f"{hosted.link.prefix}/a.txt")).endswith("\r\n\r\nhello")
+        assert " 403 " in await get(hosted, "/a.txt")
+
+    within(root, ask, Manner())
+
+
+def test_peers_are_listed_with_what_they_do(root: Path) -> None:
+    async def ask(hosted: Hosted) -> None:
+        async with connect(str(hosted.local)) as stream:
+            await stream.send(f"GET {hosted.link.prefix}/a.txt HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+            await stream.receive_until(b"hello", max_bytes=4_096)
+            (row,) = hosted.peers.rows()
+            assert row.doing == "GET /~.../a.txt"
+            assert hosted.peers.kick(row.number)
+
+    within(root, ask, Manner())
+
+
+def test_a_password_in_place_of_the_token(root: Path) -> None:
+    async def ask(hosted: Hosted) -> None:
+        assert "~" not in hosted.link.url
+        assert " 401 " in await get(hosted, "/a.txt")
+        assert (await get(hosted, "/a.txt", "authorization: Basic eDpzZXNhbWU=")).endswith("hello")
+
+    within(root, ask, Manner(password="sesame"))
+
+
+def test_no_password_in_plain_text_over_a_network(root: Path) -> None:
+    async def ask(hosted: Hosted) -> None:
+        raise AssertionError("it is open")
+
+    with pytest.raises(ValueError, match="plain text"):
+        within(root, ask, Manner(password="x"), Wanted(on="*", plaintext=True))
+
+
+def test_one_file_given_away_once(root: Path) -> None:
+    async def ask(hosted: Hosted) -> None:
+        first = await get(hosted, f"{hosted.link.prefix}/")
+        assert f"location: {hosted.link.prefix}/a.txt" in first
+        assert (await get(hosted, f"{hosted.link.prefix}/a.txt")).endswith("hello")
+        assert await hosted.wait() == "the file was given away"
+
+    within(root / "a.txt", ask, Manner(once=True))
+
+
+def test_what_is_contradictory(root: Path) -> None:
+    with pytest.raises(ValueError, match="only one file"):
+        Site(root, Manner(once=True))
+    with pytest.raises(ValueError, match="an application"):
+        Site("json:dumps", Manner(once=True))
+    (root / ".hidden").touch()
+    with pytest.raises(FileNotFoundError, match="--hidden"):
+        Site(root / ".hidden")
+    with pytest.raises(FileNotFoundError):
+        Site(root / "nothing")
+    Site(root / ".hidden", Manner(hidden=True)).close()
