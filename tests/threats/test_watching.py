@@ -21,7 +21,10 @@ from typing import Any, Self
 
 import pytest
 
+from socketkit import _core
+from socketkit.threats import watching
 from socketkit.threats.beacons import FLAGGED, Beacons, Contact
+from socketkit.threats.view import View
 from tests.threats.auditing import Auditor, until
 from tests.threats.namespaces import Host, Network
 
@@ -103,6 +106,35 @@ def test_times_that_honest_programs_are_used_at_are_irregular(seed: int) -> None
         assert not beacons.scores(FLAGGED / 2)
 
 
+class Listener:
+    """Births, first bytes or ends: it says when it begins to listen, and when it does no more."""
+
+    def __init__(self, name: str, story: list[str]) -> None:
+        self._name, self._story = name, story
+        story.append(name)
+
+    def fileno(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        self._story.append(f"no {self._name}")
+
+
+def test_who_waits_for_its_word_misses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    story: list[str] = []
+    for module, name in ((watching, "_births"), (watching, "_first_bytes"), (_core, "EndedSockets")):
+        monkeypatch.setattr(module, name, lambda name=name, **_: Listener(name, story))
+
+    def listening() -> None:
+        story.append("listening")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        next(watching.watch(View(), listening=listening))
+    assert story[:4] == ["_births", "_first_bytes", "EndedSockets", "listening"]
+    assert sorted(story[4:]) == ["no EndedSockets", "no _births", "no _first_bytes"]
+
+
 class Servers:
     """What honest programs ask: real servers, in a host of their own."""
 
@@ -167,6 +199,30 @@ def test_beacon_is_told_and_honest_programs_are_not(
     assert echo.answered >= 12
     for file in ("curl", "apt", "rsync", "clone/.git/FETCH_HEAD"):  # the honest ones got what they came for
         assert (tmp_path / file).exists(), file
+
+
+def test_scan_and_flood_of_questions_are_told_once(
+    network: MakeNetwork, program: Callable[[str], str], tmp_path: Path
+) -> None:
+    net = network("home", "far")
+    home, far = net["home"], net["far"]
+    words = ("-k", "-C", "/dev/null", "--no-resolv", "--no-hosts", "--address=/#/192.0.2.7", "--pid-file=")
+    far.start(program("dnsmasq"), *words)
+    until(lambda: ":53 " in far.run("ss", "-lunH"), lambda there: there)
+    questions = tmp_path / "questions"
+    questions.write_text("".join(f"{number:08x}.evil.test A\n" for number in range(400)))
+    with Told(Auditor(home, tmp_path)) as told:
+        # Once only, and over in a twentieth of a second: it is watched from the line on.
+        home.run(program("nmap"), "-n", "-Pn", "-sT", "-p1-60", far.ip4)
+        (scan,) = until(lambda: [one for one in told if one["id"] == "PH5"], len)
+        assert f"{far.ip4}:" in scan["evidence"]
+        # One question after another, 400 of them, each from a socket of its own.
+        home.run(program("dig"), "+short", f"@{far.ip4}", "-f", str(questions), seconds=60)
+        (asked,) = until(lambda: [one for one in told if one["id"] == "PH6"], len)
+        assert int(asked["evidence"].split()[2].replace(",", "")) >= 300
+        assert 0 < scan["first_seen"] <= asked["first_seen"]
+        keys = [(one["id"], one["subject"]) for one in told]
+        assert len(keys) == len(set(keys))
 
 
 def beacons(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -246,8 +246,11 @@ def _watch(report: Report, told: set[str] | frozenset[str], *, own: bool, as_jso
     """Until Ctrl-C: every finding once, when it is found."""
     from ..threats.watching import watch
 
-    click.echo("watching for beacons and scans, until Ctrl-C", err=True)
-    for finding in watch(report.view, told, namespaces="own" if own else "all"):
+    def listening() -> None:
+        """Who waits for this line may begin what is to be seen."""
+        click.echo("watching for beacons and scans, until Ctrl-C", err=True)
+
+    for finding in watch(report.view, told, namespaces="own" if own else "all", listening=listening):
         if as_json:
             _print_json([finding])
         else:

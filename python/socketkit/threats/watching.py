@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Literal
 
     from ..inspect.births import Births
@@ -20,24 +20,38 @@ if TYPE_CHECKING:
     from .view import View
 
 
-def watch(view: View, told: Iterable[str] = (), *, namespaces: Literal["all", "own"] = "all") -> Iterator[Finding]:
+def watch(
+    view: View,
+    told: Iterable[str] = (),
+    *,
+    namespaces: Literal["all", "own"] = "all",
+    listening: Callable[[], object] = lambda: None,
+) -> Iterator[Finding]:
     """What is found from now on, each once, and not again what is in `told` (`Finding.key`); it never ends.
 
-    `view` is what an audit looked at: programs and destinations that are declared there are. OSError where the kernel
-    does not tell of sockets.
+    `view` is what an audit looked at: programs and destinations that are declared there are. `listening` is called
+    when nothing that begins from then on is missed. OSError where the kernel does not tell of sockets.
     """
+    from contextlib import ExitStack
     from select import select
 
     from .._core import EndedSockets, SocketTable
     from .names import Answers, Calls
     from .phoning_home import Watch
 
-    births, first_bytes = _births(), _first_bytes()
-    calls = None if first_bytes is None else Calls(Answers(first_bytes))
-    seen, watching = set(told), Watch(view, calls)
-    table, ended = SocketTable(namespaces=namespaces), EndedSockets(namespaces=namespaces)
-    heard = [ended.fileno()] if births is None else [ended.fileno(), births.fileno()]
-    try:
+    with ExitStack() as stack:
+        # Births before ends: whatever is told to have ended was noted.
+        births, first_bytes = _births(), _first_bytes()
+        for heard_by in (births, first_bytes):
+            if heard_by is not None:
+                stack.callback(heard_by.close)
+        ended = EndedSockets(namespaces=namespaces)
+        stack.callback(ended.close)
+        table = SocketTable(namespaces=namespaces)
+        calls = None if first_bytes is None else Calls(Answers(first_bytes))
+        seen, watching = set(told), Watch(view, calls)
+        heard = [ended.fileno()] if births is None else [ended.fileno(), births.fileno()]
+        listening()
         while True:
             watching.look(watching.view.again(table.refresh()))
             # Looked at once for all that ends meanwhile: a flood of short connections costs no flood of looks.
@@ -53,11 +67,6 @@ def watch(view: View, told: Iterable[str] = (), *, namespaces: Literal["all", "o
                 if finding.key not in seen and len(seen) < MOST_TOLD:
                     seen.add(finding.key)
                     yield replace(finding, first_seen=time.time())
-    finally:
-        ended.close()
-        for heard_by in (births, first_bytes):
-            if heard_by is not None:
-                heard_by.close()
 
 
 def _births() -> Births | None:
