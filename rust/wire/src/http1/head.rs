@@ -195,12 +195,17 @@ impl<'a> Said<'a> {
             }
             match name.len() {
                 4 if name.eq_ignore_ascii_case("host") => {
-                    let doubled = said.host.replace(value).is_some();
-                    if doubled || !is_host(value) {
+                    let another = said.host.replace(value).is_some();
+                    if another || !is_host(value) {
                         return Err(Refusal::Host);
                     }
                 }
-                6 if name.eq_ignore_ascii_case("expect") => said.expect = Some(value),
+                6 if name.eq_ignore_ascii_case("expect") => {
+                    let another = said.expect.replace(value).is_some();
+                    if another {
+                        return Err(Refusal::Expectation);
+                    }
+                }
                 7 if name.eq_ignore_ascii_case("upgrade") => {
                     said.websocket |= words(value).any(|word| word.eq_ignore_ascii_case(b"websocket"));
                 }
