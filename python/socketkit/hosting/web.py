@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..connection import Stream
     from ..http.access import Access
+    from ..http.prepared import Prepared
     from ..limits import Limits
     from .gate import Application, Receive, Scope, Send
     from .hosted import Hosted
@@ -28,16 +29,18 @@ def web(
     *,
     limits: Limits | None = None,
     body_bytes: int = 16_777_216,
+    prepared: Prepared | None = None,
     access: Callable[[Access], None] | None = None,
 ) -> Callable[[Hosted], Service]:
     """What `host` opens for an application: only who has the link gets to it.
 
     `access` is told of each answer, without the token. The certificate of an authority, if one vouches for the service,
-    is given to everybody at `AUTHORITY_PATH`, so that a telephone can be told to trust it.
+    is given to everybody at `AUTHORITY_PATH`, so that a telephone can be told to trust it. What is `prepared` is answered
+    before the gate: to everybody.
     """
 
     def opened(hosted: Hosted) -> Service:
-        return _Hosted(hosted, application, limits or HTTP_LIMITS, body_bytes, access)
+        return _Hosted(hosted, application, limits or HTTP_LIMITS, body_bytes, prepared, access)
 
     return opened
 
@@ -51,13 +54,15 @@ class _Hosted(Service):
         application: Application,
         limits: Limits,
         body_bytes: int,
+        prepared: Prepared | None,
         access: Callable[[Access], None] | None,
     ) -> None:
         self._hosted = hosted
         self._guarded: Gate | None = None
         self._application = application
         place = hosted.place
-        super().__init__(offering(place.endpoint), self._entered, limits, place.identity, body_bytes, access)
+        where, identity = offering(place.endpoint), place.identity
+        super().__init__(where, self._entered, limits, identity, body_bytes, prepared, access)
         self._listed = hosted.peers.handled(self._conversed)
 
     async def _handle(self, stream: Stream) -> None:
