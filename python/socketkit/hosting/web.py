@@ -35,8 +35,8 @@ def web(
     """What `host` opens for an application: only who has the link gets to it.
 
     `access` is told of each answer, without the token. The certificate of an authority, if one vouches for the service,
-    is given to everybody at `AUTHORITY_PATH`, so that a telephone can be told to trust it. What is `prepared` is answered
-    before the gate: to everybody.
+    is given to everybody at `AUTHORITY_PATH`, so that a telephone can be told to trust it. What is `prepared` is
+    answered before the gate: to everybody.
     """
 
     def opened(hosted: Hosted) -> Service:
