@@ -42,6 +42,11 @@ TESTED_ELSEWHERE = {
     "grammar.py": "tests/test_endpoint.py",  # a grammar is what Endpoint.parse takes
     "securing.py": "tests/types/test_tls.py",  # half of it: what connects needs both
     "uses/web/answers.py": "tests/uses/web/test_files.py",  # the answers that it gives
+    "uses/web/uploads/bodies.py": "tests/uses/web/uploads/test_application.py",  # its bodies, however they are split
+    "uses/web/uploads/claims.py": "tests/uses/web/uploads/test_application.py",  # two at once
+    "uses/web/uploads/refusals.py": "tests/uses/web/uploads/test_application.py",  # every refusal
+    "uses/web/uploads/threads.py": "tests/uses/web/uploads/test_parts.py",
+    "uses/web/uploads/tus.py": "tests/uses/web/uploads/test_application.py",  # what its requests say
     "schemes.py": "tests/test_endpoint.py",  # the table behind the grammar
     "uses/mail/access.py": "tests/uses/mail/test_imap.py",  # what the state machines ask
     "uses/mail/smtp_events.py": "tests/uses/mail/test_smtp.py",  # what the state machine tells

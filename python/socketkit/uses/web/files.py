@@ -26,7 +26,7 @@ __all__ = ["Files", "path_of"]
 class Files:
     """Serves what is in `tree`. `lists` answers for a folder without `index.html`; None: it is not listed.
 
-    `changes` answers every method but GET, HEAD and OPTIONS; None: nothing can be changed.
+    `changes` answers every method but GET and HEAD, and whatever is asked by tus; None: nothing can be changed.
     """
 
     def __init__(self, tree: Tree, lists: Lists | None = None, changes: Changes | None = None) -> None:
@@ -44,16 +44,15 @@ class Files:
         if scope["type"] != "http":
             return
         path = path_of(scope)
-        if scope["method"] in ("GET", "HEAD"):
-            await self._show(scope, send, path)
-        elif scope["method"] == "OPTIONS" or self._changes is None:
-            allowed = (b"allow", b"GET, HEAD, OPTIONS" + (b", PUT, PATCH, POST" if self._changes else b""))
-            if scope["method"] == "OPTIONS":
-                await answer(scope, send, 200, "text/plain; charset=utf-8", b"", [allowed])
-            else:
-                await refuse(scope, send, 405, "this folder is served for reading only", [allowed])
-        else:
+        reads = scope["method"] in ("GET", "HEAD")
+        if self._changes is not None and (not reads or any(name == b"tus-resumable" for name, _ in scope["headers"])):
             await self._changes(scope, receive, send, path)
+        elif reads:
+            await self._show(scope, send, path)
+        elif scope["method"] == "OPTIONS":
+            await answer(scope, send, 200, "text/plain; charset=utf-8", b"", [ALLOWED])
+        else:
+            await refuse(scope, send, 405, "this folder is served for reading only", [ALLOWED])
 
     async def _show(self, scope: Scope, send: Send, path: str) -> None:
         try:
@@ -109,3 +108,4 @@ def _refusal(failure: OSError) -> tuple[int, str]:
 
 
 INDEX = "index.html"
+ALLOWED = (b"allow", b"GET, HEAD, OPTIONS")

@@ -157,7 +157,13 @@ class Tree:
         return Opened(_core.open_beneath(self._fd, b"/".join(names) or b"."), names)
 
     def _shows(self, name: str) -> bool:
-        return name not in (".", "..") and (self._hidden or not name.startswith("."))
+        if name in (".", "..") or name.startswith(PART_PREFIX):
+            return False
+        return self._hidden or not name.startswith(".")
+
+
+# Names of unfinished uploads, which nobody sees.
+PART_PREFIX = ".socketkit-upload-"
 
 
 # Nothing is there, or nothing that anybody is told of.
