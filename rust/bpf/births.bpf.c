@@ -3,14 +3,15 @@
 // Who holds a socket is known as long as somebody does, and a table that is looked at again and again knows nobody of what came
 // and went in between. So it is noted where it happens, in the caller's own context: a connection when it is begun, a UDP socket
 // when it is opened, and every TCP socket when it is closed, since one that was accepted begins on behalf of whoever happens to
-// run. Nothing is noted of a packet. The notes lie in a ring of a fixed size; those that find no room are counted.
+// run. With a connection goes the port that is called: the kernel forgets it where that is refused or reset. Nothing is noted of a
+// packet. The notes lie in a ring of a fixed size; those that find no room are counted.
 //
 // No program is attached to a function of the kernel: where those are closed to BPF, tracepoints and control groups are not.
 //
 // The reader is rust/wire/src/birth_records.rs: both change together, with VERSION.
 #include "helpers.h"
 
-#define VERSION 1
+#define VERSION 2
 #define NAME_BYTES 16 // TASK_COMM_LEN
 #define DEEPEST 32    // MAX_PID_NS_LEVEL
 #define PF_KTHREAD 0x00200000
@@ -71,7 +72,12 @@ struct task_struct {
 	char comm[NAME_BYTES];
 };
 
+struct sock_common {
+	u16 skc_dport;
+};
+
 struct sock {
+	struct sock_common __sk_common;
 	u16 sk_protocol;
 };
 
@@ -110,7 +116,8 @@ struct birth {
 	u64 started_ns; // since the machine's start
 	u64 cgroup;
 	u32 uid;
-	u32 zero;
+	u16 peer_port; // in the order of the network; 0: not of a connection that is begun
+	u16 zero;
 	u8 name[NAME_BYTES];
 };
 
@@ -145,16 +152,16 @@ INLINE u64 cgroup_id(struct task_struct *task)
 }
 
 // Every kind of program has a call of its own for the cookie, and takes what it was given only.
-#define note(socket, kind)                                                                                   \
+#define note(socket, kind, port)                                                                             \
 	({                                                                                                   \
-		struct birth *birth_ = begun(kind);                                                          \
+		struct birth *birth_ = begun(kind, port);                                                    \
 		if (birth_) {                                                                                \
 			birth_->cookie = bpf_get_socket_cookie(socket);                                      \
 			bpf_ringbuf_submit(birth_, 0);                                                       \
 		}                                                                                            \
 	})
 
-INLINE struct birth *begun(u8 kind)
+INLINE struct birth *begun(u8 kind, u16 port)
 {
 	struct task_struct *task = bpf_get_current_task(), *leader = read(task->group_leader);
 	struct cred *cred = read(task->cred);
@@ -179,6 +186,7 @@ INLINE struct birth *begun(u8 kind)
 	birth->started_ns = read(leader->start_boottime);
 	birth->cgroup = cgroup_id(task);
 	birth->uid = read(cred->uid.val);
+	birth->peer_port = port;
 	birth->zero = 0;
 	bpf_probe_read_kernel_str(birth->name, sizeof(birth->name), leader->comm);
 	return birth;
@@ -191,7 +199,7 @@ int births_connected(u64 *context)
 
 	// Only connect comes here: every other state may be entered on behalf of whoever happens to run.
 	if (context[2] == TCP_SYN_SENT && sock->sk_protocol == IPPROTO_TCP)
-		note(sock, CONNECTED);
+		note(sock, CONNECTED, sock->__sk_common.skc_dport);
 	return 0;
 }
 
@@ -200,7 +208,7 @@ SECTION("cgroup/sock_create")
 int births_opened(struct bpf_sock *sock)
 {
 	if (sock->protocol == IPPROTO_UDP)
-		note(sock, OPENED);
+		note(sock, OPENED, 0);
 	return 1;
 }
 
@@ -208,7 +216,7 @@ SECTION("cgroup/sock_release")
 int births_closed(struct bpf_sock *sock)
 {
 	if (sock->protocol == IPPROTO_TCP)
-		note(sock, CLOSED);
+		note(sock, CLOSED, 0);
 	return 1;
 }
 

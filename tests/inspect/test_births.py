@@ -29,20 +29,23 @@ for _ in range(int(sys.argv[2])):
 """
 
 
+Told = tuple[int, str, int | None, int, int, int, str, int | None]
+
+
 class Notes:
     """What `_core.Births` gives, made up."""
 
     unheard = ()
     lost = 3
 
-    def __init__(self, *turns: list[tuple[int, str, int | None, int, int, int, str]]) -> None:
+    def __init__(self, *turns: list[Told]) -> None:
         self.turns = list(turns)
         self.closed = False
 
     def fileno(self) -> int:
         return 7
 
-    def read(self) -> list[tuple[int, str, int | None, int, int, int, str]]:
+    def read(self) -> list[Told]:
         return self.turns.pop(0) if self.turns else []
 
     def close(self) -> None:
@@ -54,15 +57,17 @@ def made_up(monkeypatch: pytest.MonkeyPatch, notes: Notes, most: int = 4) -> Bir
     return Births(most=most)
 
 
-def note(cookie: int, pid: int | None = None, name: str = "curl") -> tuple[int, str, int | None, int, int, int, str]:
-    return cookie, "connected", pid, 5_000_000_000, 1000, 1, name
+def note(cookie: int, pid: int | None = None, name: str = "curl") -> Told:
+    return cookie, "connected", pid, 5_000_000_000, 1000, 1, name, 443
 
 
 def test_the_first_note_of_a_socket_holds_until_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     births = made_up(monkeypatch, Notes([note(1, 2**22 + 1), note(1, 2**22 + 2)], [note(2, 2**22 + 2), note(3)]))
     births.read()
-    owner = births.take(1)
-    assert owner is not None
+    first = births.take(1)
+    assert first is not None
+    owner = first.process
+    assert first.peer_port == 443
     assert (owner.pid, owner.name, owner.uid, owner.executable) == (2**22 + 1, "curl", 1000, None)
     assert births.take(1) is None
     assert births.take(2) is not None
@@ -163,9 +168,9 @@ def test_udp_and_resets_have_their_owner(run: Run) -> None:
         with socket.socket(type=socket.SOCK_DGRAM) as datagrams:
             cookie = _cookie(datagrams)
         births.read()
-        owner = births.take(cookie)
-        assert owner is not None
-        assert owner.pid == os.getpid()
+        note = births.take(cookie)
+        assert note is not None
+        assert (note.process.pid, note.peer_port) == (os.getpid(), None)
         with socket.create_server(("127.0.0.1", 0)) as listener:
             caller = socket.create_connection(listener.getsockname())
             callee, _ = listener.accept()
@@ -174,9 +179,28 @@ def test_udp_and_resets_have_their_owner(run: Run) -> None:
             cookie = _cookie(callee)
             callee.close()
         births.read()
-        owner = births.take(cookie)
-        assert owner is not None
-        assert owner.pid == os.getpid()
+        note = births.take(cookie)
+        assert note is not None
+        assert (note.process.pid, note.peer_port) == (os.getpid(), None)
+    finally:
+        births.close()
+
+
+@pytest.mark.slow
+@pytest.mark.privileged
+@pytest.mark.parametrize("place", ["127.0.0.1", "::1"])
+def test_a_port_that_refused_or_was_reset_is_noted(place: str) -> None:
+    births = Births()
+    family = socket.AF_INET6 if ":" in place else socket.AF_INET
+    try:
+        with socket.socket(family) as unused, socket.socket(family) as caller:
+            unused.bind((place, 0))
+            with pytest.raises(ConnectionRefusedError):
+                caller.connect(unused.getsockname())
+            births.read()
+            note = births.take(_cookie(caller))
+            assert note is not None
+            assert (note.process.pid, note.peer_port) == (os.getpid(), unused.getsockname()[1])
     finally:
         births.close()
 
@@ -230,7 +254,7 @@ def test_notes_that_cannot_be_read_are_an_end_of_the_notes_alone(run: Run, monke
         def fileno(self) -> int:
             return waiting
 
-        def read(self) -> list[tuple[int, str, int | None, int, int, int, str]]:
+        def read(self) -> list[Told]:
             raise OSError(74, "a record of version 9, not 1")
 
     broken = Broken()

@@ -152,6 +152,15 @@ def test_scan_that_is_refused_is_told_by_its_addresses() -> None:
     assert ids(watching.find(2.0)) == [("PH5", "high")]
 
 
+def test_ports_that_are_refused_are_told_where_they_were_noted() -> None:
+    for ports, expected in ((range(1, 31), [("PH5", "high")]), ([7171] * 30, [])):
+        watching = Watch(view())
+        for port in ports:
+            refused = Row("tcp://*:50000?plaintext=yes", "tcp://198.51.100.7:0", state="closed")
+            watching.ended(refused, 1.0, None, port)
+        assert ids(watching.find(2.0)) == expected
+
+
 def test_watch_tells_what_a_look_shows() -> None:
     watching = Watch(view())
     watching.look(view(row(youngest_seconds=7200.0, received_bytes=9, sent_bytes=9)))

@@ -43,6 +43,14 @@ sys.exit(main())
 """
 
 
+WAITING = """
+import socket, sys
+for port in range(1, 41):
+    with socket.socket() as caller:
+        caller.connect_ex((sys.argv[1], port))
+"""
+
+
 class Told:
     """What a watching audit has told so far."""
 
@@ -216,6 +224,15 @@ def test_scan_and_flood_of_questions_are_told_once(
         home.run(program("nmap"), "-n", "-Pn", "-sT", "-p1-60", far.ip4)
         (scan,) = until(lambda: [one for one in told if one["id"] == "PH5"], len)
         assert f"{far.ip4}:" in scan["evidence"]
+        # The kernel forgets the port of what is refused while a program waits for it, and of what is
+        # reset, as nmap does where a firewall drops.
+        chain = "add table ip f; add chain ip f in { type filter hook input priority 0; };"
+        far.run(program("nft"), f"{chain} add rule ip f in tcp dport 100-160 drop")
+        words = ("-n", "-Pn", "-sT", "-p100-160", "--max-retries", "0", "--max-rtt-timeout", "200ms", far.ip4)
+        home.run(shutil.copy(program("nmap"), tmp_path / "survey"), *words)
+        home.run(sys.executable, "-c", WAITING, far.ip4)
+        scans = until(lambda: [one for one in told if one["id"] == "PH5"], lambda found: len(found) == 3)
+        assert len({one["subject"] for one in scans}) == 3
         # One question after another, 400 of them, each from a socket of its own.
         home.run(program("dig"), "+short", f"@{far.ip4}", "-f", str(questions), seconds=60)
         (asked,) = until(lambda: [one for one in told if one["id"] == "PH6"], len)

@@ -315,7 +315,8 @@ class Watching:
             births.close()
 
     def _owner(self, entry: SocketEntry) -> Process | None:
-        return None if self._births is None else self._births.take(entry.cookie)
+        note = None if self._births is None else self._births.take(entry.cookie)
+        return None if note is None else note.process
 
     def _collect(self) -> None:
         from .collecting import Collecting

@@ -214,19 +214,23 @@ class Watch:
             self._known[entry.cookie] = process.executable
         self._called(entry, process)
 
-    def ended(self, entry: SocketEntry, now: float, owner: Process | None = None) -> None:
-        """A connection that has ended: a contact, with all of its bytes. `owner` is whose it was, if that was noted."""
+    def ended(self, entry: SocketEntry, now: float, owner: Process | None = None, peer_port: int | None = None) -> None:
+        """A connection that has ended: a contact, with all of its bytes.
+
+        `owner` and `peer_port` are whose it was and what it called, if that was noted: the kernel forgets the port, but
+        not the address, where a program waited for a connection that was refused, or where it reset that.
+        """
         executable = self._known.pop(entry.cookie, "")
         if entry.peer is None or is_local(entry) or self.view.is_served(entry):
             return
         process = next(iter(entry.processes or ()), owner)
         executable = executable or (process.executable or process.name if process is not None else "") or NOBODY
         self._called(entry, process)
-        if entry.peer.port:
+        if port := entry.peer.port or peer_port:
             moved = (entry.sent_bytes or 0) + (entry.received_bytes or 0)
-            self.contact(Contact(now, executable, destination_of(entry), moved))
+            self.contact(Contact(now, executable, f"{entry.peer.host}:{port}/{entry.scheme}", moved))
         elif entry.scheme == "tcp" and entry.peer.host:
-            # The program waited for a connection that was refused: then the kernel forgets the port, not the address.
+            # Nobody noted the port: its address alone counts.
             _bounded(self._tries, executable).append((now, entry.peer.host))
 
     def _called(self, entry: SocketEntry, process: Process | None) -> None:

@@ -62,7 +62,8 @@ def watch(
                 if births is not None:
                     births.read()  # after the ends: whatever has ended was noted before
                 for entry in entries:
-                    watching.ended(entry, clock(), None if births is None else births.take(entry.cookie))
+                    note = None if births is None else births.take(entry.cookie)
+                    watching.ended(entry, clock(), *(note or ()))
             for finding in watching.find(clock()):
                 if finding.key not in seen and len(seen) < MOST_TOLD:
                     seen.add(finding.key)

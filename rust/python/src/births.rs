@@ -67,7 +67,7 @@ impl Births {
     }
 }
 
-/// (cookie, kind, pid, start in nanoseconds since the machine's, uid, control group, name)
+/// (cookie, kind, pid, start in nanoseconds since the machine's, uid, control group, name, the port that is called)
 fn record<'py>(py: Python<'py>, birth: &Birth) -> PyResult<Bound<'py, PyTuple>> {
     let kind = match birth.kind {
         Kind::Connected => intern!(py, "connected"),
@@ -75,7 +75,7 @@ fn record<'py>(py: Python<'py>, birth: &Birth) -> PyResult<Bound<'py, PyTuple>> 
         Kind::Closed => intern!(py, "closed"),
     };
     let name = PyString::new(py, &String::from_utf8_lossy(birth.name()));
-    let numbers = (birth.cookie, kind, birth.pid, birth.started_ns, birth.uid, birth.cgroup, name);
+    let numbers = (birth.cookie, kind, birth.pid, birth.started_ns, birth.uid, birth.cgroup, name, birth.peer_port);
     numbers.into_pyobject(py)
 }
 

@@ -3,7 +3,7 @@
 //! They come from a program of our own through the kernel, yet a record of another version or size is an error and never a wrong owner.
 
 /// Of each record.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 pub const RECORD_BYTES: usize = 56;
 
 /// What a process did with the socket.
@@ -29,6 +29,8 @@ pub struct Birth {
     /// The number of its control group of version 2.
     pub cgroup: u64,
     pub uid: u32,
+    /// The port that is called. None: it began no connection.
+    pub peer_port: Option<u16>,
     name: [u8; NAME_BYTES],
 }
 
@@ -67,7 +69,9 @@ fn read(fields: &[u8], kind: Kind) -> Option<Birth> {
     let (started, rest) = rest.split_first_chunk()?;
     let (cgroup, rest) = rest.split_first_chunk()?;
     let (uid, rest) = rest.split_first_chunk()?;
-    let name = rest.strip_prefix(&[0; 4])?;
+    let (port, rest) = rest.split_first_chunk()?;
+    let name = rest.strip_prefix(&[0; 2])?;
+    let port = u16::from_be_bytes(*port);
     let pid = u32::from_le_bytes(*pid);
     Some(Birth {
         kind,
@@ -76,6 +80,7 @@ fn read(fields: &[u8], kind: Kind) -> Option<Birth> {
         started_ns: u64::from_le_bytes(*started),
         cgroup: u64::from_le_bytes(*cgroup),
         uid: u32::from_le_bytes(*uid),
+        peer_port: (port != 0).then_some(port),
         name: name.try_into().ok()?,
     })
 }
@@ -94,7 +99,7 @@ impl Birth {
             Kind::Closed => 2,
         };
         let size = (RECORD_BYTES as u16).to_le_bytes();
-        let parts: [&[u8]; 9] = [
+        let parts: [&[u8]; 10] = [
             &size,
             &[VERSION, kind],
             &self.pid.unwrap_or_default().to_le_bytes(),
@@ -102,7 +107,8 @@ impl Birth {
             &self.started_ns.to_le_bytes(),
             &self.cgroup.to_le_bytes(),
             &self.uid.to_le_bytes(),
-            &[0; 4],
+            &self.peer_port.unwrap_or_default().to_be_bytes(),
+            &[0; 2],
             &self.name,
         ];
         let mut bytes = [0; RECORD_BYTES];
@@ -131,6 +137,7 @@ mod tests {
             started_ns: 9_000_000_001,
             cgroup: 77,
             uid: 1000,
+            peer_port: Some(443),
             name,
         }
     }
@@ -142,13 +149,15 @@ mod tests {
         assert_eq!(birth(&bytes), Ok(told));
         assert_eq!(told.name(), b"curl");
         assert_eq!(&bytes[..8], &[56, 0, VERSION, 1, 0xe1, 0x10, 0, 0]);
+        assert_eq!(&bytes[36..40], &[1, 187, 0, 0]);
     }
 
     #[test]
     fn a_name_may_fill_its_place() {
-        let told = Birth { name: [b'x'; NAME_BYTES], pid: None, ..example() };
+        let told = Birth { name: [b'x'; NAME_BYTES], pid: None, peer_port: None, ..example() };
         assert_eq!(told.name(), [b'x'; NAME_BYTES]);
-        assert_eq!(birth(&told.to_bytes()).unwrap().pid, None);
+        let read = birth(&told.to_bytes()).unwrap();
+        assert_eq!((read.pid, read.peer_port), (None, None));
     }
 
     #[test]
@@ -163,9 +172,9 @@ mod tests {
             bytes[at] = value;
             birth(&bytes)
         };
-        assert_eq!(changed(2, 2), Err(Malformed::Version(2)));
+        assert_eq!(changed(2, 1), Err(Malformed::Version(1)));
         assert_eq!(changed(3, 3), Err(Malformed::Size { kind: 3, size: 56 }));
         assert_eq!(changed(0, 55), Err(Malformed::Size { kind: 1, size: 56 }));
-        assert_eq!(changed(36, 1), Err(Malformed::Size { kind: 1, size: 56 }));
+        assert_eq!(changed(38, 1), Err(Malformed::Size { kind: 1, size: 56 }));
     }
 }
