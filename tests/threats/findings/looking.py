@@ -1,4 +1,7 @@
-"""One socket table for all tests of findings: its first look at a machine is the long one."""
+"""One socket table for all tests of findings: its first look at a machine is the long one.
+
+It looks at one network namespace: what others have at the same port elsewhere is none of a test's.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from socketkit.inspect.table import SocketTable
 from socketkit.threats.finding import Finding
 from socketkit.threats.view import View
 
-TABLE = SocketTable()
+TABLE = SocketTable(namespaces="own")
 
 
 def seen(**facts: Any) -> View:
