@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -79,6 +80,34 @@ def test_many_at_once_keep_their_order(run: Run) -> None:
     got = run(main())
     bodies = [part[:8] for part in got.split(b"\r\n\r\n")[1:]]
     assert bodies == [b"prepared" if target == "/a" else b"by the a" for target in [*targets, "/a"]]
+
+
+def test_a_long_pipeline_is_answered_to_its_end(run: Run) -> None:
+    prepared = table()
+
+    async def main() -> bytes:
+        async with serve("tcp://127.0.0.1:0", asked, prepared=prepared) as service:
+            return await talk(service.local, b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n" * 300 + request("/a"))
+
+    assert run(main()).count(b"prepared") == 301
+    assert prepared.answered > 250  # but for heads that were cut in two
+
+
+@pytest.mark.slow
+def test_wrk(run: Run, program: Callable[[str], str]) -> None:
+    async def main() -> str:
+        async with serve("tcp://127.0.0.1:0", asked, prepared=table()) as service:
+            process = await asyncio.create_subprocess_exec(
+                *(program("wrk"), "-t1", "-c10", "-d1s", f"http://127.0.0.1:{service.local.port}/a"),
+                stdout=asyncio.subprocess.PIPE,
+            )
+            told, _ = await process.communicate()
+            return told.decode()
+
+    told = run(main())
+    assert "Socket errors" not in told
+    assert "Non-2xx" not in told
+    assert "requests in" in told
 
 
 def test_a_head_in_pieces_is_for_the_application(run: Run) -> None:

@@ -7,9 +7,9 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod answers;
 pub mod beneath;
 pub mod births;
-pub mod answers;
 pub mod capture;
 pub mod first_bytes;
 pub mod guard;

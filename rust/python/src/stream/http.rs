@@ -191,9 +191,13 @@ impl StreamShared {
                 if state.waiters.has_other_reader(me) {
                     return Err(Failure::Busy);
                 }
-                if self.serve_prepared(py, state, scratch) {
-                    state.conversation().expecting = true;
-                    return self.list_reader(py, state, me);
+                match self.serve_prepared(py, state, scratch) {
+                    Served::All => {
+                        state.conversation().expecting = true;
+                        return self.list_reader(py, state, me);
+                    }
+                    Served::ItsShare => return Ok(Attempt::Wait(Wait::NextTurn)),
+                    Served::NotThis => {}
                 }
                 let looked = match self.discard(py, state, scratch, me)? {
                     Ok(true) => self.look_for_head(py, state, scratch, me)?,
@@ -241,22 +245,23 @@ impl StreamShared {
         if !state.http.as_ref().is_some_and(|conversation| conversation.expecting && conversation.prepared.is_some()) {
             return false;
         }
-        with_scratch(CHUNK_BYTES, |scratch| self.serve_prepared(py, state, scratch))
+        with_scratch(CHUNK_BYTES, |scratch| self.serve_prepared(py, state, scratch)) == Served::All
     }
 
-    /// Answers what is in the table, and says whether nothing is left but to wait. What is for somebody else goes to the inbox.
-    fn serve_prepared(self: &Arc<Self>, py: Python<'_>, state: &mut State, scratch: &mut [u8]) -> bool {
+    /// Answers what is in the table. What is for somebody else goes to the inbox.
+    fn serve_prepared(self: &Arc<Self>, py: Python<'_>, state: &mut State, scratch: &mut [u8]) -> Served {
         let State { http, engine, closing, relayed, unproven, messages, .. } = state;
-        let (Some(engine), Some(conversation)) = (engine.as_mut(), http.as_mut()) else { return false };
-        let Some((answers, told_as)) = &conversation.prepared else { return false };
+        let (Some(engine), Some(conversation)) = (engine.as_mut(), http.as_mut()) else { return Served::NotThis };
+        let Some((answers, told_as)) = &conversation.prepared else { return Served::NotThis };
         if *closing || relayed.is_some() || !matches!(conversation.reading, Reading::Over) || conversation.over {
-            return false;
+            return Served::NotThis;
         }
         let mut out = Vec::new();
         let mut hits = Vec::new();
-        let mut waits = false;
+        let mut served = Served::ItsShare;
         for _ in 0..PREPARED_PER_TURN {
             if !engine.has_room() || conversation.stopping {
+                served = Served::NotThis;
                 break;
             }
             let held = engine.inbox().len();
@@ -266,16 +271,20 @@ impl StreamShared {
                 count
             } else {
                 if !engine.may_read() {
-                    waits = !engine.received_end() && engine.readable_failure().is_none();
+                    let goes_on = !engine.received_end() && engine.readable_failure().is_none();
+                    served = if goes_on { Served::All } else { Served::NotThis };
                     break;
                 }
                 match engine.receive(&mut scratch[..FIRST_READ]) {
                     Ok(Received::Data(count)) => count,
                     Ok(Received::Blocked) => {
-                        waits = !engine.left_unread();
+                        served = if engine.left_unread() { Served::NotThis } else { Served::All };
                         break;
                     }
-                    Ok(Received::End) | Err(_) => break, // it stays so, and whoever is woken finds it
+                    Ok(Received::End) | Err(_) => {
+                        served = Served::NotThis; // it stays so, and whoever is woken finds it
+                        break;
+                    }
                 }
             };
             out.clear();
@@ -284,6 +293,7 @@ impl StreamShared {
                 if held == 0 {
                     engine.inbox().push(&scratch[..count]);
                 }
+                served = Served::NotThis;
                 break;
             };
             if held > 0 {
@@ -293,21 +303,27 @@ impl StreamShared {
             }
             if engine.send(&out, || Box::new(out.clone())) != Ok(Sent::Taken) {
                 conversation.over = true;
+                served = Served::NotThis;
                 break;
             }
             hits.push(hit);
             conversation.over = last;
             if last {
+                served = Served::NotThis;
                 break;
             }
         }
         if hits.is_empty() {
-            return waits;
+            return served;
         }
         answers.tell(py, told_as, hits);
         conversation.newly_proven |= std::mem::replace(unproven, false);
         *messages = true;
-        self.watch(state).is_ok() && waits
+        if self.watch(state).is_ok() {
+            served
+        } else {
+            Served::NotThis
+        }
     }
 
     /// Takes a head out of what has come into `scratch`. What follows it stays in, or goes to, the inbox.
@@ -702,6 +718,17 @@ impl StreamShared {
             self.resume_later(py, operation);
         }
     }
+}
+
+/// What the table of prepared answers did.
+#[derive(PartialEq)]
+enum Served {
+    /// All that has come is answered.
+    All,
+    /// So many that others come first.
+    ItsShare,
+    /// What comes next is for somebody else: a request, an end, a fault.
+    NotThis,
 }
 
 enum Taken {
