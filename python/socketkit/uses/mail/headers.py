@@ -5,7 +5,6 @@ What a person reads is decoded (RFC 2047) and moves no cursor; what cannot be re
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -25,16 +24,25 @@ def summary(content: bytes) -> Summary:
     if content.startswith(b"\r\n"):
         return Summary()  # no headers at all
     head = content[: end + 2 if 0 <= end < MOST_HEAD else MOST_HEAD]
-    found = dict.fromkeys(WANTED, "")
-    for match in HEADER.finditer(head):
-        name = match[1].lower()
-        if not found[name]:
-            found[name] = decoded(match[2])
-    return Summary(found[b"subject"], found[b"from"], found[b"to"], found[b"message-id"])
+    lowered = b"\r\n" + head.lower()
+    return Summary(*(decoded(_value(head, lowered.find(name))) for name in WANTED))
+
+
+def _value(head: bytes, at: int) -> bytes:
+    """What stands behind the colon of the header that begins there, with the lines that go on with a space."""
+    if at < 0:
+        return b""
+    start = head.find(b":", at) + 1
+    end = head.find(b"\r\n", start)
+    while end >= 0 and head[end + 2 : end + 3] in (b" ", b"\t"):
+        end = head.find(b"\r\n", end + 2)
+    return head[start : end if end >= 0 else len(head)]
 
 
 def decoded(value: bytes) -> str:
     """A header's value on one line."""
+    if not value:
+        return ""
     text = " ".join(value[:MOST_VALUE].decode("utf-8", "replace").split())
     if "=?" in text:
         from binascii import Error as BinasciiError
@@ -52,8 +60,6 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-WANTED = (b"subject", b"from", b"to", b"message-id")
-# A line that goes on begins with a space (RFC 5322 §2.2.3).
-HEADER = re.compile(rb"^(subject|from|to|message-id)[ \t]*:[ \t]*([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)", re.I | re.M)
+WANTED = (b"\r\nsubject:", b"\r\nfrom:", b"\r\nto:", b"\r\nmessage-id:")
 MOST_HEAD = 65_536
 MOST_VALUE = 2_000

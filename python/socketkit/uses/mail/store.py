@@ -51,7 +51,13 @@ class Store:
         self._clock = clock
         self._jobs: SimpleQueue[list[_Job | None]] = SimpleQueue()
         self._waiting: list[_Job | None] = []
-        """Handed over together at the end of the loop's turn: the thread is woken once for all that came in it."""
+        """Handed over together when the thread has done what it had: it is woken once for all of them."""
+        self._busy = False
+        self._together = 1
+        """How many were handed over the last time."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._told: list[Callable[[], None]] = []
+        """The thread's: what it has to say."""
         self._thread: Thread | None = None
         self._subscribers: set[asyncio.Queue[Change]] = set()
         self.count = 0
@@ -157,24 +163,42 @@ class Store:
         if self._thread is None:
             raise RuntimeError("the store is not open: use `async with Store() as store`")
         answer: asyncio.Future[Any] = self._loop.create_future()
-        if not self._waiting:
-            self._loop.call_soon(self._hand_over)
         self._waiting.append(_Job(answer, work))
+        if not self._busy:
+            self._plan()
         return answer
 
+    def _plan(self) -> None:
+        """Hand over what waits: now, or in a moment if many came together before and these are fewer.
+
+        Each transaction costs a change of threads both ways, and that is more than storing a mail does.
+        """
+        if len(self._waiting) >= self._together:
+            self._busy = True
+            self._loop.call_soon(self._hand_over)
+        elif self._timer is None:
+            self._timer = self._loop.call_later(LINGER_SECONDS, self._hand_over)
+
     def _hand_over(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._waiting:
             jobs, self._waiting = self._waiting, []
+            self._busy = True
+            self._together = min(len(jobs), MOST_TOGETHER)
             self._jobs.put(jobs)
 
     def _work(self, opened: asyncio.Future[None]) -> None:
         try:
             database = Database(self._path, self._keep)
         except BaseException as failure:
-            self._tell([(opened, None, failure)], None, ())
+            self._tell([(opened, None, failure)])
+            self._wake(None)
             return
         self.made = database.made
-        self._tell([(opened, None, None)], database, ())
+        self._tell([(opened, None, None)])
+        self._wake(database)
         indexed = False
         while True:
             try:
@@ -186,10 +210,9 @@ class Store:
                 except Exception:  # such as a full disk: a search tries again, and says so
                     indexed = True
                 continue
-            with suppress(Empty):
-                while len(jobs) < MOST_TOGETHER:
-                    jobs += self._jobs.get_nowait()
-            if not self._do(jobs, database):
+            going_on = self._do(jobs, database)
+            self._wake(database)
+            if not going_on:
                 database.close()
                 return
             indexed = False
@@ -216,32 +239,30 @@ class Store:
             caught, gone = database.add([cast("Incoming", job.work) for job in jobs], self._clock())
         except Exception as failure:
             wrapped = OSError(f"the mail cannot be stored: {failure}")
-            self._tell([(job.answer, None, wrapped) for job in jobs], database, ())
+            self._tell([(job.answer, None, wrapped) for job in jobs])
             return
         changes = [Change("added", tuple(caught), tuple(mail.id for mail in caught))]
         if gone:
             changes.append(Change("deleted", (), tuple(gone)))
         answers = [(job.answer, mail, None) for job, mail in zip(jobs, caught, strict=True)]
-        self._tell(answers, database, changes)
+        self._tell(answers, changes)
 
     def _call(self, job: _Job, database: Database) -> None:
         try:
             result = job.work(database) if job.work is not None else None  # type: ignore[operator]  # no Incoming
         except Exception as failure:
-            self._tell([(job.answer, None, failure)], database, ())
+            self._tell([(job.answer, None, failure)])
         else:
-            self._tell([(job.answer, result, None)], database, ())
+            self._tell([(job.answer, result, None)])
 
     def _tell(
         self,
         answers: Sequence[tuple[asyncio.Future[Any], Any, BaseException | None]],
-        database: Database | None,
-        changes: Iterable[Change],
+        changes: Iterable[Change] = (),
     ) -> None:
-        held = (database.count, database.bytes) if database is not None else (0, 0)
+        """Called in the thread; said in the loop by the next `_wake`, so that the loop is woken once for all."""
 
         def tell() -> None:
-            self.count, self.bytes = held
             for answer, result, failure in answers:
                 if answer.done():  # whoever asked has been cancelled
                     continue
@@ -252,8 +273,22 @@ class Store:
             for change in changes:
                 self._publish(change)
 
+        self._told.append(tell)
+
+    def _wake(self, database: Database | None) -> None:
+        told, self._told = self._told, []
+        held = (database.count, database.bytes) if database is not None else (0, 0)
+
+        def wake() -> None:
+            self.count, self.bytes = held
+            for tell in told:
+                tell()
+            self._busy = False
+            if self._waiting:
+                self._plan()
+
         with suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(tell)
+            self._loop.call_soon_threadsafe(wake)
 
     def _publish(self, change: Change) -> None:
         for queue in self._subscribers:
@@ -271,5 +306,6 @@ class _Job(NamedTuple):
 
 CHANGES_KEPT = 1_000
 IDLE_SECONDS = 0.5
+LINGER_SECONDS = 0.0005
 INDEXED_AT_ONCE = 20
 MOST_TOGETHER = 512
