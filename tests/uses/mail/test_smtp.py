@@ -99,6 +99,8 @@ def test_everything_forgotten_behind_rset_and_ehlo() -> None:
         (b"EHLO c\r\nBDAT x\r\n", 501),
         (b"EHLO c\r\nBDAT 4\r\nQUIT", 503),
         (b"EHLO c\r\n" + MAIL + b"BDAT 3 LAST\r\nabc", 250),
+        (b"EHLO c\r\n" + MAIL + b"BDAT 0 LAST\r\n", 250),
+        (b"EHLO c\r\n" + MAIL + b"BDAT 3\r\nabcBDAT 0 LAST\r\n", 250),
         (b"EHLO c\r\n" + MAIL + b"BDAT 3\r\nabcDATA\r\n", 503),
         (b"EHLO c\r\n" + MAIL + b"BDAT 3\r\nabcRCPT TO:<c@d.example>\r\n", 503),
     ],
@@ -175,6 +177,13 @@ def test_an_unanswered_question_stops_everything() -> None:
     assert codes(session.output()) == [250, 250]
 
 
+def test_a_message_in_counted_chunks() -> None:
+    for end in (b"BDAT 2 LAST\r\n\nd", b"BDAT 2\r\n\ndBDAT 0 LAST\r\n"):
+        events, _ = drive(Session(), [b"EHLO c\r\n", MAIL, b"BDAT 4\r\nabc\r", end])
+        assert isinstance(events[-1], Message)
+        assert events[-1].content == b"abc\r\nd"
+
+
 def test_too_large() -> None:
     session = Session(bounds=SMALL)
     _, out = drive(session, [b"EHLO c\r\n", MAIL, b"DATA\r\n", b"a" * 300 + b"\r\n.\r\n", MAIL])
@@ -232,6 +241,7 @@ TALK = st.lists(
             b"\n.\r\n",
             b"BDAT 5\r\nab\r\nc",
             b"BDAT 3 LAST\r\nabc",
+            b"BDAT 0 LAST\r\n",
             b"BDAT 900\r\n",
             b"AUTH LOGIN\r\n",
             b"AUTH PLAIN AGEAYg==\r\n",

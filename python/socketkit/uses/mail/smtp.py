@@ -16,6 +16,7 @@ What it refuses, and why:
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from . import sasl
@@ -75,6 +76,8 @@ class Session:
     def next_event(self) -> Event | None:
         """The next thing to decide; None: send `output()`, and `receive` more unless it is `closed`."""
         while self._pending is None and not self._injecting and not self.closed:
+            if not self._buffer and self._counted is None:
+                return None
             found = self._read()
             if isinstance(found, str):
                 self._reply(found)
@@ -129,6 +132,13 @@ class Session:
     def _line(self) -> bytes | str | None:
         """The next line without its end; None if it is not whole; what is said of it if it is refused."""
         buffer = self._buffer
+        usual = USUAL_LINE.match(buffer)
+        if usual and usual.end() <= self.bounds.line_bytes:
+            line = usual[1]
+            del buffer[: usual.end()]
+            self._starved = False
+            self._searched = 0
+            return line
         end = buffer.find(b"\n", self._searched) + 1
         self._starved = end == 0
         if (end or len(buffer)) > self.bounds.line_bytes:
@@ -404,6 +414,8 @@ COMMANDS: dict[bytes, Callable[[Session, str], Event | str | None]] = {
     b"QUIT": Session._quit,
 }
 CLOSING = 421
+# A short whole line is read in one step; all else is looked at more closely.
+USUAL_LINE = re.compile(rb"([^\r\n\0]{0,500})\r\n")
 # Of those commands that cannot be understood or come at the wrong time; a refused mail is none.
 MISTAKES = frozenset(("500", "501", "502", "503", "504", "553", "555"))
 MOST_NAME = 255

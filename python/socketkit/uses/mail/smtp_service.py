@@ -79,8 +79,12 @@ class _Conversation:
         while True:
             session.receive(data)
             while (event := session.next_event()) is not None:
-                if isinstance(event, (Mail, Recipient)) and not failures.rules:
+                if failures.rules:
+                    await self._decide(event)
+                elif isinstance(event, (Mail, Recipient)):
                     session.accept()
+                elif isinstance(event, Message):
+                    await self._keep(event)
                 else:
                     await self._decide(event)
             out = session.output()
