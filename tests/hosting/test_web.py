@@ -14,7 +14,7 @@ import pytest
 from socketkit import Endpoint, connect
 from socketkit.hosting import Happening, Wanted, at, authority, host, place
 from socketkit.hosting.web import AUTHORITY_PATH, web
-from socketkit.http import Access, httpx_transport
+from socketkit.http import Access, Prepared, httpx_transport
 from tests.browser import opened
 from tests.conftest import Run
 
@@ -68,6 +68,20 @@ def test_link_peers_and_access(run: Run, home: Path) -> None:
     run(main())
     assert {happening.what for happening in told} == {"joined", "left"}
     assert [access.target for access in seen] == ["/", "/~.../a", "/~.../a", "/b", "/slow"]
+
+
+def test_nothing_is_prepared_behind_a_token(run: Run, home: Path) -> None:
+    async def main() -> None:
+        prepared = Prepared()
+        prepared.put("/p", b"for everybody", valid_seconds=60)
+        with pytest.raises(ValueError, match="before the link's token is asked for"):
+            async with host(web(Application(), prepared=prepared), place(Wanted())):
+                pass
+        async with host(web(Application(), prepared=prepared), place(Wanted(public=True))) as hosted:
+            async with httpx.AsyncClient(transport=httpx_transport()) as client:
+                assert (await client.get(f"{hosted.link.base}/p")).content == b"for everybody"
+
+    run(main())
 
 
 @pytest.mark.parametrize("encrypted", [False, True])

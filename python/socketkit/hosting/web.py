@@ -1,7 +1,6 @@
 """A web service, hosted: an ASGI application behind the gate, its connections in the list, and what each does.
 
-place_ = place(Wanted(lan=True))
-async with host(web(application), place_) as hosted: ...
+async with host(web(application), place(Wanted(lan=True))) as hosted: ...
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from ..http.service import HTTP_LIMITS, Service, offering
+from ..http.service import serve
 from .gate import Gate
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from ..connection import Stream
     from ..http.access import Access
     from ..http.prepared import Prepared
+    from ..http.service import Handler, Service
     from ..limits import Limits
     from .gate import Application, Receive, Scope, Send
     from .hosted import Hosted
@@ -35,45 +35,48 @@ def web(
     """What `host` opens for an application: only who has the link gets to it.
 
     `access` is told of each answer, without the token. The certificate of an authority, if one vouches for the service,
-    is given to everybody at `AUTHORITY_PATH`, so that a telephone can be told to trust it. What is `prepared` is
-    answered before the gate: to everybody.
+    is given to everybody at `AUTHORITY_PATH`, so that a telephone can be told to trust it. `prepared` is for places
+    without a token (ValueError): the engine gives what it has before anybody could be asked for one.
     """
 
     def opened(hosted: Hosted) -> Service:
-        return _Hosted(hosted, application, limits or HTTP_LIMITS, body_bytes, prepared, access)
+        place = hosted.place
+        if prepared is not None and place.token is not None:
+            raise ValueError("prepared= answers before the link's token is asked for: leave it out, or be public")
+        listed = _Listed(application, hosted)
+        return serve(
+            place.endpoint,
+            listed,
+            limits=limits,
+            identity=place.identity,
+            body_bytes=body_bytes,
+            prepared=prepared,
+            access=access,
+            around=listed.around,
+        )
 
     return opened
 
 
-class _Hosted(Service):
-    """The service, whose connections are among the peers of `hosted`."""
+class _Listed:
+    """The application behind its gate, whose connections are among the peers of `hosted`."""
 
-    def __init__(
-        self,
-        hosted: Hosted,
-        application: Application,
-        limits: Limits,
-        body_bytes: int,
-        prepared: Prepared | None,
-        access: Callable[[Access], None] | None,
-    ) -> None:
+    def __init__(self, application: Application, hosted: Hosted) -> None:
+        self._application = application
         self._hosted = hosted
         self._guarded: Gate | None = None
-        self._application = application
-        place = hosted.place
-        where, identity = offering(place.endpoint), place.identity
-        super().__init__(where, self._entered, limits, identity, body_bytes, prepared, access)
-        self._listed = hosted.peers.handled(self._conversed)
 
-    async def _handle(self, stream: Stream) -> None:
-        await self._listed(stream)
+    def around(self, handle: Handler) -> Handler:
+        """What serves a connection, and lists it meanwhile."""
 
-    async def _conversed(self, stream: Stream, present: Present) -> None:
-        # Requests run in this task, or in tasks that it makes: both see its context.
-        _present.set(present)
-        await super()._handle(stream)
+        async def conversed(stream: Stream, present: Present) -> None:
+            # Requests run in this task, or in tasks that it makes: both see its context.
+            _present.set(present)
+            await handle(stream)
 
-    async def _entered(self, scope: Scope, receive: Receive, send: Send) -> None:
+        return self._hosted.peers.handled(conversed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._application(scope, receive, send)
             return
@@ -85,11 +88,12 @@ class _Hosted(Service):
         await self._guarded(inner, receive, send)
 
     def _gate(self) -> Gate:
-        place, link = self._hosted.place, self._hosted.link
+        place, local = self._hosted.place, self._hosted.local
         files = {}
         if place.shown is not None and place.shown.authority is not None:
             files[AUTHORITY_PATH] = ("application/x-x509-ca-cert", place.shown.authority.certificate.encode())
-        return Gate(self._noted, link, secure=self.encrypted, port=self.local.port or 0, files=files)
+        secure = local.carrier == "tls" or "tls" in local.modifiers
+        return Gate(self._noted, self._hosted.link, secure=secure, port=local.port or 0, files=files)
 
     async def _noted(self, scope: Scope, receive: Receive, send: Send) -> None:
         present = _present.get()
