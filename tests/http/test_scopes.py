@@ -43,6 +43,7 @@ def test_a_scope_is_what_asgi_says(run: Run) -> None:
         "root_path": "",
         "headers": [(b"host", b"example.org"), (b"connection", b"close"), (b"x-name", b"Value")],
         "server": ("127.0.0.1", port),
+        "extensions": {"http.response.zerocopysend": {}},
     }
 
 

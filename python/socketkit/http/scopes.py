@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .asgi import VERSIONS
+from .zero_copy import EXTENSIONS
 
 if TYPE_CHECKING:
     from ..connection import Stream
@@ -21,6 +22,8 @@ def scope_template(service: Service, stream: Stream) -> dict[str, Any]:
         "client": address_of(stream.peer.endpoint),
         "server": address_of(stream.local),
     }
+    if stream.alpn != "h2":  # whose frames are made in Python
+        template["extensions"] = EXTENSIONS
     if service._state is not None:
         template["state"] = service._state
     return template

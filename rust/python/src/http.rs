@@ -31,6 +31,8 @@ pub struct Exchange {
 struct State {
     answering: Answering,
     sent_bytes: u64,
+    /// What follows the bytes of a file that is being sent, and whether the answer ends there.
+    behind_file: Option<(&'static [u8], bool)>,
 }
 
 #[pymethods]
@@ -42,23 +44,24 @@ impl Exchange {
     }
 
     /// ASGI's `send`.
-    fn send<'py>(&self, event: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
+    fn send<'py>(slf: &Bound<'py, Self>, event: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
         let py = event.py();
+        let this = slf.get();
         let kind =
             event.get_item(intern!(py, "type"))?.ok_or_else(|| PyValueError::new_err("an event needs a type"))?;
         let kind = kind.cast::<PyString>()?.to_cow()?;
         match kind.as_ref() {
             "http.response.start" => {
-                self.start(event)?;
-                self.operation(py, Vec::new(), None, b"", false)
+                this.start(event)?;
+                this.operation(py, Vec::new(), None, b"", false)
             }
             "http.response.body" => {
                 let body = event.get_item(intern!(py, "body"))?.map(|body| Data::new(&body)).transpose()?;
                 let more = event.get_item(intern!(py, "more_body"))?.map_or(Ok(false), |more| more.is_truthy())?;
                 let length = body.as_ref().map_or(0, |body| body.bytes(py).len());
                 let piece = {
-                    let mut state = self.state();
-                    if !state.answering.begun() && self.stream.get().shared().must_close() {
+                    let mut state = this.state();
+                    if !state.answering.begun() && this.stream.get().shared().must_close() {
                         state.answering.close_after();
                     }
                     let piece = state.answering.piece(length, more, now()).map_err(fault)?;
@@ -67,10 +70,44 @@ impl Exchange {
                     }
                     piece
                 };
-                self.operation(py, piece.before, body.filter(|_| piece.body), piece.after, piece.last)
+                this.operation(py, piece.before, body.filter(|_| piece.body), piece.after, piece.last)
+            }
+            "http.response.zerocopysend" => {
+                let sender = py.import(intern!(py, "socketkit.http.zero_copy"))?.getattr(intern!(py, "send_file"))?;
+                sender.call1((&this.stream, slf, event))
             }
             other => Err(PyValueError::new_err(format!("{other:?} is no event that a server takes here"))),
         }
+    }
+
+    /// What stands before `count` bytes of a file in the answer, and whether they belong into it at all (not for HEAD).
+    fn begin_file<'py>(&self, py: Python<'py>, count: u64, more: bool) -> PyResult<(Bound<'py, PyAny>, bool)> {
+        let length = usize::try_from(count).map_err(|_| PyValueError::new_err("a file cannot be so long"))?;
+        let piece = {
+            let mut state = self.state();
+            if state.behind_file.is_some() {
+                return Err(PyRuntimeError::new_err("another file is being sent"));
+            }
+            if !state.answering.begun() && self.stream.get().shared().must_close() {
+                state.answering.close_after();
+            }
+            let piece = state.answering.piece(length, more, now()).map_err(fault)?;
+            state.behind_file = Some((piece.after, piece.last));
+            piece
+        };
+        Ok((self.operation(py, piece.before, None, b"", false)?, piece.body))
+    }
+
+    /// So many of them are out.
+    fn count_file(&self, sent: u64) {
+        self.state().sent_bytes += sent;
+    }
+
+    /// What stands behind them, now that all of them are out. Before that the answer has not ended.
+    fn end_file<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let behind = self.state().behind_file.take();
+        let (after, last) = behind.ok_or_else(|| PyRuntimeError::new_err("no file is being sent"))?;
+        self.operation(py, Vec::new(), None, after, last)
     }
 
     /// The status that was said; 0 if none was.
@@ -94,14 +131,15 @@ impl Exchange {
     /// Whether the answer was given out whole.
     #[getter]
     fn ended(&self) -> bool {
-        self.state().answering.ended()
+        let state = self.state();
+        state.answering.ended() && state.behind_file.is_none()
     }
 
     /// Whether the connection goes on behind it.
     #[getter]
     fn keep_alive(&self) -> bool {
         let state = self.state();
-        state.answering.ended() && state.answering.keeps_alive()
+        state.answering.ended() && state.behind_file.is_none() && state.answering.keeps_alive()
     }
 
     /// Whether the application was told that the client has gone before his answer.
@@ -339,6 +377,7 @@ pub fn request(
         state: Mutex::new(State {
             answering: Answering::new(head.method == "HEAD", head.minor, keep_alive),
             sent_bytes: 0,
+            behind_file: None,
         }),
     };
     Ok((scope, exchange).into_pyobject(py)?.into_any().unbind())
