@@ -77,6 +77,8 @@ def test_pages_are_installed() -> None:
     """The wheel has what is beside a module, too."""
     pages = Path(socketkit.__file__).parent / "cli" / "watch_web"
     assert {path.name for path in pages.iterdir()} >= {"page.html", "page.css", "page.js", "icon.svg"}
+    pages = Path(socketkit.__file__).parent / "uses" / "web" / "page"
+    assert {path.name for path in pages.iterdir()} >= {"listing.html", "listing.css", "listing.js", "icon.svg"}
 
 
 def test_version_is_that_of_cargo() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from socketkit.uses.web import answers
 from socketkit.uses.web.files import Files
 from socketkit.uses.web.tree import Tree
 from tests.uses.web.asking import ask
@@ -58,7 +59,8 @@ def test_several_parts_of_a_file(files: Files) -> None:
     ]
 
 
-def test_the_kernel_sends_where_the_server_offers_it(root: Path) -> None:
+def test_the_kernel_sends_where_the_server_offers_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "SMALL_BYTES", 0)
     sent: list[dict[str, Any]] = []
 
     class Offering(Files):

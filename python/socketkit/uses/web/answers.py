@@ -70,6 +70,9 @@ async def send_file(scope: Scope, send: Send, opened: Opened, wish: Wish, kind: 
     fields += [(b"content-type", kind.encode()), (b"content-length", b"%d" % length)]
     await send({"type": "http.response.start", "status": status, "headers": fields})
     if scope["method"] != "HEAD":
+        if len(pieces) == 1 and pieces[0][1].length <= SMALL_BYTES:
+            # It is sooner read than handed to another thread, and leaves with the head.
+            end, pieces = _read(opened, pieces[0][1]), []
         for head, part in pieces:
             if head:
                 await send({"type": "http.response.body", "body": head, "more_body": True})
@@ -103,9 +106,18 @@ async def _send_part(scope: Scope, send: Send, opened: Opened, part: Part) -> No
     while at < end:
         data = await asyncio.to_thread(os.pread, opened.fd, min(PIECE_BYTES, end - at), at)
         if not data:
-            raise OSError("the file has become shorter while it was sent")
+            raise OSError(SHORTER)
         await send({"type": "http.response.body", "body": data, "more_body": True})
         at += len(data)
 
 
+def _read(opened: Opened, part: Part) -> bytes:
+    data = os.pread(opened.fd, part.length, part.first)
+    if len(data) < part.length:
+        raise OSError(SHORTER)
+    return data
+
+
+SHORTER = "the file has become shorter while it was sent"
+SMALL_BYTES = 65_536
 PIECE_BYTES = 262_144

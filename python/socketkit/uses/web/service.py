@@ -11,6 +11,7 @@ from ...http.scopes import address_of
 from .answers import answer
 from .files import Files
 from .giving import Once
+from .listing import Assets, Listing
 from .loading import is_application, load
 from .password import Password
 from .tree import Tree
@@ -83,11 +84,11 @@ class Site:
             self.tree.close()
 
     def _of_tree(self, tree: Tree) -> Application:
-        files = Files(tree)
         if tree.only is None:
             if self.manner.once:
                 raise ValueError("only one file can be given away once: name it")
-            return files
+            return Assets(Files(tree, Listing(tree) if self.manner.listed else None))
+        files = Files(tree)
         with _of(tree, tree.only) as opened:
             only = _Only(files, opened.names[-1])
             return Once(only, opened.size, self._given) if self.manner.once else only
