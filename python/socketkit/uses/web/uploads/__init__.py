@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .application import Uploads
+from .page import fragment
 
-__all__ = ["Uploads"]
+__all__ = ["Uploads", "fragment"]
