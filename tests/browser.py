@@ -83,7 +83,13 @@ async def opened(
 async def until(page: Page, expression: str) -> None:
     """Wait until it is true in the page. Playwright's own way evaluates text, which the policy of a page may forbid."""
     async with asyncio.timeout(WAIT_SECONDS):
-        while not await page.evaluate(expression):
+        while True:
+            try:
+                if await page.evaluate(expression):
+                    return
+            except Error as failure:
+                if "context was destroyed" not in str(failure):  # by the page that comes next, which is asked then
+                    raise
             await asyncio.sleep(0.05)
 
 
