@@ -82,6 +82,8 @@ async def opened(
 
 async def until(page: Page, expression: str) -> None:
     """Wait until it is true in the page. Playwright's own way evaluates text, which the policy of a page may forbid."""
+    from playwright.async_api import Error
+
     async with asyncio.timeout(WAIT_SECONDS):
         while True:
             try:
