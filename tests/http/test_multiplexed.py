@@ -34,6 +34,7 @@ class Client:
         self.stream = stream
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
         self.events: list[h2.events.Event] = []
+        self.acknowledges = True
 
     async def flush(self) -> None:
         await self.stream.send(self.h2.data_to_send())
@@ -55,7 +56,7 @@ class Client:
                     self.events.remove(event)
                     return event
             for event in self.h2.receive_data(await self.stream.receive()):
-                if isinstance(event, h2.events.DataReceived):
+                if isinstance(event, h2.events.DataReceived) and self.acknowledges:
                     self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 self.events.append(event)
             with suppress(OSError):  # what came may have been a farewell

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import websockets
 
 from socketkit import connect
-from socketkit.http import serve
+from socketkit.http import serve, websocket
 from tests.conftest import Run
 
 from .applications import parted, talk
@@ -182,3 +183,43 @@ def test_frames_that_are_none_end_it(run: Run) -> None:
 
     frame = run(main())
     assert (frame[0], frame[2:4]) == (0x88, (1002).to_bytes(2, "big"))
+
+
+def test_a_peer_that_answers_no_ping_is_left(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket, "PING_SECONDS", 0.1)
+
+    async def main() -> bytes:
+        async with serve("tcp://127.0.0.1:0", echo) as service, connect(str(service.local)) as stream:
+            await stream.send(offer())
+            await stream.receive_until(b"\r\n\r\n")
+            return b"".join([chunk async for chunk in stream])
+
+    got = run(main())
+    assert got[:2] == b"\x89\x00"  # a ping
+    assert (1011).to_bytes(2, "big") in got
+
+
+def test_a_client_that_sends_more_than_is_read_has_to_wait(run: Run) -> None:
+    async def main() -> int:
+        go_on = asyncio.Event()
+
+        async def late(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "websocket":
+                await receive()
+                await send({"type": "websocket.accept"})
+                await go_on.wait()
+                while (await receive())["type"] == "websocket.receive":
+                    pass
+
+        sent = 0
+        async with serve("tcp://127.0.0.1:0", late) as service:
+            async with websockets.connect(f"ws://127.0.0.1:{service.local.port}/", compression=None) as socket:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(1):
+                        while sent < 1000:
+                            await socket.send(bytes(100_000))
+                            sent += 1
+                go_on.set()
+                return sent
+
+    assert run(main()) < 300

@@ -236,13 +236,17 @@ class Multiplexed:
         await part(self.stream)
 
     async def _end(self) -> None:
-        """No task outlives the connection."""
+        """No task outlives the connection: each is told of its end, and cancelled where it does not end by that."""
         for request in list(self._requests.values()):
             request.gone()
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        try:
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=self.service._limits.grace_seconds)
+        finally:
+            for task in list(self._tasks):
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
         if self._stopping:
             await asyncio.wait([self._goodbye])
 

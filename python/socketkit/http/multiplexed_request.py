@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
@@ -14,7 +15,7 @@ import h2.errors
 import h2.exceptions
 
 from .. import _core
-from ..errors import BrokenConnection, SocketError, raisable
+from ..errors import BrokenConnection, ClosedConnection, SocketError, raisable
 from .access import Access
 from .scopes import target_of, told
 
@@ -53,6 +54,12 @@ class Request:
         self.sent_bytes = 0
 
     async def run(self) -> None:
+        with suppress(
+            SocketError, ClosedConnection, h2.exceptions.ProtocolError
+        ):  # it ends while this still has a word
+            await self._run()
+
+    async def _run(self) -> None:
         connection, scope = self._connection, self._scope
         service = connection.service
         began = time.monotonic()
