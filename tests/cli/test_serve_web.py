@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -84,6 +86,34 @@ def test_encrypted_with_http2_and_a_password(socketkit: Start, folder: Path) -> 
     secret.chmod(0o644)
     readable = socketkit("serve", "web", "--password", str(secret), str(folder)).finish()
     assert (readable.status, "chmod 600" in readable.err) == (2, True)
+
+
+def test_curl_resumes_and_takes_parts(socketkit: Start, folder: Path) -> None:
+    data = os.urandom(3_000_000)
+    (folder / "data.bin").write_bytes(data)
+    url = url_of(socketkit("serve", "web", str(folder)))
+    half = folder / "half"
+    half.write_bytes(data[:1_000_000])
+    curl("-C", "-", "-o", str(half), f"{url}data.bin")
+    assert half.read_bytes() == data
+    curl("-r", "5-9", "-o", str(half), f"{url}data.bin")
+    assert half.read_bytes() == data[5:10]
+    several = subprocess.run(["curl", "-sSi", "-r", "0-1,-2", f"{url}data.bin"], capture_output=True, check=True).stdout
+    assert b"multipart/byteranges" in several
+    assert data[:2] in several
+    assert data[-2:] in several
+
+
+def test_wget_takes_a_whole_folder(socketkit: Start, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    wget = shutil.which("wget") or pytest.skip("wget is not installed: apt install wget")
+    (folder / "sub" / "deeper").mkdir(parents=True)
+    (folder / "sub" / "deeper" / "b c?.txt").write_text("deep")
+    url = url_of(socketkit("serve", "web", str(folder)))
+    got = tmp_path_factory.mktemp("got")
+    words = ["-q", "-r", "-np", "-nH", "--cut-dirs=1", "-e", "robots=off", "--reject-regex", "[?]", "-P", str(got), url]
+    subprocess.run([wget, *words], check=True, timeout=60, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    assert (got / "a.txt").read_text() == "hello"
+    assert [path.read_text() for path in got.glob("sub/deeper/b*")] == ["deep"]
 
 
 def test_an_application_with_a_websocket(socketkit: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

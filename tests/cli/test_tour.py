@@ -24,7 +24,7 @@ def test_table(ran: Ran) -> None:
     result = ran("tour")
     assert (result.status, result.err) == (0, "")
     table = result.out.decode()
-    for group in ("streams", "datagrams", "sequenced packets", "raw sockets"):
+    for group in ("streams", "datagrams", "sequenced packets", "raw sockets", "uses"):
         assert f" {group} " in table
     for heading in ("endpoint", "peer", "encrypted", "bytes", "rate", "latency"):
         assert heading in table
@@ -55,11 +55,13 @@ def test_json(ran: Ran) -> None:
             continue
         assert stop["received_bytes"] > 0
         assert stop["latency_seconds"] > 0
-        if not stop["group"].startswith("raw"):
+        if stop["group"].startswith("uses"):
+            assert stop["received_bytes"] > 10_000_000
+        elif not stop["group"].startswith("raw"):
             assert stop["received_bytes"] >= stop["sent_bytes"] > 10_000_000
             assert stop["bytes_per_second"] > 0
     assert [stop["encrypted"] for stop in tour["stops"] if stop["endpoint"].startswith("tcp4")] == [False]
-    assert [stop["key_exchange"] for stop in tour["stops"] if "tls" in stop["endpoint"]] == ["X25519MLKEM768"] * 3
+    assert [stop["key_exchange"] for stop in tour["stops"] if "tls" in stop["endpoint"]] == ["X25519MLKEM768"] * 4
 
 
 def test_utf8_is_not_needed(ran: Ran) -> None:

@@ -87,7 +87,10 @@ class Screen:
 
     def _conclusion(self) -> Text:
         outcomes = [visit.outcome for visit in self._visits]
-        text = Text(f"{plural(outcomes.count('works'), 'socket type')} opened and used both ways")
+        used = sum(visit.outcome == "works" and visit.group.startswith("uses") for visit in self._visits)
+        text = Text(f"{plural(outcomes.count('works') - used, 'socket type')} opened and used both ways")
+        if used:
+            text.append(f"; {plural(used, 'use')} tried")
         if absent := outcomes.count("absent"):
             text.append(f"; {absent} not on this machine")
         if failed := outcomes.count("failed"):
