@@ -32,6 +32,7 @@ from socketkit.inspect.table import (
     endpoint_of,
     sockets,
 )
+from tests.in_threads import wait_until
 from tests.threats.namespaces import Network
 
 privileged = pytest.mark.privileged
@@ -168,8 +169,15 @@ def test_an_orphan_has_no_process(opened: ExitStack) -> None:
     # Both ends: another connection from the same port may be in TIME_WAIT.
     ends = [f"tcp://127.0.0.1:{name[1]}" for name in (client.getsockname(), client.getpeername())]
     client.close()  # the server does not: the kernel keeps this half without a descriptor
-    (entry,) = [row for row in own_sockets() if [str(row.local), str(row.peer)] == ends]
-    assert (entry.state, entry.inode, entry.processes) == ("fin-wait-2", 0, ())
+
+    def orphan() -> SocketEntry:
+        (entry,) = [row for row in own_sockets() if [str(row.local), str(row.peer)] == ends]
+        return entry
+
+    # fin-wait-1 until the end is acknowledged, which the kernel may put off.
+    wait_until(lambda: orphan().state == "fin-wait-2")
+    entry = orphan()
+    assert (entry.inode, entry.processes) == (0, ())
     assert entry_of(server).state == "close-wait"
 
 
