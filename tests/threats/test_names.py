@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -179,7 +178,6 @@ def watched(auditor: Auditor, *words: str) -> Iterator[list[dict[str, Any]]]:
         assert process.stderr is not None
         while "watching for beacons" not in (line := process.stderr.readline()):
             assert line, "it has ended"
-        _hears(process)
         reader = threading.Thread(target=read)
         reader.start()
         try:
@@ -187,12 +185,6 @@ def watched(auditor: Auditor, *words: str) -> Iterator[list[dict[str, Any]]]:
         finally:
             process.kill()
             reader.join(10)
-
-
-def _hears(process: subprocess.Popen[str]) -> None:
-    """It has its ring, so it hears answers from here on."""
-    threads = Path(f"/proc/{process.pid}/task")
-    until(lambda: [one for one in threads.iterdir() if (one / "comm").read_text() == "socketkit-first\n"], len)
 
 
 @pytest.mark.slow
