@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from socketkit import Endpoint
-from socketkit.cli.mail_lines import caught_as_json, caught_line, finding_line, settings, way_of
+from socketkit.cli.mail_lines import caught_line, finding_line, settings, way_of
 from socketkit.threats.finding import Finding
 from socketkit.uses.mail.database import Caught
 from socketkit.uses.mail.headers import Summary
@@ -40,16 +40,6 @@ def test_way() -> None:
     assert way_of({"tls": None}) == "plain text"
     assert way_of({"tls": None, "password_in_clear": True}) == "plain text, PASSWORD SEEN"
     assert way_of({"tls": "TLSv1.3", "password_in_clear": True}) == "TLS 1.3"
-
-
-def test_json() -> None:
-    told = caught_as_json(MAIL)
-    assert (told["id"], told["from"], told["to"], told["subject"]) == (
-        3,
-        "ann@a.example",
-        ["bob@b.example"],
-        "Your invoice",
-    )
 
 
 def test_finding() -> None:

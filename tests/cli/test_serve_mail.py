@@ -28,7 +28,7 @@ def where(server: Program, name: str) -> int:
 
 def free(*services: str) -> list[str]:
     addresses = dict.fromkeys(("smtp", "imap", "pop3"), "tcp://localhost:0") | {"smtps": "tls://localhost:0"}
-    return [word for name in services or addresses for word in (f"--{name}", addresses[name])]
+    return ["--no-inbox", *(word for name in services or addresses for word in (f"--{name}", addresses[name]))]
 
 
 def send(port: int, *, password: bool = False, to: str = "bob@example.org") -> None:

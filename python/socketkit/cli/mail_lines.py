@@ -33,21 +33,6 @@ def way_of(client: Mapping[str, Any]) -> str:
     return "plain text, PASSWORD SEEN" if client.get("password_in_clear") else "plain text"
 
 
-def caught_as_json(mail: Caught) -> dict[str, Any]:
-    return {
-        "id": mail.id,
-        "received": mail.received,
-        "from": mail.sender,
-        "to": list(mail.recipients),
-        "size": mail.size,
-        "subject": mail.summary.subject,
-        "header_from": mail.summary.author,
-        "header_to": mail.summary.to,
-        "message_id": mail.summary.message_id,
-        "client": mail.client,
-    }
-
-
 def finding_line(finding: Finding) -> str:
     return f"{finding.severity} {finding.id}: {finding.title} ({finding.subject}: {finding.evidence}); {finding.remedy}"
 

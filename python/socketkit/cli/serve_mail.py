@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from asyncio import timeout
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from errno import EADDRINUSE
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,13 +18,15 @@ from ..listener import acts
 from ..uses.mail.database import KEEP
 from ..uses.mail.failures import Failures
 from ..uses.mail.smtp_events import BOUNDS
+from ..uses.mail.told import caught_as_json
 from .arguments import address_option
-from .mail_lines import caught_as_json, caught_line, finding_line, settings
+from .mail_lines import caught_line, finding_line, settings
 from .units import parsed_span, plural
 
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..hosting import Link
     from ..uses.mail.seen import Client
     from ..uses.mail.serving import Catcher
     from ..uses.mail.store import Store
@@ -37,11 +39,13 @@ Examples:
   socketkit serve mail --fail 'rcpt=451@10%' --fail 'data=552@3x' --seed 7
   socketkit serve mail --fail 'rcpt:*@gone.example=550' --fail mail=delay:2s --fail connect=drop@5%
   socketkit serve mail --smtp 'tls://*:2525?public=yes'
+  socketkit serve mail --no-inbox
 
 \b
 Without addresses it takes the usual ports of such catchers on loopback (SMTP 1025, SMTP under TLS
-1465, IMAP 1143, POP3 1110), or free ones where they are taken, and prints settings to paste.
-STARTTLS is offered on the plain ports, and any password is taken. No mail leaves this machine.
+1465, IMAP 1143, POP3 1110, the inbox 8025), or free ones where they are taken, and prints settings
+to paste. STARTTLS is offered on the plain ports, and any password is taken. No mail leaves this
+machine. The inbox is a page for browsers, and a JSON API under the same link.
 
 \b
 A failure is STAGE[:ADDRESS]=WHAT[@WHEN]. Stages: connect, helo, auth, mail, rcpt, data. What: a
@@ -54,6 +58,8 @@ reply (451, '550 My words'), drop, or delay:2s. When: @10% of the times, or @3x,
 @address_option("--smtps", "Where to listen for SMTP under TLS.")
 @address_option("--imap", "Where to listen for IMAP: STARTTLS on tcp://, or tls://.")
 @address_option("--pop3", "Where to listen for POP3: STLS on tcp://, or tls://.")
+@address_option("--inbox", "Where to serve the inbox; its link has a token wherever that is.")
+@click.option("--no-inbox", is_flag=True, help="Serve no inbox.")
 @click.option("--fail", "rules", multiple=True, metavar="RULE", help="Fail so; may be given several times.")
 @click.option("--seed", type=int, metavar="N", help="The dice of --fail; what they were is printed.")
 @click.option("--keep", "path", metavar="FILE", help="Keep mail in this file (SQLite) and not in memory.")
@@ -83,6 +89,8 @@ def command(
     smtps: Endpoint | None,
     imap: Endpoint | None,
     pop3: Endpoint | None,
+    inbox: Endpoint | None,
+    no_inbox: bool,
     rules: tuple[str, ...],
     seed: int | None,
     path: str | None,
@@ -94,11 +102,13 @@ def command(
 ) -> None:
     """Catch every mail that programs send, and show what was seen of them.
 
-    Prints a line for each mail, with whether it came encrypted; and for each program that sent a password in plain
-    text, or broke a rule that matters, what is wrong and what helps.
+    Prints the link of an inbox to look at them; a line for each mail, with whether it came encrypted; and for each
+    program that sent a password in plain text, or broke a rule that matters, what is wrong and what helps.
     """
     from .running import run
 
+    if inbox is not None and no_inbox:
+        raise click.UsageError("--inbox and --no-inbox contradict each other")
     try:
         seconds = None if span is None else parsed_span(span)
     except ValueError as fault:
@@ -112,14 +122,15 @@ def command(
 
     async def main() -> None:
         from ..uses.mail.store import Store
+        from .mail_inbox import served
 
         async with Store(path, keep=keep) as store:
             screen = _Screen(store, as_json=as_json)
             asked = {"smtp": smtp, "smtps": smtps, "imap": imap, "pop3": pop3}
             options = {"failures": failures, "bounds": bounds, "identity": identity, "told": screen.tell_client}
             catcher = await _open(store, asked, options)
-            async with catcher:
-                screen.begin(catcher, failures if rules else None, certificate)
+            async with catcher, nullcontext() if no_inbox else served(store, catcher.addresses, asked=inbox) as link:
+                screen.begin(catcher, link, failures if rules else None, certificate)
                 try:
                     with suppress(TimeoutError):
                         async with timeout(seconds):
@@ -156,9 +167,11 @@ class _Screen:
         self._as_json = as_json
         self._caught = 0
 
-    def begin(self, catcher: Catcher, failures: Failures | None, certificate: str | None) -> None:
+    def begin(self, catcher: Catcher, link: Link | None, failures: Failures | None, certificate: str | None) -> None:
         for name, where in catcher.addresses.items():
             click.echo(f"{name}: listening on {where}", err=True)
+        if link is not None:
+            click.echo(f"inbox: listening on {link.url}", err=True)
         for line in settings(catcher.addresses, certificate):
             click.echo(f"  {line}", err=True)
         if failures is not None:

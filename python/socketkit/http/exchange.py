@@ -57,7 +57,7 @@ def plain(status: int, text: str, *headers: tuple[str, str]) -> Answer:
 
 
 async def answer(send: Send, what: Answer) -> None:
-    await begin(send, what.status, what.kind, *what.headers, ("content-length", str(len(what.body))))
+    await begin(send, what.status, what.kind, ("content-length", str(len(what.body))), *what.headers)
     await send({"type": "http.response.body", "body": what.body})
 
 

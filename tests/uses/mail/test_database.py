@@ -83,6 +83,7 @@ def test_search() -> None:
     assert found("invoice is:unseen") == [2]
     assert found("is:seen") == [1]
     assert found("") == [3, 2, 1]
+    assert [caught.id for caught in database.search("invoice", 10, before=2)] == [1]
     database.delete([2])
     assert found("invoice") == [1]
 

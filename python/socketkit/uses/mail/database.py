@@ -172,19 +172,20 @@ class Database:
         self._sql.execute("UPDATE mail SET flags = ? WHERE id = ?", (" ".join(sorted(flags)), number))
         return self.get(number)
 
-    def search(self, words: str, limit: int) -> list[Caught]:
-        """The newest first. Raises SearchError."""
+    def search(self, words: str, limit: int, before: int | None = None) -> list[Caught]:
+        """The newest first, only those with an id below `before`. Raises SearchError."""
         wanted = parse(words)
         while self.index(1_000):
             pass
-        terms, values = [], []
+        terms: list[str] = ["id < ?"]
+        values: list[int | str] = [MOST if before is None else before]
         if wanted.match:
             terms.append("id IN (SELECT rowid FROM words WHERE words MATCH ?)")
             values.append(wanted.match)
         if wanted.seen is not None:
             terms.append(f"(' ' || flags || ' ') {'' if wanted.seen else 'NOT '}LIKE ?")
             values.append(f"% {SEEN} %")
-        where = " AND ".join(terms) or "1"
+        where = " AND ".join(terms)
         found = self._sql.execute(
             f"SELECT {COLUMNS} FROM mail WHERE {where} ORDER BY id DESC LIMIT ?", (*values, limit)
         )

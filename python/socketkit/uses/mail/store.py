@@ -37,7 +37,7 @@ class Change(NamedTuple):
 class Store:
     """`async with Store(path) as store`; without a path it is in memory and ends with the process.
 
-    - `await newest(limit, before=, after=)`: a list, the newest first, in pages by id; `await search(words, limit)`.
+    - `await newest(limit, before=, after=)`: a list, the newest first, in pages by id; so `await search(words, limit)`.
     - `await get(id)`, `await raw(id)`, `await parsed(id)`: None when it is gone. The parts and attachments of a mail
       are `Parsed.parts`, `Parsed.content(number)`.
     - `await mark(id, seen=True)`, `await flag(id, flags)`, `await delete(ids)`, `await clear()`.
@@ -123,9 +123,9 @@ class Store:
     async def newest(self, limit: int = 50, *, before: int | None = None, after: int | None = None) -> list[Caught]:
         return await self._done(lambda database: database.newest(limit, before, after))
 
-    async def search(self, words: str, limit: int = 50) -> list[Caught]:
-        """`invoice from:ann to:bob subject:"two words" is:unseen`. Raises SearchError."""
-        return await self._done(lambda database: database.search(words, limit))
+    async def search(self, words: str, limit: int = 50, *, before: int | None = None) -> list[Caught]:
+        """`invoice from:ann to:bob subject:"two words" is:unseen`; in pages as `newest`. Raises SearchError."""
+        return await self._done(lambda database: database.search(words, limit, before))
 
     async def get(self, number: int) -> Caught | None:
         return await self._done(lambda database: database.get(number))
