@@ -91,7 +91,8 @@ def test_parsed_span(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "m", "10x", "-5", "1m1h", "1m1m", "400d", "1..5s", "10 m", "inf", "\u0661s", "5m."]
+    "text",
+    ["", "0", "m", "10x", "-5", "1m1h", "1m1m", "400d", "1..5s", "10 m", "inf", "\u0661s", "5m.", "100ms", "10min"],
 )
 def test_no_span(text: str) -> None:
     with pytest.raises(ValueError, match="a time is a number"):

@@ -65,10 +65,10 @@ def parsed_span(text: str) -> float:
             continue
         factor = SPAN_FACTORS.get(letter, last)
         if factor >= last or not digits.replace(".", "", 1).isdecimal() or not digits.isascii():
-            break
+            raise ValueError(NO_SPAN)
         total, digits, last = total + float(digits) * factor, "", factor
     if digits or not 0 < total <= 366 * 86_400:
-        raise ValueError("a time is a number with s, m, h or d behind it, a year at most: 90s, 10m, 1h30m")
+        raise ValueError(NO_SPAN)
     return total
 
 
@@ -84,6 +84,7 @@ def _three_digits(number: float) -> str:
     return f"{number:.0f}"
 
 
+NO_SPAN = "a time is a number with s, m, h or d behind it, a year at most: 90s, 10m, 1h30m"
 SPAN_FACTORS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 FACTORS = {"K": 1e3, "M": 1e6, "G": 1e9}
 AMOUNTS = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
