@@ -6,6 +6,7 @@ from email.message import EmailMessage
 
 import pytest
 
+from socketkit.http.exchange import Answer
 from socketkit.uses.mail.inbox import content
 from socketkit.uses.mail.inbox.content import document, part, pictures, saved
 from socketkit.uses.mail.parsed import Parsed
@@ -17,15 +18,15 @@ def mail(html: str = '<img src="cid:logo@x">') -> bytes:
     message = EmailMessage()
     message.set_content("text")
     message.add_alternative(html, subtype="html")
-    alternative = message.get_payload()[1]
+    alternative = message.get_payload(1)
     assert isinstance(alternative, EmailMessage)
     alternative.add_related(PNG, "image", "png", cid="<logo@x>")
     message.add_attachment("<script>alert(1)</script>", subtype="html", filename="page.html")
     return message.as_bytes()
 
 
-def headers(told: object) -> dict[str, str]:
-    assert isinstance(told, content.Answer)
+def headers(told: Answer | None) -> dict[str, str]:
+    assert told is not None
     return dict(told.headers)
 
 

@@ -289,7 +289,10 @@ function show(mail) {
   byId("raw").href = `api/mails/${mail.id}/raw`;
   drawSeen();
   drawMeta();
-  byId("attachments").replaceChildren(...mail.parts.filter((part) => part.attachment).map(attachment));
+  // Pictures that stand in the mail itself are named last.
+  const attached = mail.parts.filter((part) => part.attachment);
+  attached.sort((one, other) => Boolean(one.content_id) - Boolean(other.content_id) || one.number - other.number);
+  byId("attachments").replaceChildren(...attached.map(attachment));
   const has = { html: mail.html, text: mail.text, source: true, headers: true, links: mail.links.length, security: true };
   drawTabs(has);
   choose(has[tab] ? tab : mail.html ? "html" : mail.text ? "text" : "source");
