@@ -19,7 +19,7 @@ from ..errors import EndOfStream, SocketError, Unsupported
 from ..verbs import connect, serve
 from .arguments import described
 from .message_stops import meet_bound, meet_connected, meet_ended, meet_frames, meet_packets, meet_pings
-from .use_stops import meet_web
+from .use_stops import meet_mail, meet_web
 from .visits import BULK_BYTES, MESSAGE_BYTES, ROUND_TRIPS, TourError, Visit, require
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ STOPS: Sequence[Stop] = (
     Stop("IP packets", "raw+ip://127.0.0.1?proto=253", NOT_PERMITTED, meet_packets, RAW),  # for experiments, RFC 3692
     Stop("Ethernet frames", "raw+ethernet://lo?proto=ip", NOT_PERMITTED, meet_frames, RAW),
     Stop("web: a page and a file fetched", "tls://localhost:0?public=yes&alpn=http/1.1", meet=meet_web, group=USES),
+    Stop("mail: caught as programs send it", "tls://localhost:0", meet=meet_mail, group=USES),
 )
 
 

@@ -1,8 +1,9 @@
-"""The stops of the tour where something is served that people use: a page is fetched."""
+"""The stops of the tour where something is served that people use: a page is fetched, a mail caught."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import statistics
 import time
@@ -42,6 +43,58 @@ async def meet_web(visit: Visit) -> None:
                 begun = time.perf_counter()
                 require(await _got(stream, "/film", visit) == film, "the file came changed")
                 visit.bytes_per_second = len(film) / (time.perf_counter() - begun)
+
+
+async def meet_mail(visit: Visit) -> None:
+    """Mail is caught under TLS: many small ones on one connection, each committed when it is answered, and a large one."""
+    from ..uses.mail import Catcher, Store
+
+    lines = base64.encodebytes(os.urandom(BULK_BYTES // 2)).replace(b"\n", b"\r\n")
+    async with (
+        Store() as store,
+        Catcher(store, smtp=None, smtps=visit.endpoint, imap=None, pop3=None) as catcher,
+        connect(catcher.addresses["smtps"]) as stream,
+    ):
+        visit.endpoint, visit.peer = str(catcher.smtps), described(stream.peer)
+        visit.encrypted = stream.encrypted
+        visit.cipher, visit.key_exchange = stream.ciphers or (None, None)
+        await _replied(stream, "220")
+        await _said(stream, "EHLO tour", "250")
+        taken = []
+        for number in range(ROUND_TRIPS):
+            begun = time.perf_counter()
+            await _mailed(stream, f"Subject: {number}\r\n\r\nsmall\r\n".encode())
+            taken.append(time.perf_counter() - begun)
+        visit.latency_seconds = statistics.median(taken)
+        begun = time.perf_counter()
+        await _mailed(stream, b"Subject: large\r\n\r\n" + lines)
+        visit.bytes_per_second = len(lines) / (time.perf_counter() - begun)
+        (caught,) = await store.newest(1)
+        raw = await store.raw(caught.id) or b""
+        require(store.count == ROUND_TRIPS + 1, "not every mail was caught")
+        require(raw.endswith(b"\r\n\r\n" + lines), "the mail came changed")
+        await _said(stream, "QUIT", "221")
+        visit.sent_bytes, visit.received_bytes = stream.sent_bytes, stream.received_bytes
+
+
+async def _mailed(stream: Stream, mail: bytes) -> None:
+    await _said(stream, "MAIL FROM:<tour@localhost>", "250")
+    await _said(stream, "RCPT TO:<tour@localhost>", "250")
+    await _said(stream, "DATA", "354")
+    await stream.send(mail + b".\r\n")
+    await _replied(stream, "250")
+
+
+async def _said(stream: Stream, line: str, code: str) -> None:
+    await stream.send(f"{line}\r\n".encode())
+    await _replied(stream, code)
+
+
+async def _replied(stream: Stream, code: str) -> None:
+    line = b"   -"
+    while line[3:4] == b"-":  # another line of the same reply follows
+        line = await stream.receive_until(b"\r\n")
+    require(line.startswith(code.encode()), f"the server said {line.decode('ascii', 'replace').strip()}")
 
 
 def _fill(folder: Path, page: bytes, film: bytes) -> None:
