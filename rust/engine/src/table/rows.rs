@@ -177,7 +177,9 @@ impl From<TcpInfo<'_>> for Counts {
 
 /// What TCP had counted of a connection that ended. The kernel has forgotten how it ended by then, but not what it acknowledged: of
 /// the SYN and the FIN, which count as bytes, both were acknowledged (it connected, and ended in order), or one. That was the FIN
-/// if it was `accepted`, which is asked only then. Where ours was acknowledged, the peer's was received.
+/// if it was `accepted`, which is asked only then. Where ours was acknowledged, the peer's was received:
+/// but for a connection that was closed here first, of which the kernel keeps no more than its FIN_WAIT2. It tells of that end before
+/// the peer's has come, in the same words, and a byte too few is counted.
 pub fn ended_flow(information: TcpInfo<'_>, accepted: impl FnOnce() -> bool) -> Flow {
     let mut flow = flow(&information.into(), CLOSED);
     let beyond_data = information.acknowledged_bytes() - flow.sent_bytes;
