@@ -44,6 +44,49 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_uploads(socketkit: Start, folder: Path) -> None:
+    given = folder / "given"
+    given.mkdir()
+    server = socketkit("serve", "web", "--upload", "--max-size", "10", "--quota", "1k", str(given))
+    url = url_of(server)
+    assert curl("-T", str(folder / "a.txt"), url) == "5 bytes are here as a.txt\n"
+    assert (given / "a.txt").read_text() == "hello"
+    assert "is not replaced" in curl("-T", str(folder / "a.txt"), url)
+    assert 'id="upload"' in curl(url)
+    assert "tus 1.0" in curl(f"{url}.socketkit/upload.js")
+    (folder / "large").write_bytes(bytes(11))
+    assert "10 bytes" in curl("-T", str(folder / "large"), url)
+    server.interrupt()
+    server.finish()
+
+
+def test_a_link_to_one_file(socketkit: Start, folder: Path) -> None:
+    log = folder / "log"
+    server = socketkit("serve", "web", "--give", "a.txt", "--log", str(log), str(folder))
+    link = server.said("once: ").removeprefix("once: ")
+    assert curl(link) == "hello"
+    assert curl("-o", "/dev/null", "-w", "%{http_code}", link) == "404"
+    server.interrupt()
+    server.finish()
+    assert [line.split('"')[1] for line in log.read_text().splitlines()] == ["GET /=.../a.txt"] * 2
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--quota", "1G"], "but not --upload"),
+        (["--upload", "--max-size", "x"], "--max-size x"),
+        (["--give", "none"], "nothing of this name"),
+        (["--give", "sub"], "a folder"),
+    ],
+)
+def test_what_uploads_and_links_cannot_be(socketkit: Start, folder: Path, words: list[str], told: str) -> None:
+    (folder / "sub").mkdir()
+    result = socketkit("serve", "web", *words, str(folder)).finish()
+    assert result.status == 2
+    assert told in " ".join(result.err.split())
+
+
 def test_a_folder(socketkit: Start, folder: Path) -> None:
     log = folder / "log"
     server = socketkit("serve", "web", "--log", str(log), str(folder))

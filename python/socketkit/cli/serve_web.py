@@ -11,7 +11,7 @@ import click
 from ..hosting import place
 from .hosting import Manner as HostingManner
 from .hosting import ending_options, place_options, run_hosted, summary, wanted_of
-from .units import plural
+from .units import parsed_amount, plural
 
 if TYPE_CHECKING:
     from typing import Self
@@ -28,6 +28,7 @@ Examples:
   socketkit serve web --lan --once report.pdf
   socketkit serve web --for 1h --lan --log access.log music
   socketkit serve web --on '*' --port 8443 --password ~/.web-password films
+  socketkit serve web --lan --upload --quota 20G inbox
   socketkit serve web shop:app
 
 \b
@@ -37,7 +38,7 @@ the link, --password asks for a password instead.
 
 \b
 MODULE:APP is an ASGI application (Starlette, FastAPI, Django's get_asgi_application()), imported from
-this folder. Nothing can be changed in a folder that is served, and no link leads out of it.
+this folder. Without --upload nothing can be changed in a folder that is served; no link leads out of it.
 """
 
 
@@ -52,6 +53,17 @@ this folder. Nothing can be changed in a folder that is served, and no link lead
 @click.option(
     "--log", "log", metavar="FILE|-", help="Write a line for each answer there (-: stdout), JSON with --json."
 )
+@click.option("--upload", is_flag=True, help="Take files into the folder: from its page, by curl -T, by tus.")
+@click.option("--overwrite", is_flag=True, help="Let uploads replace files that are there.")
+@click.option("--max-size", metavar="SIZE", help="What one upload may have (default: 64Gi).")
+@click.option("--quota", metavar="SIZE", help="What the folder may have with all that is uploaded.")
+@click.option(
+    "--give",
+    "gifts",
+    metavar="PATH",
+    multiple=True,
+    help="Print a link to this file alone, good once within a day; repeatable.",
+)
 @place_options
 @ending_options
 def command(
@@ -60,6 +72,11 @@ def command(
     unlisted: bool,
     password_from: str | None,
     log: str | None,
+    upload: bool,
+    overwrite: bool,
+    max_size: str | None,
+    quota: str | None,
+    gifts: tuple[str, ...],
     seconds: float | None,
     once: bool,
     as_json: bool,
@@ -81,18 +98,20 @@ def command(
             raise click.UsageError("--password over a network needs encryption: leave --plaintext out")
         wanted = wanted._replace(public=True)  # the password is asked for in place of the token
     try:
-        site = Site(target, Manner(hidden, not unlisted, password, once))
+        taken = (upload, overwrite, _amount("--max-size", max_size), _amount("--quota", quota))
+        site = Site(target, Manner(hidden, not unlisted, password, once, *taken))
     except (NoApplication, ValueError) as fault:
         raise click.UsageError(str(fault)) from None
     except FileNotFoundError as fault:
         raise click.UsageError(f"{target}: {_not_found(fault, target)}") from None
     try:
-        _serve(site, wanted, HostingManner(seconds, False, as_json, qr), log)
+        _check_gifts(site, gifts)
+        _serve(site, wanted, HostingManner(seconds, False, as_json, qr), log, gifts)
     finally:
         site.close()
 
 
-def _serve(site: Site, wanted: Wanted, manner: HostingManner, log: str | None) -> None:
+def _serve(site: Site, wanted: Wanted, manner: HostingManner, log: str | None, gifts: tuple[str, ...]) -> None:
     with AccessLog(log, as_json=manner.as_json) as requests:
         where = place(wanted)
         run_hosted(
@@ -101,8 +120,28 @@ def _serve(site: Site, wanted: Wanted, manner: HostingManner, log: str | None) -
             manner,
             facts=lambda: {"requests": requests.count, "refused": requests.refused},
             words=lambda hosted: _words(requests, hosted),
-            hint=lambda hosted: f"serving {site.name}",
+            hint=lambda hosted: "\n".join([f"serving {site.name}", *_links(site, hosted, gifts)]),
         )
+
+
+def _check_gifts(site: Site, gifts: tuple[str, ...]) -> None:
+    """Before anything listens: whether each can be given."""
+    for path in gifts:
+        if site.tree is None:
+            raise click.UsageError("--give gives a file of a folder, and this is an application")
+        opened = site.tree.open(path)
+        if opened is None:
+            raise click.UsageError(f"--give {path}: nothing of this name is served; it is a path within {site.name}")
+        with opened:
+            if opened.is_folder:
+                raise click.UsageError(f"--give {path}: a link gives one file, and this is a folder")
+
+
+def _links(site: Site, hosted: Hosted, gifts: tuple[str, ...]) -> list[str]:
+    if site.links is None:
+        return []
+    links = site.links
+    return [f"once: {hosted.link.base}{links.make(path)}" for path in gifts]
 
 
 class AccessLog:
@@ -148,6 +187,15 @@ class AccessLog:
 def _words(requests: AccessLog, hosted: Hosted) -> str:
     refused = f", {requests.refused:,} refused" if requests.refused else ""
     return f"answered {plural(requests.count, 'request')}{refused}\n{summary(hosted)}"
+
+
+def _amount(option: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return parsed_amount(text)
+    except ValueError as fault:
+        raise click.UsageError(f"{option} {text}: {fault}") from None
 
 
 def _password(path: str) -> str:

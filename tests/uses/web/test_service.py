@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from socketkit import connect
-from socketkit.hosting import Hosted, Wanted
+from socketkit.hosting import Hosted, Wanted, host, place
 from socketkit.uses.web import Manner, serve
 from socketkit.uses.web.service import Site
 
@@ -43,6 +43,36 @@ def test_a_folder_behind_its_link(root: Path) -> None:
         assert " 403 " in await get(hosted, "/a.txt")
 
     within(root, ask, Manner())
+
+
+def test_a_link_to_one_file_needs_no_token(root: Path) -> None:
+    async def main() -> None:
+        site = Site(root)
+        where = place(Wanted())
+        try:
+            async with asyncio.timeout(20), host(site.opened(where), where) as hosted:
+                assert site.links is not None
+                link = site.links.make("/a.txt")
+                assert (await get(hosted, link)).endswith("\r\n\r\nhello")
+                assert " 404 " in await get(hosted, link)
+        finally:
+            site.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("target", "manner"),
+    [
+        ("a.txt", Manner(upload=True)),
+        ("", Manner(overwrite=True)),
+        ("", Manner(quota_bytes=5)),
+        ("json:loads", Manner(upload=True)),
+    ],
+)
+def test_what_uploads_cannot_be(root: Path, target: str, manner: Manner) -> None:
+    with pytest.raises(ValueError, match="upload"):
+        Site(target if ":" in target else root / target, manner)
 
 
 def test_peers_are_listed_with_what_they_do(root: Path) -> None:

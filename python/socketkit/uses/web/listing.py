@@ -21,7 +21,7 @@ from .archive import send_archive
 from .words import age, href, shown, size, sort_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from ...http.asgi import Application, Receive, Scope, Send
     from .tree import Entry, Opened, Tree
@@ -32,11 +32,13 @@ ASSETS = "/.socketkit/"
 
 
 class Listing:
-    """Answers for a folder of `tree`, in `Files`. `scripts` of this package's page are added to its own."""
+    """Answers for a folder of `tree`, in `Files`. `above` makes what stands above the files, of the assets' address."""
 
-    def __init__(self, tree: Tree, *, scripts: Sequence[str] = (), clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, tree: Tree, *, above: Callable[[str], str] | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
         self._tree = tree
-        self._scripts = ("listing.js", *scripts)
+        self._above = above
         self._clock = clock
         self._title = os.path.basename(tree.path) or "files"
 
@@ -61,19 +63,20 @@ class Listing:
         return self._page(scope, folder, entries, wishes).encode()
 
     def _page(self, scope: Scope, folder: Opened, entries: list[Entry], wishes: Wishes) -> str:
-        assets = escape(quote(scope.get("root_path", ""), safe="/~") + ASSETS)
+        address = quote(scope.get("root_path", ""), safe="/~") + ASSETS
+        assets = escape(address)
         return (
             asset("listing.html")
             .decode()
             .format(
                 name=escape(shown(self._name(folder))),
                 assets=assets,
-                scripts="".join(f'<script src="{assets}{script}" defer></script>\n' for script in self._scripts),
                 crumbs="".join(self._crumbs(folder)),
                 search=escape(wishes.written),
                 count=summed(entries),
                 # What a form sends stands in it, not in its address.
                 kept="".join(f'<input type="hidden" name="{key}" value="{value}">' for key, value in wishes.order),
+                above="" if self._above is None else self._above(address),
                 rows="".join(self._rows(entries, wishes)),
             )
         )
@@ -263,7 +266,8 @@ POLICY = (
 HEADERS = [
     (b"cache-control", b"no-cache"),
     (b"content-security-policy", POLICY.encode()),
-    (b"referrer-policy", b"no-referrer"),
+    # Not `no-referrer`: a form would come from nowhere then, and uploads are taken from this site's pages only.
+    (b"referrer-policy", b"same-origin"),
     (b"vary", b"accept"),
     (b"x-content-type-options", b"nosniff"),
 ]

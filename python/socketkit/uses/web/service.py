@@ -11,10 +11,12 @@ from ...http.scopes import address_of
 from .answers import answer
 from .files import Files
 from .giving import Once
+from .links import Links
 from .listing import Assets, Listing
 from .loading import is_application, load
 from .password import Password
 from .tree import Tree
+from .uploads import Uploads, fragment
 
 if TYPE_CHECKING:
     import os
@@ -42,6 +44,14 @@ class Manner(NamedTuple):
     """In place of the link's token; only where nobody on the way can read it."""
     once: bool = False
     """One file, until somebody has all of it."""
+    upload: bool = False
+    """Who is let in may put files into the folder."""
+    overwrite: bool = False
+    """Uploads may replace files that are there."""
+    max_bytes: int | None = None
+    """What one upload may have; None: 64 GiB."""
+    quota_bytes: int | None = None
+    """What all files of the folder may have together with what is uploaded; None: no bound but the disk's."""
 
 
 class Site:
@@ -53,10 +63,16 @@ class Site:
     def __init__(self, target: str | os.PathLike[str], manner: Manner | None = None) -> None:
         self.manner = manner = manner or Manner()
         self.tree: Tree | None = None
+        self.links: Links | None = None
+        """Makes links to single files, once the service is opened; an application has none."""
         self._hosted: Hosted | None = None
+        self._uploads: Uploads | None = None
+        if not manner.upload and (manner.overwrite or manner.max_bytes is not None or manner.quota_bytes is not None):
+            raise ValueError("what uploads may do is said (--overwrite, --max-size, --quota), but not --upload")
         if isinstance(target, str) and is_application(target):
-            if manner.once or manner.hidden or not manner.listed:
-                raise ValueError("hidden files, lists and --once are for folders and files, and this is an application")
+            if manner.once or manner.hidden or manner.upload or not manner.listed:
+                words = "hidden files, lists, --once and --upload are for folders and files, and this is an application"
+                raise ValueError(words)
             self.name = target
             self._application = load(target)
             return
@@ -74,7 +90,12 @@ class Site:
         def open_service(hosted: Hosted) -> http.Service:
             self._hosted = hosted
             listed = _Listed(self._guarded(hosted), hosted)
-            return http.serve(place.endpoint, listed, identity=place.identity, around=listed.around, **options)
+            application: Application = listed
+            if self.tree is not None:
+                application = self.links = Links(self.tree, listed)
+            if self._uploads is not None:
+                options.setdefault("body_bytes", self._uploads.body_bytes)
+            return http.serve(place.endpoint, application, identity=place.identity, around=listed.around, **options)
 
         return open_service
 
@@ -87,11 +108,19 @@ class Site:
         if tree.only is None:
             if self.manner.once:
                 raise ValueError("only one file can be given away once: name it")
-            return Assets(Files(tree, Listing(tree) if self.manner.listed else None))
+            self._uploads = self._taking(tree) if self.manner.upload else None
+            listing = Listing(tree, above=fragment if self.manner.upload else None) if self.manner.listed else None
+            return Assets(Files(tree, listing, self._uploads))
+        if self.manner.upload:
+            raise ValueError("uploads need a folder to go into, and this is a file")
         files = Files(tree)
         with _of(tree, tree.only) as opened:
             only = _Only(files, opened.names[-1])
             return Once(only, opened.size, self._given) if self.manner.once else only
+
+    def _taking(self, tree: Tree) -> Uploads:
+        given = {} if self.manner.max_bytes is None else {"max_bytes": self.manner.max_bytes}
+        return Uploads(tree, overwrite=self.manner.overwrite, quota_bytes=self.manner.quota_bytes, **given)
 
     def _guarded(self, hosted: Hosted) -> Application:
         if self.manner.password is not None:
