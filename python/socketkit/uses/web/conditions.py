@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from email.utils import formatdate, parsedate_to_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -54,6 +55,11 @@ def wish_of(headers: Mapping[bytes, bytes], tag: str, modified: float, size: int
 
 def http_date(seconds: float) -> str:
     """A time as HTTP writes it (RFC 9110 section 5.6.7)."""
+    return _date(int(seconds))
+
+
+@lru_cache(maxsize=1_024)
+def _date(seconds: int) -> str:
     return formatdate(seconds, usegmt=True)
 
 

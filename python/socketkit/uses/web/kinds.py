@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import os
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,7 +15,12 @@ __all__ = ["kind_of"]
 
 def kind_of(names: Sequence[bytes]) -> str:
     """The media type of the file at the end of a path; text is UTF-8. Of a packed file, that of its packing."""
-    name = os.fsdecode(names[-1]) if names else ""
+    return _kind(os.fsdecode(names[-1]) if names else "")
+
+
+@lru_cache(maxsize=1_024)
+def _kind(name: str) -> str:
+    # Kept, for of one small file it would be a tenth of all that is done to send it.
     kind, packed = _types().guess_type(name, strict=False)
     if packed is not None:
         return PACKED.get(packed, UNKNOWN)
