@@ -31,12 +31,14 @@ def web(
     body_bytes: int = 16_777_216,
     prepared: Prepared | None = None,
     access: Callable[[Access], None] | None = None,
+    before: Callable[[Application], Application] | None = None,
 ) -> Callable[[Hosted], Service]:
     """What `host` opens for an application: only who has the link gets to it.
 
     `access` is told of each answer, without the token. The certificate of an authority, if one vouches for the service,
     is given to everybody at `AUTHORITY_PATH`, so that a telephone can be told to trust it. `prepared` is for places
-    without a token (ValueError): the engine gives what it has before anybody could be asked for one.
+    without a token (ValueError): the engine gives what it has before anybody could be asked for one. `before` stands in
+    front of the gate, which it is given: what it answers itself needs no link.
     """
 
     def opened(hosted: Hosted) -> Service:
@@ -46,7 +48,7 @@ def web(
         listed = _Listed(application, hosted)
         return serve(
             place.endpoint,
-            listed,
+            listed if before is None else before(listed),
             limits=limits,
             identity=place.identity,
             body_bytes=body_bytes,

@@ -76,12 +76,14 @@ def test_what_uploads_cannot_be(root: Path, target: str, manner: Manner) -> None
 
 
 def test_peers_are_listed_with_what_they_do(root: Path) -> None:
+    (root / "large").write_bytes(bytes(20 << 20))  # more than the buffers on the way: it is being sent until it is read
+
     async def ask(hosted: Hosted) -> None:
         async with connect(str(hosted.local)) as stream:
-            await stream.send(f"GET {hosted.link.prefix}/a.txt HTTP/1.1\r\nhost: x\r\n\r\n".encode())
-            await stream.receive_until(b"hello", max_bytes=4_096)
+            await stream.send(f"GET {hosted.link.prefix}/large HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+            await stream.receive_until(b"\r\n\r\n", max_bytes=4_096)
             (row,) = hosted.peers.rows()
-            assert row.doing == "GET /~.../a.txt"
+            assert row.doing == "GET /large"
             assert hosted.peers.kick(row.number)
 
     within(root, ask, Manner())

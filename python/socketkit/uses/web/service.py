@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import http
-from ...hosting import Gate, Wanted, host, place
-from ...http.scopes import address_of
+from ...hosting import Wanted, host, place
+from ...hosting.web import web
 from .answers import answer
 from .files import Files
 from .giving import Once
@@ -23,11 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from ...connection import Stream
-    from ...hosting import Happening, Hosted, Place, Present
+    from ...hosting import Happening, Hosted, Place
     from ...http import Access
     from ...http.asgi import Application, Receive, Scope, Send
-    from ...http.service import Handler
     from ...limits import Limits
 
 __all__ = ["Manner", "Site", "serve"]
@@ -87,15 +85,18 @@ class Site:
     def opened(self, place: Place, **options: Any) -> Callable[[Hosted], AbstractAsyncContextManager[http.Service]]:
         """What `hosting.host` opens; `options` are those of `socketkit.http.serve`."""
 
+        application = self._application
+        if self.manner.password is not None:
+            if "plaintext" in place.endpoint.query:
+                raise ValueError("a password is not sent in plain text over a network: leave --plaintext out")
+            application = Password(application, self.manner.password)
+        if self._uploads is not None:
+            options.setdefault("body_bytes", self._uploads.body_bytes)
+        opening = web(application, before=None if self.tree is None else self._linked, **options)
+
         def open_service(hosted: Hosted) -> http.Service:
             self._hosted = hosted
-            listed = _Listed(self._guarded(hosted), hosted)
-            application: Application = listed
-            if self.tree is not None:
-                application = self.links = Links(self.tree, listed)
-            if self._uploads is not None:
-                options.setdefault("body_bytes", self._uploads.body_bytes)
-            return http.serve(place.endpoint, application, identity=place.identity, around=listed.around, **options)
+            return opening(hosted)
 
         return open_service
 
@@ -122,12 +123,11 @@ class Site:
         given = {} if self.manner.max_bytes is None else {"max_bytes": self.manner.max_bytes}
         return Uploads(tree, overwrite=self.manner.overwrite, quota_bytes=self.manner.quota_bytes, **given)
 
-    def _guarded(self, hosted: Hosted) -> Application:
-        if self.manner.password is not None:
-            if "plaintext" in hosted.place.endpoint.query:
-                raise ValueError("a password is not sent in plain text over a network: leave --plaintext out")
-            return Password(self._application, self.manner.password)
-        return _Gated(self._application, hosted) if hosted.place.token is not None else self._application
+    def _linked(self, gate: Application) -> Application:
+        """Who has a link to one file needs no other."""
+        assert self.tree is not None
+        self.links = Links(self.tree, gate)
+        return self.links
 
     def _given(self) -> None:
         if self._hosted is not None:
@@ -162,54 +162,6 @@ async def serve(
             yield hosted
     finally:
         site.close()
-
-
-class _Gated:
-    """The gate, which is made when the service has its port."""
-
-    def __init__(self, application: Application, hosted: Hosted) -> None:
-        self._application = application
-        self._hosted = hosted
-        self._gate: Gate | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._application(scope, receive, send)
-            return
-        if self._gate is None:
-            hosted = self._hosted
-            secure = hosted.place.shown is not None
-            self._gate = Gate(self._application, hosted.link, secure=secure, port=hosted.local.port or 0)
-        await self._gate(scope, receive, send)
-
-
-class _Listed:
-    """Lists those who are connected, with what each of them asks for."""
-
-    def __init__(self, application: Application, hosted: Hosted) -> None:
-        self._application = application
-        self._hosted = hosted
-        self._present: dict[Any, Present] = {}
-
-    def around(self, handler: Handler) -> Handler:
-        """`handler`, with its peer in the list meanwhile."""
-
-        async def listed(stream: Stream, present: Present) -> None:
-            address = address_of(stream.peer.endpoint)
-            self._present[address] = present
-            try:
-                await handler(stream)
-            finally:
-                self._present.pop(address, None)
-
-        return self._hosted.peers.handled(listed)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        present = self._present.get(scope.get("client"))
-        if present is not None:
-            method = scope["method"] if scope["type"] == "http" else "WebSocket"
-            present.doing = f"{method} {self._hosted.link.hidden(scope['path'])}"
-        await self._application(scope, receive, send)
 
 
 class _Only:
