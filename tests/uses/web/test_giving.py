@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from socketkit.uses.web.files import Files
-from socketkit.uses.web.giving import Once
+from socketkit.uses.web.giving import MOST_PIECES, Once
 from socketkit.uses.web.tree import Tree
 from tests.uses.web.asking import Answer, ask
 
@@ -84,3 +84,19 @@ def test_a_download_that_broke_does_not_count_as_whole_and_others_wait(given: Gi
 
     asyncio.run(main())
     assert given.times == 1
+
+
+def test_who_goes_on_where_it_broke_has_what_is_before(given: Given) -> None:
+    """The kernel sent it: how much that was is not known here."""
+
+    async def broken(event: Any) -> None:
+        if event["type"] == "http.response.zerocopysend":
+            raise ConnectionResetError
+
+    scope = {"type": "http", "method": "GET", "path": "/a.bin", "headers": [], "query_string": b"", "root_path": ""}
+    offered = {**scope, "client": ("192.0.2.1", 1), "extensions": {"http.response.zerocopysend": {}}}
+    for _ in range(MOST_PIECES + 2):  # however often
+        with pytest.raises(ConnectionResetError):
+            asyncio.run(given.app(offered, None, broken))  # type: ignore[arg-type]
+    assert (get(given, "bytes=400000-", host="192.0.2.7").status, given.times) == (206, 0)
+    assert (get(given, "bytes=400000-").status, given.times) == (206, 1)

@@ -28,6 +28,7 @@ class Once:
         self._gone = gone
         self._running: dict[str, int] = {}
         self._had: dict[str, list[tuple[int, int]]] = {}
+        self._broken: dict[str, list[int]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "GET":
@@ -54,17 +55,26 @@ class Once:
             sent += event["count"] if event["type"] == "http.response.zerocopysend" else len(event.get("body", b""))
 
         self._running[host] = self._running.get(host, 0) + 1
+        whole = False
         try:
             await self._application(scope, receive, counted)
+            whole = True
         finally:
             self._running[host] -= 1
             if not self._running[host]:
                 del self._running[host]
             if first >= 0:
-                self._note(host, first, first + sent)
+                self._note(host, first, first + sent, whole=whole)
 
-    def _note(self, host: str, first: int, end: int) -> None:
-        pieces = sorted([*self._had.get(host, []), (first, end)])
+    def _note(self, host: str, first: int, end: int, *, whole: bool) -> None:
+        # What went out before an answer broke, only he knows who got it: he says so by where he goes on.
+        broken = self._broken.setdefault(host, [])
+        pieces = sorted(
+            [*self._had.get(host, []), (first, end), *((start, first) for start in broken if start < first)]
+        )
+        if not whole:
+            del broken[MOST_PIECES:]
+            broken.append(first)
         merged = [pieces[0]]
         for start, until in pieces[1:]:
             if start <= merged[-1][1]:
@@ -72,7 +82,9 @@ class Once:
             else:
                 merged.append((start, until))
         if len(self._had) >= MOST_HOSTS and host not in self._had:
-            self._had.pop(next(iter(self._had)))
+            forgotten = next(iter(self._had))
+            del self._had[forgotten]
+            self._broken.pop(forgotten, None)
         self._had[host] = merged[:MOST_PIECES]
         if not self.given and merged[0][0] == 0 and merged[0][1] >= self._size:
             self.given = True
