@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from socketkit.http import serve
+from socketkit.uses import web
 from socketkit.uses.web.answers import answer
 from socketkit.uses.web.files import Files
 from socketkit.uses.web.tree import Tree
@@ -172,3 +173,18 @@ def test_without_scripts(browser: Browser, root: Path, tmp_path: Path) -> None:
 
     asyncio.run(main())
     assert (root / "sub" / "new.txt").read_text() == "x"
+
+
+@pytest.mark.slow
+def test_the_page_of_the_service(browser: Browser, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "new.txt").write_text("x")
+
+    async def main() -> None:
+        async with web.serve(root, None, web.Manner(upload=True)) as hosted, browser() as page:
+            await page.goto(hosted.link.url)
+            await page.set_input_files("#upload input[type=file]", tmp_path / "new.txt")
+            await until(page, "document.querySelector('#rows')?.textContent.includes('new.txt')")
+            assert hosted.link.prefix not in page.url
+
+    asyncio.run(main())
+    assert (root / "new.txt").read_text() == "x"
