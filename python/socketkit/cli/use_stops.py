@@ -46,7 +46,7 @@ async def meet_web(visit: Visit) -> None:
 
 
 async def meet_mail(visit: Visit) -> None:
-    """Mail is caught under TLS: many small ones on one connection, each committed before its answer; and one large."""
+    """Mail is caught under TLS: small ones on one connection, each committed when it is answered, and a large one."""
     from ..uses.mail import Catcher, Store
 
     lines = base64.encodebytes(os.urandom(BULK_BYTES // 2)).replace(b"\n", b"\r\n")
