@@ -11,7 +11,7 @@
 `make test` runs several tests at once, in processes of their own (pytest-xdist): a name that a machine has once carries
 the process's number, or is in the test's folder.
 
-Markers: `slow`, `privileged` (needs root), `siege` (runs beside its like only), `may_skip(reason)`. A skip is printed
+Markers: `slow`, `privileged` (needs root), `siege` (runs alone), `may_skip(reason)`. A skip is printed
 by name with its reason; with CI set it is a failure, unless `may_skip` names what a kernel may lack.
 """
 
@@ -259,7 +259,7 @@ class Held:
 
 
 def turn(kind: str, worker: str) -> Held:
-    """Wait until a test of this kind may run: no test beside a siege, and few sieges at once."""
+    """Wait until a test of this kind may run: no test beside a siege, and one siege at a time."""
     folder = turns_folder(os.environ["PYTEST_XDIST_TESTRUNUID"])
     folder.mkdir(exist_ok=True)
     while True:
@@ -292,7 +292,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(turns_folder(config.option.testrunuid), ignore_errors=True)
 
 
-SIEGES_AT_ONCE = 2
+SIEGES_AT_ONCE = 1
 
 
 # --- skips

@@ -11,11 +11,11 @@ import pytest
 
 from socketkit import Endpoint
 from socketkit.cli import message_stops
-from socketkit.cli.stops import STOPS, Stop, see
+from socketkit.cli.stops import STOPS, USES, Stop, see
 from socketkit.cli.visits import Visit, require
 from socketkit.messages import Messages
 
-WITH_MESSAGES = [stop for stop in STOPS if stop.meet is not None]
+WITH_MESSAGES = [stop for stop in STOPS if stop.meet is not None and stop.group != USES]
 
 
 @pytest.fixture(autouse=True)

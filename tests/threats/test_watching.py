@@ -164,6 +164,7 @@ class Servers:
             until(lambda port=port: f":{port} " in host.run("ss", "-ltnH"), lambda there: there)
 
 
+@pytest.mark.siege  # it measures how regular something is
 def test_beacon_is_told_and_honest_programs_are_not(
     network: MakeNetwork, program: Callable[[str], str], tmp_path: Path
 ) -> None:
