@@ -115,7 +115,9 @@ import sys, tomllib
 
 with open("pyproject.toml", "rb") as file:
     project = tomllib.load(file)
+# With the extras: whoever types a command of the README should not have to ask for its packages.
 run = project["build-system"]["requires"] + project["project"]["dependencies"]
+run += [package for extra in project["project"]["optional-dependencies"].values() for package in extra]
 print("\n".join(run if sys.argv[1] == "run" else project["dependency-groups"]["dev"]))
 PYTHON
 }
