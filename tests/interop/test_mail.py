@@ -209,7 +209,8 @@ def test_mutt_reads_by_imap(run: Run, program: Find, tmp_path: Path) -> None:
                 "push '<tag-pattern>~A<enter><tag-prefix><print-message><delete-pattern>~s two<enter><quit>'\n"
             )
             words = ["-F", str(rules)]
-            script = f"cd {tmp_path} && TERM=vt100 timeout 15 {program('mutt')} {' '.join(words)}"
+            # In the foreground, whichever shell runs it: a program behind it is stopped when it asks for the terminal.
+            script = f"cd {tmp_path} && TERM=vt100 timeout --foreground 15 {program('mutt')} {' '.join(words)}"
             await there.run(program("script"), "-qec", script, "/dev/null")
             printed = (tmp_path / "printed").read_text(errors="replace")
             assert "hello world" in printed
