@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from socketkit import connect
+from socketkit import Stream, connect
 from socketkit.http import Access, Prepared, serve
 from tests.conftest import Run
 
@@ -17,6 +20,7 @@ from .applications import answer, everything, parted, request, require_http, tal
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 TYPE = [(b"content-type", b"text/plain")]
+MOST_HITS = 65_536  # which the engine keeps until they are told
 
 
 async def asked(scope: Any, receive: Any, send: Any) -> None:
@@ -28,6 +32,15 @@ def table() -> Prepared:
     prepared = Prepared()
     assert prepared.put("/a", b"prepared", TYPE, valid_seconds=60)
     return prepared
+
+
+@contextmanager
+def folder_of(path: Path) -> Iterator[int]:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
 
 
 def body_of(run: Run, prepared: Prepared, sent: bytes, url: str = "tcp://127.0.0.1:0") -> bytes:
@@ -156,6 +169,66 @@ def test_it_is_bounded() -> None:
     assert len(prepared) == 0
     with pytest.raises(ValueError, match="control character"):
         prepared.put("/a", b"", [(b"x", b"a\r\nb")])
+
+
+def test_a_file_is_answered_while_it_is_the_same(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"prepared")
+    with folder_of(tmp_path) as folder:
+        prepared = Prepared(folder=folder)
+        with file.open("rb") as opened:
+            assert prepared.put_file("/a", opened.fileno(), b"a.txt", TYPE)
+    assert body_of(run, prepared, request("/a")) == b"prepared"
+    assert body_of(run, prepared, request("/a", method="HEAD")) == b""
+    assert body_of(run, prepared, request("/a"), "tls://127.0.0.1:0?alpn=http/1.1") == b"prepared"
+    assert prepared.answered == 3
+    file.write_bytes(b"another")
+    assert body_of(run, prepared, request("/a")) == b"by the application"
+    assert (prepared.answered, len(prepared)) == (3, 0)
+
+
+def test_files_need_their_folder_and_are_small(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes(bytes(65_536))
+    with folder_of(tmp_path) as folder, file.open("r+b") as opened:
+        prepared = Prepared(folder=folder)
+        assert prepared.put_file("/a", opened.fileno(), b"a.txt")
+        opened.truncate(65_537)
+        assert not prepared.put_file("/a", opened.fileno(), b"a.txt")
+        assert not Prepared().put_file("/a", opened.fileno(), b"a.txt")
+        with pytest.raises(ValueError, match="control character"):
+            prepared.put_file("/a", opened.fileno(), b"a.txt", [(b"x", b"a\r\nb")])
+    with pytest.raises(OSError, match="descriptor"):
+        prepared.put_file("/a", folder, b"a.txt")
+    with pytest.raises(ValueError, match="descriptor"):
+        prepared.put_file("/a", -1, b"a.txt")
+    with pytest.raises(OSError, match="descriptor"):
+        Prepared(folder=folder)
+
+
+def test_a_log_that_is_behind_loses_nothing(run: Run) -> None:
+    told: list[Access] = []
+    count = MOST_HITS + 1_000
+
+    async def main() -> None:
+        async with serve("tcp://127.0.0.1:0", asked, prepared=table(), access=told.append) as service:
+            async with connect(str(service.local)) as stream:
+                sending = asyncio.create_task(send_all(stream))
+                left, at = count, b""
+                while left:
+                    at += await stream.receive()
+                    heads = at.split(b"HTTP/1.1 200")
+                    left -= len(heads) - 1
+                    at = heads[-1][-16:]
+                await sending
+
+    async def send_all(stream: Stream) -> None:
+        for _ in range(count // 100):
+            await stream.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n" * 100)
+        await stream.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n" * (count % 100))
+
+    run(main(), 60)
+    assert len(told) == count
 
 
 def test_it_is_told_as_every_answer_is(run: Run) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .transfers import download
     from .transport import httpx_transport
 
-__all__ = ["Access", "Client", "Service", "download", "httpx_transport", "serve"]
+__all__ = ["Access", "Client", "Prepared", "Service", "download", "httpx_transport", "serve"]
 
 
 def __getattr__(name: str) -> object:
@@ -29,4 +29,3 @@ def __getattr__(name: str) -> object:
 
 
 _ELSEWHERE = {"Client": "client", "download": "transfers", "httpx_transport": "transport"}
-__all__ = ["Access", "Prepared", "Service", "serve"]

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
 
 class Prepared:
-    """A bounded table from targets to whole answers of HTTP/1.1; for `serve(..., prepared=...)`."""
+    """A bounded table from targets to whole answers of HTTP/1.1; for `serve(..., prepared=...)`.
 
-    def __init__(self, most_bytes: int = 67_108_864) -> None:
-        self._answers = _core.Answers(most_bytes)
+    `folder` is the descriptor of the folder whose files `put_file` takes; it stays the caller's, and may be closed.
+    """
+
+    def __init__(self, most_bytes: int = 67_108_864, *, folder: int | None = None) -> None:
+        self._answers = _core.Answers(most_bytes, folder)
 
     def put(
         self,
@@ -37,6 +40,16 @@ class Prepared:
         never been. Raises ValueError for headers that none can be.
         """
         return self._answers.put(target.encode("ascii"), status, list(headers), body, valid_seconds)
+
+    def put_file(self, target: str, file: int, path: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> bool:
+        """Answer GET and HEAD of `target` with a file, for as long as it is the same; False: it is not kept.
+
+        `file` is open now, and at `path` beneath the folder. Each request opens that path anew, out of which no link
+        leads, and gets what is there: if it is another file by then, or was written (by inode, size and times), the
+        answer is forgotten, and the application asked. So is it where the disk would have to be waited for. Files of
+        more than 64 KiB are not kept. When the table is full, its files make room. Raises as `put` does, and OSError.
+        """
+        return self._answers.put_file(target.encode("ascii"), list(headers), file, path)
 
     def remove(self, target: str) -> None:
         self._answers.remove(target.encode("ascii"))

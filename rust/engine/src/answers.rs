@@ -1,7 +1,11 @@
 //! Answers of HTTP/1.1 that were prepared: a table from targets to bytes, so that what is asked for a thousand times a second is answered
-//! where the request is read. It is bounded in bytes, and each answer in time: what is older goes to whoever prepared it.
+//! where the request is read. It is bounded in bytes. An answer of bytes is bounded in time, and what is older goes to whoever prepared it;
+//! one that is a file goes out for as long as the file is the same.
+
+mod file;
 
 use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,14 +13,21 @@ use socketkit_wire::http1::answer::{append_date, Said};
 use socketkit_wire::http1::head::{no_fields, Fields};
 use socketkit_wire::http1::{front, Body, Front, Head};
 
+pub use file::{PreparedFile, Reading};
+
 /// One answer.
 #[derive(Debug)]
 pub struct Prepared {
     status: u16,
     /// The status line and the fields, without date and end.
     head: Vec<u8>,
-    body: Vec<u8>,
-    until: Instant,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Bytes { body: Vec<u8>, until: Instant },
+    File(PreparedFile),
 }
 
 /// What a table did for a connection.
@@ -46,20 +57,34 @@ pub struct Answers {
     bytes: usize,
     most_bytes: usize,
     answered: u64,
+    /// Where files are.
+    folder: Option<OwnedFd>,
 }
 
 impl Answers {
-    pub fn new(most_bytes: usize) -> Self {
-        Self { by_target: HashMap::new(), bytes: 0, most_bytes, answered: 0 }
+    /// `folder`: where files are, if there are any.
+    pub fn new(most_bytes: usize, folder: Option<OwnedFd>) -> Self {
+        Self { by_target: HashMap::new(), bytes: 0, most_bytes, answered: 0, folder }
     }
 
     /// Keeps an answer; false where there is no room for it. `head`: the status line and the fields.
     pub fn put(&mut self, target: &[u8], status: u16, head: Vec<u8>, body: Vec<u8>, until: Instant) -> bool {
+        self.insert(target, Prepared { status, head, content: Content::Bytes { body, until } })
+    }
+
+    /// Keeps a file as the answer to `target`; false where there is no room for it, no folder, or it is too large to be read where nobody
+    /// may be kept waiting. `head`: as for `put`.
+    pub fn put_file(&mut self, target: &[u8], head: Vec<u8>, file: PreparedFile) -> bool {
+        self.folder.is_some()
+            && file.size() <= MOST_FILE_BYTES
+            && self.insert(target, Prepared { status: 200, head, content: Content::File(file) })
+    }
+
+    fn insert(&mut self, target: &[u8], prepared: Prepared) -> bool {
         self.remove(target);
-        let prepared = Prepared { status, head, body, until };
         let bytes = target.len() + prepared.bytes();
         if self.bytes + bytes > self.most_bytes {
-            self.drop_old();
+            self.make_room();
         }
         if self.bytes + bytes > self.most_bytes {
             return false;
@@ -75,9 +100,10 @@ impl Answers {
         }
     }
 
-    fn drop_old(&mut self) {
+    /// Without what is old, and without files: those that are asked for are soon here again.
+    fn make_room(&mut self) {
         let now = Instant::now();
-        self.by_target.retain(|_, prepared| prepared.until > now);
+        self.by_target.retain(|_, prepared| matches!(&prepared.content, Content::Bytes { until, .. } if *until > now));
         self.bytes = self.by_target.iter().map(|(target, prepared)| target.len() + prepared.bytes()).sum();
     }
 
@@ -112,14 +138,41 @@ impl Answers {
             Ok(Front::Head(_)) | Err(_) => return Look::Miss,
         };
         let Some(prepared) = self.by_target.get(head.target.as_bytes()) else { return Look::Miss };
-        if prepared.until <= Instant::now() {
-            return Look::Miss;
-        }
+        let prepared = Arc::clone(prepared);
         let head_only = head.method == "HEAD";
         let last = closing || !head.keep_alive;
-        prepared.write(out, head_only, head.minor, last, seconds);
+        let start = out.len();
+        let sent_bytes = match &prepared.content {
+            Content::Bytes { until, .. } if *until <= Instant::now() => return Look::Miss,
+            Content::Bytes { body, .. } => {
+                prepared.begin(out, head.minor, last, seconds);
+                let body = if head_only { &[][..] } else { body };
+                out.extend_from_slice(body);
+                body.len()
+            }
+            Content::File(file) => {
+                let Some(folder) = &self.folder else { return Look::Miss };
+                let opened = match file.open(folder.as_fd()) {
+                    Ok(opened) => opened,
+                    Err(Reading::Changed) => {
+                        self.remove(head.target.as_bytes());
+                        return Look::Miss;
+                    }
+                    Err(_) => return Look::Miss,
+                };
+                prepared.begin(out, head.minor, last, seconds);
+                if !head_only && file.read(&opened, out) != Reading::Done {
+                    out.truncate(start);
+                    return Look::Miss;
+                }
+                if head_only {
+                    0
+                } else {
+                    file.size()
+                }
+            }
+        };
         self.answered += 1;
-        let sent_bytes = if head_only { 0 } else { prepared.body.len() };
         let target = head.target.as_bytes().to_vec();
         let hit = Hit { target, head_only, minor: head.minor, status: prepared.status, sent_bytes };
         Look::Answered { length: head.length, last, hit }
@@ -128,10 +181,15 @@ impl Answers {
 
 impl Prepared {
     fn bytes(&self) -> usize {
-        self.head.len() + self.body.len() + OVERHEAD_BYTES
+        let content = match &self.content {
+            Content::Bytes { body, .. } => body.len(),
+            Content::File(file) => file.bytes(),
+        };
+        self.head.len() + content + OVERHEAD_BYTES
     }
 
-    fn write(&self, out: &mut Vec<u8>, head_only: bool, minor: u8, last: bool, seconds: u64) {
+    /// All but the body.
+    fn begin(&self, out: &mut Vec<u8>, minor: u8, last: bool, seconds: u64) {
         out.extend_from_slice(&self.head);
         out.extend_from_slice(b"date: ");
         append_date(out, seconds);
@@ -140,9 +198,6 @@ impl Prepared {
             (false, 0) => b"\r\nconnection: keep-alive\r\n\r\n",
             (false, _) => b"\r\n\r\n",
         });
-        if !head_only {
-            out.extend_from_slice(&self.body);
-        }
     }
 }
 
@@ -188,13 +243,14 @@ pub fn valid_for(seconds: f64) -> Option<Instant> {
 }
 
 const OVERHEAD_BYTES: usize = 128;
+const MOST_FILE_BYTES: usize = 65_536;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn table() -> Answers {
-        let mut answers = Answers::new(1 << 20);
+        let mut answers = Answers::new(1 << 20, None);
         let head = head_of(200, [(&b"content-type"[..], &b"text/plain"[..])], 5).unwrap();
         assert!(answers.put(b"/a", 200, head, b"hello".to_vec(), valid_for(60.0).unwrap()));
         answers
@@ -251,7 +307,7 @@ mod tests {
 
     #[test]
     fn it_is_bounded() {
-        let mut answers = Answers::new(1000);
+        let mut answers = Answers::new(1000, None);
         let soon = valid_for(60.0).unwrap();
         assert!(!answers.put(b"/a", 200, Vec::new(), vec![0; 1000], soon));
         assert!(answers.put(b"/a", 200, Vec::new(), vec![0; 500], soon));
@@ -263,6 +319,101 @@ mod tests {
         assert!(answers.put(b"/b", 200, Vec::new(), vec![0; 600], soon));
         answers.remove(b"/b");
         assert_eq!((answers.len(), answers.bytes()), (0, 0));
+    }
+
+    const ASKED: &str = "GET /f HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    struct Folder(std::path::PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Folder {
+            let path = std::env::temp_dir().join(format!("socketkit-answers-{}-{name}", std::process::id()));
+            std::fs::create_dir_all(&path).unwrap();
+            std::fs::write(path.join("f"), "first").unwrap();
+            Folder(path)
+        }
+
+        fn table(&self, most_bytes: usize) -> Answers {
+            Answers::new(most_bytes, Some(std::fs::File::open(&self.0).unwrap().into()))
+        }
+
+        fn put(&self, answers: &mut Answers, target: &str) -> bool {
+            let file = std::fs::File::open(self.0.join("f")).unwrap();
+            let file = PreparedFile::new(file.as_fd(), b"f").unwrap();
+            answers.put_file(target.as_bytes(), head_of(200, [], file.size()).unwrap(), file)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_file_is_answered() {
+        let folder = Folder::new("answered");
+        let mut answers = folder.table(1 << 20);
+        assert!(folder.put(&mut answers, "/f"));
+        let (look, told) = asked(&mut answers, ASKED);
+        let hit = Hit { target: b"/f".to_vec(), head_only: false, minor: 1, status: 200, sent_bytes: 5 };
+        assert_eq!(look, Look::Answered { length: ASKED.len(), last: false, hit });
+        assert!(told.starts_with("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n") && told.ends_with("\r\n\r\nfirst"));
+        let (look, told) = asked(&mut answers, "HEAD /f HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(matches!(look, Look::Answered { hit: Hit { sent_bytes: 0, .. }, .. }) && told.ends_with("\r\n\r\n"));
+    }
+
+    #[test]
+    fn a_file_that_is_another_is_not() {
+        let folder = Folder::new("changed");
+        let (path, other) = (folder.0.join("f"), folder.0.join("g"));
+        let changes: [&dyn Fn(); 5] = [
+            &|| std::fs::write(&path, "longer than first").unwrap(),
+            &|| {
+                // The same bytes and the same time, and yet another file.
+                std::fs::copy(&path, &other).unwrap();
+                let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+                std::fs::File::options().append(true).open(&other).unwrap().set_modified(time).unwrap();
+                std::fs::rename(&other, &path).unwrap();
+            },
+            &|| {
+                let opened = std::fs::File::options().append(true).open(&path).unwrap();
+                opened.set_modified(std::time::UNIX_EPOCH).unwrap();
+            },
+            &|| {
+                std::fs::remove_file(&path).unwrap();
+                std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+            },
+            &|| std::fs::remove_file(&path).unwrap(),
+        ];
+        for (number, change) in changes.iter().enumerate() {
+            let mut answers = folder.table(1 << 20);
+            if number == 4 {
+                std::fs::remove_file(&path).unwrap();
+                std::fs::write(&path, "first").unwrap();
+            }
+            assert!(folder.put(&mut answers, "/f"), "{number}");
+            assert!(matches!(asked(&mut answers, ASKED).0, Look::Answered { .. }), "{number}");
+            change();
+            assert_eq!(asked(&mut answers, ASKED), (Look::Miss, String::new()), "{number}");
+            assert_eq!((answers.len(), answers.bytes()), (0, 0), "{number}: it is forgotten");
+        }
+    }
+
+    #[test]
+    fn files_are_bounded_too() {
+        let folder = Folder::new("bounded");
+        let mut answers = folder.table(1000);
+        assert!(answers.put(b"/kept", 200, Vec::new(), vec![0; 100], valid_for(60.0).unwrap()));
+        for number in 0..100 {
+            assert!(folder.put(&mut answers, &format!("/{number}")));
+            assert!(answers.bytes() <= 1000);
+        }
+        // Files make room for files, and for nothing that was prepared by hand and is not old.
+        assert!(answers.by_target.contains_key(&b"/kept"[..]) && answers.len() >= 2);
+        std::fs::write(folder.0.join("f"), vec![0; MOST_FILE_BYTES + 1]).unwrap();
+        assert!(!folder.put(&mut folder.table(1 << 20), "/f"));
+        assert!(!folder.put(&mut Answers::new(1 << 20, None), "/f"));
     }
 
     #[test]

@@ -10,9 +10,8 @@ use rustix::io::Errno;
 ///
 /// Nothing is waited for: what is no file (a pipe that nobody writes to) is the caller's to recognise.
 pub fn open_beneath(folder: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     for _ in 0..TRIES {
-        match openat2(folder, path, HOW, Mode::empty(), resolve) {
+        match openat2(folder, path, HOW, Mode::empty(), BENEATH) {
             // Something was renamed meanwhile, so that the kernel does not know any more whether it is still beneath.
             Err(Errno::AGAIN | Errno::INTR) => {}
             // EPERM: a sandbox that does not know it.
@@ -40,7 +39,8 @@ fn step_by_step(folder: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
     Ok(held)
 }
 
-const HOW: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+pub(crate) const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
+pub(crate) const HOW: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 const TRIES: usize = 16;
 
 #[cfg(test)]

@@ -2,14 +2,13 @@
 //!
 //! How requests are read and answers written is `socketkit_wire::http1`'s; here they become objects, and events bytes.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
-use socketkit_engine::answers;
 use socketkit_wire::http1::{answer, front, head, Answering, Front, Head, Refusal};
 
 use crate::action::Action;
@@ -225,102 +224,7 @@ impl Exchange {
     }
 }
 
-/// Answers of HTTP/1.1 that are given without asking Python, for as long as each is valid.
-#[pyclass(frozen, module = "socketkit._core")]
-pub struct Answers {
-    table: Arc<AnswersShared>,
-}
-
-pub struct AnswersShared {
-    table: Mutex<answers::Answers>,
-    /// What was answered since somebody asked, and as whose.
-    hits: Mutex<Vec<(Py<PyAny>, answers::Hit)>>,
-}
-
-#[pymethods]
-impl Answers {
-    #[new]
-    fn new(most_bytes: usize) -> Self {
-        let table = Mutex::new(answers::Answers::new(most_bytes));
-        Self { table: Arc::new(AnswersShared { table, hits: Mutex::default() }) }
-    }
-
-    /// Keeps the answer to GET and HEAD of `target`, path and query as they are sent; false where there is no room for it.
-    fn put(
-        &self,
-        target: &[u8],
-        status: u16,
-        headers: Vec<(PyBacked, PyBacked)>,
-        body: &[u8],
-        valid_seconds: f64,
-    ) -> PyResult<bool> {
-        let fields = headers.iter().map(|(name, value)| (&**name, &**value));
-        let head = answers::head_of(status, fields, body.len()).map_err(fault)?;
-        let until =
-            answers::valid_for(valid_seconds).ok_or_else(|| PyValueError::new_err("valid_seconds is no time"))?;
-        Ok(self.table.table().put(target, status, head, body.to_vec(), until))
-    }
-
-    fn remove(&self, target: &[u8]) {
-        self.table.table().remove(target);
-    }
-
-    fn clear(&self) {
-        self.table.table().clear();
-    }
-
-    fn __len__(&self) -> usize {
-        self.table.table().len()
-    }
-
-    #[getter]
-    fn answered(&self) -> u64 {
-        self.table.table().answered()
-    }
-
-    /// What was answered since the last call: (as whose it is told, method, target, status, sent bytes, version).
-    #[allow(clippy::type_complexity)]
-    fn take_hits<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> Vec<(Py<PyAny>, &'static str, Bound<'py, PyBytes>, u16, usize, &'static str)> {
-        let taken = std::mem::take(&mut *self.table.hits.lock().unwrap_or_else(PoisonError::into_inner));
-        taken
-            .into_iter()
-            .map(|(whose, hit)| {
-                let method = if hit.head_only { "HEAD" } else { "GET" };
-                let version = if hit.minor == 0 { "1.0" } else { "1.1" };
-                (whose, method, PyBytes::new(py, &hit.target), hit.status, hit.sent_bytes, version)
-            })
-            .collect()
-    }
-}
-
-impl Answers {
-    pub fn shared(&self) -> Arc<AnswersShared> {
-        Arc::clone(&self.table)
-    }
-}
-
-impl AnswersShared {
-    pub fn table(&self) -> MutexGuard<'_, answers::Answers> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Keeps hits for whoever asks, as many as can be kept; those of None nobody asks for.
-    pub fn tell(&self, py: Python<'_>, whose: &Py<PyAny>, hits: Vec<answers::Hit>) {
-        if whose.is_none(py) {
-            return;
-        }
-        let mut kept = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = MOST_HITS.saturating_sub(kept.len());
-        kept.extend(hits.into_iter().take(room).map(|hit| (whose.clone_ref(py), hit)));
-    }
-}
-
-const MOST_HITS: usize = 65_536;
-
-type PyBacked = pyo3::pybacked::PyBackedBytes;
+pub type PyBacked = pyo3::pybacked::PyBackedBytes;
 
 fn two_of(pair: &Bound<'_, PyAny>) -> PyResult<(PyBacked, PyBacked)> {
     if let Ok(pair) = pair.cast::<PyTuple>() {
@@ -336,7 +240,7 @@ fn two_of(pair: &Bound<'_, PyAny>) -> PyResult<(PyBacked, PyBacked)> {
     Err(PyTypeError::new_err("a header is a pair of bytes: (name, value)"))
 }
 
-fn fault(fault: answer::Fault) -> PyErr {
+pub fn fault(fault: answer::Fault) -> PyErr {
     match fault {
         answer::Fault::Status(_) | answer::Fault::Name(_) | answer::Fault::Value(_) | answer::Fault::Length => {
             PyValueError::new_err(fault.to_string())

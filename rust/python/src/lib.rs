@@ -4,6 +4,7 @@
 //! what it gives is made at the moment the waiting task runs, never before, so a cancelled wait holds nothing that could be lost.
 
 mod action;
+mod answers;
 mod arrivals;
 mod authority;
 mod beneath;
@@ -51,7 +52,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<arrivals::Arrivals>()?;
     module.add_function(wrap_pyfunction!(arrivals::count_arrivals, module)?)?;
     module.add_class::<http::Exchange>()?;
-    module.add_class::<http::Answers>()?;
+    module.add_class::<answers::Answers>()?;
     module.add_function(wrap_pyfunction!(http::http_date, module)?)?;
     module.add_class::<bounds::Bounds>()?;
     module.add_class::<tls::ClientTls>()?;

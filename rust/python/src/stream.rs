@@ -20,11 +20,11 @@ use socketkit_engine::stream::{Carrier, Stream as Engine};
 use socketkit_engine::Errno;
 
 use crate::action::{Action, Attempt, Wait};
+use crate::answers::{Answers, AnswersShared};
 use crate::blocking::Watch;
 use crate::bounds::{Bounds, Rules};
 use crate::budget::Budget;
 use crate::failure::{os_error, Failure};
-use crate::http::{Answers, AnswersShared};
 use crate::listener::{Arrival, Listener};
 use crate::operation::{self, OperationRef};
 use crate::reactor::{Reactor, Tenant};

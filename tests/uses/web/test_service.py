@@ -45,6 +45,65 @@ def test_a_folder_behind_its_link(root: Path) -> None:
     within(root, ask, Manner())
 
 
+def test_a_public_folder_is_answered_alike_by_the_engine(root: Path) -> None:
+    (root / "empty").write_text("")
+    (root / "page").mkdir()
+    (root / "page" / "index.html").write_text("<h1>here</h1>")
+
+    async def main() -> None:
+        site = Site(root)
+        where = place(Wanted(public=True))
+        try:
+            async with asyncio.timeout(20), host(site.opened(where), where) as hosted:
+                assert site._files is not None
+                prepared = site._files._prepared
+                assert prepared is not None
+                for count, path in enumerate(["/a.txt", "/empty", "/page/", "/%61.txt"], 1):
+                    first, again = await get(hosted, path), await get(hosted, path)
+                    assert said(first) == said(again)
+                    assert (len(prepared), prepared.answered) == (count, count)
+                # Whatever is written is there for the next who asks.
+                (root / "a.txt").write_text("other")
+                assert (await get(hosted, "/a.txt")).endswith("\r\n\r\nother")
+                (root / "a.txt").unlink()
+                (root / "a.txt").symlink_to("/etc/passwd")
+                assert " 404 " in await get(hosted, "/a.txt")
+                # Who asks for a part, or with words of his own behind the name, is no reason to keep anything.
+                kept = len(prepared)
+                for path, *fields in (["/empty?1"], ["/empty?2"], ["/page"], ["/none"], ["/"]):
+                    await get(hosted, path, *fields)
+                assert len(prepared) == kept
+        finally:
+            site.close()
+
+    asyncio.run(main())
+
+
+def said(answer: str) -> tuple[str, list[str], str]:
+    """Status, fields in some order without the time, and body."""
+    head, _, body = answer.partition("\r\n\r\n")
+    status, *fields = head.split("\r\n")
+    return status, sorted(field for field in fields if not field.startswith("date:")), body
+
+
+@pytest.mark.parametrize(
+    ("wanted", "manner"),
+    [
+        (Wanted(), Manner()),
+        (Wanted(public=True), Manner(password="open")),
+        (Wanted(public=True), Manner(upload=True)),
+    ],
+)
+def test_where_somebody_is_asked_the_engine_answers_nothing(root: Path, wanted: Wanted, manner: Manner) -> None:
+    site = Site(root, manner)
+    try:
+        site.opened(place(wanted))
+        assert site._files is not None
+        assert site._files._prepared is None
+    finally:
+        site.close()
+
+
 def test_a_link_to_one_file_needs_no_token(root: Path) -> None:
     async def main() -> None:
         site = Site(root)

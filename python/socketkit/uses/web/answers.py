@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Headers = list[tuple[bytes, bytes]]
 
-__all__ = ["answer", "redirect", "refuse", "send_file"]
+__all__ = ["answer", "fields_of", "redirect", "refuse", "send_file"]
 
 
 async def answer(
@@ -45,12 +45,7 @@ async def redirect(scope: Scope, send: Send, target: str) -> None:
 async def send_file(scope: Scope, send: Send, opened: Opened, wish: Wish, kind: str, headers: Headers) -> None:
     """What is wished of an open file. It stays open until the answer has gone."""
     status, parts = wish
-    fields = [
-        (b"etag", opened.tag.encode()),
-        (b"last-modified", http_date(opened.status.st_mtime).encode()),
-        (b"accept-ranges", b"bytes"),
-        *headers,
-    ]
+    fields = fields_of(opened, headers)
     if status not in (200, 206):
         if status == 416:
             fields.append((b"content-range", b"bytes */%d" % opened.size))
@@ -78,6 +73,16 @@ async def send_file(scope: Scope, send: Send, opened: Opened, wish: Wish, kind: 
                 await send({"type": "http.response.body", "body": head, "more_body": True})
             await _send_part(scope, send, opened, part)
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else end})
+
+
+def fields_of(opened: Opened, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """What every answer with an open file, or about it, says of it."""
+    return [
+        (b"etag", opened.tag.encode()),
+        (b"last-modified", http_date(opened.status.st_mtime).encode()),
+        (b"accept-ranges", b"bytes"),
+        *headers,
+    ]
 
 
 def _pieces(parts: Iterable[Part], kind: str, size: int, boundary: str) -> list[tuple[bytes, Part]]:

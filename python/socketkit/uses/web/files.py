@@ -7,7 +7,8 @@ import os
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes
 
-from .answers import answer, redirect, refuse, send_file
+from ...http import Prepared
+from .answers import answer, fields_of, redirect, refuse, send_file
 from .conditions import wish_of
 from .kinds import kind_of
 
@@ -31,12 +32,18 @@ class Files:
 
     def __init__(self, tree: Tree, lists: Lists | None = None, changes: Changes | None = None) -> None:
         self._tree = tree
+        self._prepared: Prepared | None = None
         self._lists = lists
         self._changes = changes
         # What strangers may put here runs no script in the name of those who may look (and put) here.
         self._headers = [(b"x-content-type-options", b"nosniff")]
         if changes is not None:
             self._headers.append((b"content-security-policy", b"sandbox"))
+
+    def prepare(self) -> Prepared:
+        """A table that gets what small files are answered with, for where the folder is the same for everybody."""
+        self._prepared = Prepared(folder=self._tree.fd)
+        return self._prepared
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -92,7 +99,19 @@ class Files:
 
     async def _send(self, scope: Scope, send: Send, opened: Opened) -> None:
         wish = wish_of(dict(scope["headers"]), opened.tag, opened.status.st_mtime, opened.size)
-        await send_file(scope, send, opened, wish, kind_of(opened.names), list(self._headers))
+        kind = kind_of(opened.names)
+        if self._prepared is not None and wish.status == 200:
+            _prepare(
+                self._prepared, scope, opened, [*fields_of(opened, self._headers), (b"content-type", kind.encode())]
+            )
+        await send_file(scope, send, opened, wish, kind, self._headers)
+
+
+def _prepare(prepared: Prepared, scope: Scope, opened: Opened, fields: list[tuple[bytes, bytes]]) -> None:
+    """Let the engine answer whoever asks for this next. With a query everybody could fill the table with one file."""
+    target = scope["raw_path"]
+    if scope["http_version"] != "2" and not scope["query_string"] and target.isascii():
+        prepared.put_file(target.decode(), opened.fd, b"/".join(opened.names), fields)
 
 
 def path_of(scope: Scope) -> str:

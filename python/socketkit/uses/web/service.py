@@ -65,6 +65,7 @@ class Site:
         """Makes links to single files, once the service is opened; an application has none."""
         self._hosted: Hosted | None = None
         self._uploads: Uploads | None = None
+        self._files: Files | None = None
         if not manner.upload and (manner.overwrite or manner.max_bytes is not None or manner.quota_bytes is not None):
             raise ValueError("what uploads may do is said (--overwrite, --max-size, --quota), but not --upload")
         if isinstance(target, str) and is_application(target):
@@ -86,6 +87,9 @@ class Site:
         """What `hosting.host` opens; `options` are those of `socketkit.http.serve`."""
 
         application = self._application
+        if self._files is not None and place.token is None and self.manner.password is None and not self.manner.upload:
+            # Nobody is asked for anything, so that nothing but its target decides about an answer.
+            options["prepared"] = self._files.prepare()
         if self.manner.password is not None:
             if "plaintext" in place.endpoint.query:
                 raise ValueError("a password is not sent in plain text over a network: leave --plaintext out")
@@ -111,7 +115,8 @@ class Site:
                 raise ValueError("only one file can be given away once: name it")
             self._uploads = self._taking(tree) if self.manner.upload else None
             listing = Listing(tree, above=fragment if self.manner.upload else None) if self.manner.listed else None
-            return Assets(Files(tree, listing, self._uploads))
+            self._files = Files(tree, listing, self._uploads)
+            return Assets(self._files)
         if self.manner.upload:
             raise ValueError("uploads need a folder to go into, and this is a file")
         files = Files(tree)

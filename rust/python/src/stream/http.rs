@@ -14,8 +14,9 @@ use socketkit_wire::http1::{front, head, Body, Chunked, Front, Refusal, HEAD_BYT
 use super::receiving::with_scratch;
 use super::{State, StreamShared, CHUNK_BYTES};
 use crate::action::{Attempt, Wait};
+use crate::answers::AnswersShared;
 use crate::failure::Failure;
-use crate::http::{self, AnswersShared};
+use crate::http;
 use crate::operation::OperationRef;
 
 mod answering;

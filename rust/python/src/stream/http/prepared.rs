@@ -32,7 +32,8 @@ impl StreamShared {
         let State { http, engine, closing, relayed, unproven, messages, .. } = state;
         let (Some(engine), Some(conversation)) = (engine.as_mut(), http.as_mut()) else { return Served::NotThis };
         let Some((answers, told_as)) = &conversation.prepared else { return Served::NotThis };
-        if *closing || relayed.is_some() || !matches!(conversation.reading, Reading::Over) || conversation.over {
+        let may_answer = matches!(conversation.reading, Reading::Over) && !conversation.over && !answers.is_full();
+        if *closing || relayed.is_some() || !may_answer {
             return Served::NotThis;
         }
         let mut out = Vec::new();
