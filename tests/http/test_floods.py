@@ -2,45 +2,70 @@
 
 from __future__ import annotations
 
-import h2.events
 import pytest
 
-from socketkit.http.floods import MOST, WINDOW_SECONDS, Floods
+from socketkit.http.floods import MOST, SMALL_BYTES, WINDOW_SECONDS, Floods
+from socketkit.http.frame_heads import FrameHead
+
+from .raw_frames import (
+    ACK,
+    CONTINUATION,
+    DATA,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    PING,
+    PRIORITY,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+)
 
 
-def data(payload: bytes, *, ended: bool = False) -> h2.events.DataReceived:
-    event = h2.events.DataReceived(stream_id=1, data=payload, flow_controlled_length=len(payload))
-    if ended:
-        event.stream_ended = h2.events.StreamEnded(stream_id=1)
-    return event
+def head(kind: int, flags: int = 0, content: int = 0) -> FrameHead:
+    return FrameHead(kind, flags, content, content)
 
 
-EVENTS = {
-    "resets": h2.events.StreamReset(stream_id=1),
-    "pings": h2.events.PingReceived(ping_data=b"\0" * 8),
-    "settings": h2.events.RemoteSettingsChanged(),
-    "empty data frames": data(b""),
+HEADS = {
+    "resets": head(RST_STREAM),
+    "pings": head(PING),
+    "settings": head(SETTINGS),
+    "acknowledgements": head(SETTINGS, ACK),
+    "priorities": head(PRIORITY),
+    "window updates": head(WINDOW_UPDATE),
+    "continuations": head(CONTINUATION),
+    "empty data frames": head(DATA),
+    "small data frames": head(DATA, 0, 1),
+    "unknown frames": head(0x16),
 }
 
 
-@pytest.mark.parametrize("name", EVENTS)
+@pytest.mark.parametrize("name", HEADS)
 def test_one_more_than_the_bound_is_too_many(name: str) -> None:
     floods = Floods()
-    assert not any(floods.passed(EVENTS[name], 1.0) for _ in range(MOST[name]))
-    assert floods.passed(EVENTS[name], 1.0)
+    assert not any(floods.received(HEADS[name], 1.0) for _ in range(MOST[name]))
+    assert floods.received(HEADS[name], 1.0)
     assert name in floods.told
+
+
+def test_resets_that_a_peer_brings_upon_himself_are_bounded() -> None:
+    floods = Floods()
+    assert not any(floods.sent(head(RST_STREAM), 1.0) for _ in range(MOST["streams that had to be reset"]))
+    assert not floods.sent(head(PING, ACK), 1.0)
+    assert floods.sent(head(RST_STREAM), 1.0)
 
 
 def test_a_new_window_begins_afresh() -> None:
     floods = Floods()
     for _ in range(MOST["pings"]):
-        floods.passed(EVENTS["pings"], 1.0)
-    assert not floods.passed(EVENTS["pings"], 1.0 + WINDOW_SECONDS)
+        floods.received(HEADS["pings"], 1.0)
+    assert not floods.received(HEADS["pings"], 1.0 + WINDOW_SECONDS)
 
 
-def test_data_is_no_flood() -> None:
+def test_what_is_bounded_otherwise_is_no_flood() -> None:
     floods = Floods()
     for _ in range(10_000):
-        assert not floods.passed(data(b"x"), 1.0)
-        assert not floods.passed(data(b"", ended=True), 1.0)
-        assert not floods.passed(h2.events.RequestReceived(stream_id=1, headers=[]), 1.0)
+        assert not floods.received(head(DATA, 0, SMALL_BYTES), 1.0)
+        assert not floods.received(head(DATA, END_STREAM), 1.0)
+        assert not floods.received(head(HEADERS), 1.0)
+        assert not floods.received(head(GOAWAY), 1.0)

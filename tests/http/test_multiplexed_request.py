@@ -28,12 +28,23 @@ def test_a_scope() -> None:
         {b":method": b"G T"},
         {b"host": b"b"},
         {b":authority": None},
+        {b":authority": b""},
+        {b":authority": b"user@a"},
+        {b":scheme": b"ftp"},
     ],
 )
 def test_what_is_wrong_is_said(changed: dict[bytes, bytes | None]) -> None:
     fields = dict(USUAL) | changed
     _, fault = scope_of({"type": "http"}, [(name, value) for name, value in fields.items() if value is not None])
     assert fault
+
+
+def test_a_length_is_one_and_holds() -> None:
+    length = (b"content-length", b"3")
+    assert scope_of({}, [*USUAL, length])[1] == ""
+    assert scope_of({}, [*USUAL, (b"content-length", b"00")], whole=True)[1] == ""
+    assert scope_of({}, [*USUAL, length, length])[1]
+    assert scope_of({}, [*USUAL, length], whole=True)[1]
 
 
 def test_an_answers_fields_are_those_of_the_message() -> None:

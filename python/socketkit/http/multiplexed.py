@@ -1,6 +1,7 @@
 """One connection of HTTP/2, by `h2`: its requests run side by side, each in a task that the connection owns.
 
-What a peer can make us do or keep is bounded: `floods` says how often, `h2`'s settings how much.
+What a peer can make us do or keep is bounded: `floods` says how often, `h2`'s settings how much. Frames are looked at
+by their heads before `h2` works on them.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+from hpack.exceptions import HPACKError
 from hyperframe.frame import GoAwayFrame
 
 from ..errors import ClosedConnection, EndOfStream, SocketError
 from .conversation import part
 from .floods import Floods
+from .frame_heads import SETTINGS, FrameHeads
 from .multiplexed_request import Request
 from .scopes import scope_template
 
@@ -59,6 +62,8 @@ class Multiplexed:
         self._requests: dict[int, Request] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._floods = Floods()
+        self._heads = FrameHeads(PREFACE)
+        self._begun = False
         self._out = bytearray()
         self._writing = asyncio.Lock()
         self._stopping = False
@@ -119,24 +124,57 @@ class Multiplexed:
 
     async def _take(self, data: bytes) -> bool:
         """Handle what came; whether the connection goes on."""
+        now = asyncio.get_running_loop().time()
         try:
+            if fault := self._fault_of(data, now):
+                await self._leave(*fault)
+                return False
             events = self.h2.receive_data(data)
+            if self._answers_too_often(now):
+                await self._leave(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM, self._floods.told)
+                return False
             for event in events:
-                if self._floods.passed(event, asyncio.get_running_loop().time()):
-                    await self._leave(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM, self._floods.told)
-                    return False
                 if isinstance(event, h2.events.ConnectionTerminated):
                     await self.flush()
                     return False
                 self._handle(event)
         except h2.exceptions.ProtocolError as failure:
-            # `h2` has written the GOAWAY that names the fault.
+            self._name_fault(failure)
             _logger.info("%s broke the rules of HTTP/2: %s", self.stream.peer.endpoint, failure)
             await self.flush()
             await part(self.stream)
             return False
         await self.flush()
         return True
+
+    def _fault_of(self, data: bytes, now: float) -> tuple[h2.errors.ErrorCodes, str] | None:
+        """What is wrong by the heads of the frames alone."""
+        for head in self._heads.of(data):
+            if head.payload_bytes > self.h2.max_inbound_frame_size:
+                return h2.errors.ErrorCodes.FRAME_SIZE_ERROR, f"a frame of {head.payload_bytes} bytes"
+            if head.kind == SETTINGS and head.acknowledges and head.payload_bytes:
+                return h2.errors.ErrorCodes.FRAME_SIZE_ERROR, "an acknowledgement of settings that has some"
+            if not self._begun and (head.kind != SETTINGS or head.acknowledges):
+                return h2.errors.ErrorCodes.PROTOCOL_ERROR, "the first frame must have the settings"
+            self._begun = True
+            if self._floods.received(head, now):
+                return h2.errors.ErrorCodes.ENHANCE_YOUR_CALM, self._floods.told
+        return None
+
+    def _name_fault(self, failure: h2.exceptions.ProtocolError) -> None:
+        """`h2` has written the GOAWAY, but has the same code for compression that went wrong (RFC 9113 §4.3)."""
+        farewell = self.h2.data_to_send()
+        if isinstance(failure.__cause__, HPACKError) and failure.error_code == h2.errors.ErrorCodes.PROTOCOL_ERROR:
+            frame = GoAwayFrame(0, self.h2.highest_inbound_stream_id, h2.errors.ErrorCodes.COMPRESSION_ERROR)
+            named = frame.serialize()
+            farewell = farewell[: -len(named)] + named
+        self._out += farewell
+
+    def _answers_too_often(self, now: float) -> bool:
+        """Take over what `h2` answers by itself; whether the peer makes it do so for nothing."""
+        answers = self.h2.data_to_send()
+        self._out += answers
+        return bool(answers) and any(self._floods.sent(head, now) for head in FrameHeads().of(answers))
 
     async def _look(self) -> bool:
         """Time has passed: whether the connection goes on."""
@@ -189,7 +227,7 @@ class Multiplexed:
             self.reset(event.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
             return
         self._idle_looks = 0
-        request = Request(self, event.stream_id, event.headers)
+        request = Request(self, event.stream_id, event.headers, whole=event.stream_ended is not None)
         self._requests[event.stream_id] = request
         task = asyncio.create_task(request.run())
         request.task = task
@@ -251,6 +289,7 @@ class Multiplexed:
             await asyncio.wait([self._goodbye])
 
 
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 READ_BYTES = 65_536
 CONNECTION_WINDOW = 1 << 20
 MOST_STREAMS = 100

@@ -29,12 +29,14 @@ if TYPE_CHECKING:
 class Request:
     """Runs the application in the task that `Multiplexed` made for it; the peer's frames come by the other methods."""
 
-    def __init__(self, connection: Multiplexed, number: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self, connection: Multiplexed, number: int, headers: Iterable[tuple[bytes, bytes]], *, whole: bool
+    ) -> None:
         self.window = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
         self._connection = connection
         self._number = number
-        self._scope, self._fault = scope_of(connection.template, headers)
+        self._scope, self._fault = scope_of(connection.template, headers, whole=whole)
         self._chunks: deque[tuple[bytes, int]] = deque()
         self._news = asyncio.Event()
         self._whole = False
@@ -74,7 +76,7 @@ class Request:
                     if not self._too_large:
                         _logger.error("%s: the application ended without a whole answer", self._told())
                     await self._mend()
-        except (SocketError, h2.exceptions.ProtocolError) as failure:
+        except (SocketError, ClosedConnection, h2.exceptions.ProtocolError) as failure:
             if not self._gone:
                 _logger.info("%s: %s", self._told(), failure)
                 self._reset(h2.errors.ErrorCodes.INTERNAL_ERROR)
@@ -109,7 +111,8 @@ class Request:
             self._waits_for_body = False
         body, owed = self._chunks.popleft()
         self._connection.acknowledge(owed, self._number)
-        await self._flush()
+        with suppress(SocketError, ClosedConnection):  # what came has come, and the next event tells of the end
+            await self._flush()
         more = not self._whole or bool(self._chunks)
         self._told_end = not more
         return {"type": "http.request", "body": body, "more_body": more}
@@ -257,8 +260,10 @@ class Request:
         return told(self._connection.stream, self._scope)
 
 
-def scope_of(template: dict[str, Any], headers: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, Any], str]:
-    """The scope of a request, and what is wrong with it, if anything is (RFC 9113 §8.3)."""
+def scope_of(
+    template: dict[str, Any], headers: Iterable[tuple[bytes, bytes]], *, whole: bool = False
+) -> tuple[dict[str, Any], str]:
+    """The scope of a request, and what is wrong with it, if anything is (RFC 9113 §8.3). `whole`: no body comes."""
     pseudo: dict[bytes, bytes] = {}
     fields: list[tuple[bytes, bytes]] = []
     cookies: list[bytes] = []
@@ -280,6 +285,13 @@ def scope_of(template: dict[str, Any], headers: Iterable[tuple[bytes, bytes]]) -
         fields = [(b"host", authority), *(field for field in fields if field[0] != b"host")]
     elif len(hosts) != 1:
         fault = "there must be one :authority, or one Host"
+    if not fault and not _HOST.fullmatch(hosts[0] if authority is None else authority):
+        fault = "the host is none"
+    if pseudo.get(b":scheme") not in (b"https", b"http"):
+        fault = fault or "the scheme is none of the web's"
+    lengths = [value for name, value in fields if name == b"content-length"]
+    if len(lengths) > 1 or (whole and any(length.strip(b"0") for length in lengths)):
+        fault = fault or "the body does not have the length that content-length says"
     target = pseudo.get(b":path", b"")
     method = pseudo.get(b":method", b"").decode("latin-1")
     if not _TARGET.fullmatch(target) or len(target) > TARGET_BYTES or (target == b"*" and method != "OPTIONS"):
@@ -325,6 +337,8 @@ def has_body(status: int, method: str) -> bool:
     return method != "HEAD" and status not in (204, 304) and status >= 200
 
 
+# Host and port as HTTP/1.1 takes them; never empty (RFC 9113 §8.3.1).
+_HOST = re.compile(rb"[-A-Za-z0-9._~%!$&'()*+;=\[\]:]+")
 _TARGET = re.compile(rb"\*|/[!-\"$-~]*")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")
 _FIELD_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
