@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from socketkit.http.floods import MOST, SMALL_BYTES, WINDOW_SECONDS, Floods
+from socketkit.http.floods import MOST_OF_HTTP2, SMALL_BYTES, WINDOW_SECONDS, Floods, kind_of, kind_of_answer
 from socketkit.http.frame_heads import FrameHead
 
 from .raw_frames import (
@@ -42,30 +42,33 @@ HEADS = {
 
 @pytest.mark.parametrize("name", HEADS)
 def test_one_more_than_the_bound_is_too_many(name: str) -> None:
-    floods = Floods()
-    assert not any(floods.received(HEADS[name], 1.0) for _ in range(MOST[name]))
-    assert floods.received(HEADS[name], 1.0)
+    floods = Floods(MOST_OF_HTTP2)
+    assert not any(floods.passed(kind_of(HEADS[name]), 1.0) for _ in range(MOST_OF_HTTP2[name]))
+    assert floods.passed(kind_of(HEADS[name]), 1.0)
     assert name in floods.told
 
 
 def test_resets_that_a_peer_brings_upon_himself_are_bounded() -> None:
-    floods = Floods()
-    assert not any(floods.sent(head(RST_STREAM), 1.0) for _ in range(MOST["streams that had to be reset"]))
-    assert not floods.sent(head(PING, ACK), 1.0)
-    assert floods.sent(head(RST_STREAM), 1.0)
+    floods = Floods(MOST_OF_HTTP2)
+    assert not any(
+        floods.passed(kind_of_answer(head(RST_STREAM)), 1.0)
+        for _ in range(MOST_OF_HTTP2["streams that had to be reset"])
+    )
+    assert not floods.passed(kind_of_answer(head(PING, ACK)), 1.0)
+    assert floods.passed(kind_of_answer(head(RST_STREAM)), 1.0)
 
 
 def test_a_new_window_begins_afresh() -> None:
-    floods = Floods()
-    for _ in range(MOST["pings"]):
-        floods.received(HEADS["pings"], 1.0)
-    assert not floods.received(HEADS["pings"], 1.0 + WINDOW_SECONDS)
+    floods = Floods(MOST_OF_HTTP2)
+    for _ in range(MOST_OF_HTTP2["pings"]):
+        floods.passed(kind_of(HEADS["pings"]), 1.0)
+    assert not floods.passed(kind_of(HEADS["pings"]), 1.0 + WINDOW_SECONDS)
 
 
 def test_what_is_bounded_otherwise_is_no_flood() -> None:
-    floods = Floods()
+    floods = Floods(MOST_OF_HTTP2)
     for _ in range(10_000):
-        assert not floods.received(head(DATA, 0, SMALL_BYTES), 1.0)
-        assert not floods.received(head(DATA, END_STREAM), 1.0)
-        assert not floods.received(head(HEADERS), 1.0)
-        assert not floods.received(head(GOAWAY), 1.0)
+        assert not floods.passed(kind_of(head(DATA, 0, SMALL_BYTES)), 1.0)
+        assert not floods.passed(kind_of(head(DATA, END_STREAM)), 1.0)
+        assert not floods.passed(kind_of(head(HEADERS)), 1.0)
+        assert not floods.passed(kind_of(head(GOAWAY)), 1.0)

@@ -6,9 +6,10 @@ import zlib
 
 import pytest
 from wsproto.connection import Connection, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 from wsproto.extensions import PerMessageDeflate
 
+from socketkit.http.floods import MOST_OF_WEBSOCKET
 from socketkit.http.frames import MOST_OWED_BYTES, Frames
 
 MOST = 1000
@@ -65,6 +66,32 @@ def test_pings_are_answered_within_a_bound() -> None:
     list(frames.received(client.send(Ping(b"x" * 100)) * 1000))
     assert 0 < len(frames.answers()) <= MOST_OWED_BYTES + 200
     assert frames.answers() == b""
+
+
+def test_a_message_in_small_fragments_is_kept_in_one_piece() -> None:
+    frames, client = pair()
+    for _ in range(500):
+        assert list(frames.received(client.send(BytesMessage(b"a", message_finished=False)))) == []
+    assert frames._begun is not None and frames._begun.getvalue() == b"a" * 500
+    (message,) = frames.received(client.send(BytesMessage(b"b")))
+    assert message["bytes"] == b"a" * 500 + b"b"
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [(Ping(), "pings"), (Pong(), "pongs"), (TextMessage("", message_finished=False), "empty fragments")],
+)
+def test_cheap_frames_are_bounded_in_time(event: Event, kind: str) -> None:
+    frames, client = pair()
+    for _ in range(MOST_OF_WEBSOCKET[kind] + 1):
+        assert not frames.closed
+        list(frames.received(client.send(event), 1.0))
+    assert (frames.closed, frames.close_code) == (True, 1008)
+
+    frames, client = pair()
+    for second in range(MOST_OF_WEBSOCKET[kind] + 1):
+        list(frames.received(client.send(event), float(second)))
+    assert not frames.closed
 
 
 def test_a_close_is_answered() -> None:

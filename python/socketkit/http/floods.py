@@ -1,8 +1,9 @@
-"""How often a peer of HTTP/2 may make us work for nothing: a bound on cheap frames, by kind. No I/O, no clock.
+"""How often a peer may make us work for nothing: a bound on cheap frames, by kind. No I/O, no clock.
 
-Resets right after requests (CVE-2023-44487), pings, settings, empty data and window updates cost the sender a few
-bytes, and the receiver an answer, a task, or a look at everything. So do frames on streams that are over, which are
-answered by a reset each (CVE-2019-9514), and requests that make us reset them (CVE-2025-8671).
+In HTTP/2 resets right after requests (CVE-2023-44487), pings, settings, empty data and window updates cost the sender
+a few bytes, and the receiver an answer, a task, or a look at everything. So do frames on streams that are over, which
+are answered by a reset each (CVE-2019-9514), and requests that make us reset them (CVE-2025-8671). In WebSocket it is
+what brings no message nearer.
 """
 
 from __future__ import annotations
@@ -26,35 +27,30 @@ if TYPE_CHECKING:
 
 
 class Floods:
-    """Counts frames in windows of time."""
+    """Counts in windows of time; `most` says how many of a kind are none too many."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: Mapping[str, int]) -> None:
         self.told = ""
+        self._most = most
         self._since = 0.0
         self._counts: dict[str, int] = {}
 
-    def received(self, head: FrameHead, now: float) -> bool:
-        """Whether this frame of the peer is one too many."""
-        name = kind_of(head)
-        return name is not None and self._passed(name, now)
-
-    def sent(self, head: FrameHead, now: float) -> bool:
-        """Whether this frame, which the peer has brought upon himself, is one too many."""
-        return head.kind == RST_STREAM and self._passed("streams that had to be reset", now)
-
-    def _passed(self, name: str, now: float) -> bool:
+    def passed(self, kind: str | None, now: float) -> bool:
+        """Whether this one (None: nothing that counts) is one too many."""
+        if kind is None:
+            return False
         if now - self._since >= WINDOW_SECONDS:
             self._since = now
             self._counts.clear()
-        count = self._counts[name] = self._counts.get(name, 0) + 1
-        if count > MOST[name]:
-            self.told = f"more than {MOST[name]} {name} in {WINDOW_SECONDS:.0f} s"
+        count = self._counts[kind] = self._counts.get(kind, 0) + 1
+        if count > self._most[kind]:
+            self.told = f"more than {self._most[kind]} {kind} in {WINDOW_SECONDS:.0f} s"
             return True
         return False
 
 
 def kind_of(head: FrameHead) -> str | None:
-    """What it counts as, if anything."""
+    """What a frame of the peer counts as, if anything."""
     if head.kind == DATA:
         if head.ends_stream or head.content_bytes >= SMALL_BYTES:
             return None
@@ -62,6 +58,11 @@ def kind_of(head: FrameHead) -> str | None:
     if head.acknowledges:
         return "acknowledgements"
     return _KINDS.get(head.kind, "unknown frames") if head.kind not in _FREE else None
+
+
+def kind_of_answer(head: FrameHead) -> str | None:
+    """What a frame counts as that the peer has brought upon himself."""
+    return "streams that had to be reset" if head.kind == RST_STREAM else None
 
 
 _KINDS: Mapping[int, str] = {
@@ -79,7 +80,7 @@ WINDOW_SECONDS = 10.0
 SMALL_BYTES = 64
 # A browser that leaves a page resets what was loading, once; window updates come with each piece of a large answer.
 # What is under way when we reset a stream is answered by more resets.
-MOST: Mapping[str, int] = {
+MOST_OF_HTTP2: Mapping[str, int] = {
     "resets": 200,
     "pings": 100,
     "settings": 20,
@@ -91,4 +92,11 @@ MOST: Mapping[str, int] = {
     "small data frames": 5_000,
     "unknown frames": 100,
     "streams that had to be reset": 500,
+}
+
+MOST_OF_WEBSOCKET: Mapping[str, int] = {
+    "pings": 100,
+    "pongs": 100,
+    "empty fragments": 100,
+    "small fragments": 5_000,
 }

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from typing import TYPE_CHECKING, Any
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 from wsproto.events import Message as _Message
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError
+
+from .floods import MOST_OF_WEBSOCKET, SMALL_BYTES, Floods
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +29,10 @@ class Frames:
         self._most_bytes = most_bytes
         self._deflate: BoundedDeflate | None = None
         self._made: Connection | None = None
-        self._parts: list[Any] = []
+        # One buffer: a million fragments of a byte must not be a million objects.
+        self._begun: io.StringIO | io.BytesIO | None = None
         self._bytes = 0
+        self._floods = Floods(MOST_OF_WEBSOCKET)
         self._out = bytearray()
         self._refused = False
 
@@ -59,13 +64,15 @@ class Frames:
         """Whether nothing more is to be received."""
         return self._refused or self._connection.state in (ConnectionState.CLOSED, ConnectionState.REMOTE_CLOSING)
 
-    def received(self, data: bytes) -> Iterator[dict[str, Any]]:
-        """The messages that `data` completes. What must be answered is in `answers` afterwards."""
+    def received(self, data: bytes, now: float = 0.0) -> Iterator[dict[str, Any]]:
+        """The messages that `data` completes, at `now`. What must be answered is in `answers` afterwards."""
         if self._refused or self._connection.state is ConnectionState.CLOSED:
             return
         self._connection.receive_data(data)
         for event in self._connection.events():
-            if isinstance(event, (TextMessage, BytesMessage)):
+            if self._floods.passed(kind_of(event), now):
+                self._refuse(CloseReason.POLICY_VIOLATION, self._floods.told)
+            elif isinstance(event, (TextMessage, BytesMessage)):
                 message = self._collected(event)
                 if message is not None:
                     yield message
@@ -106,15 +113,22 @@ class Frames:
         if self._bytes > self._most_bytes:
             self._refuse(CloseReason.MESSAGE_TOO_BIG, f"a message is larger than {self._most_bytes} bytes")
             return None
-        self._parts.append(event.data)
+        begun = self._begun
         if not event.message_finished:
+            if begun is None:
+                begun = self._begun = io.StringIO() if isinstance(event, TextMessage) else io.BytesIO()
+            begun.write(event.data)  # type: ignore[arg-type]  # a message is all of one kind
             return None
-        parts, self._parts, self._bytes = self._parts, [], 0
+        whole: Any = event.data
+        if begun is not None:
+            begun.write(whole)
+            whole = begun.getvalue()
+        self._begun, self._bytes = None, 0
         if self._deflate is not None:
             self._deflate.inflated = 0
         if isinstance(event, TextMessage):
-            return {"type": "websocket.receive", "text": "".join(parts)}
-        return {"type": "websocket.receive", "bytes": b"".join(parts)}
+            return {"type": "websocket.receive", "text": whole}
+        return {"type": "websocket.receive", "bytes": bytes(whole)}
 
     def _ended(self, event: CloseConnection) -> None:
         if self._connection.state is ConnectionState.OPEN:
@@ -130,6 +144,19 @@ class Frames:
         self._refused = True
         self.close_code, self.close_reason = int(code), reason
         self._out += self.close(code, reason[:100])
+
+
+def kind_of(event: Event) -> str | None:
+    """What brings no message nearer, or hardly."""
+    if isinstance(event, Ping):
+        return "pings"
+    if isinstance(event, Pong):
+        return "pongs"
+    if isinstance(event, (TextMessage, BytesMessage)) and not event.message_finished:
+        if len(event.data) >= SMALL_BYTES:
+            return None
+        return "small fragments" if event.data else "empty fragments"
+    return None
 
 
 class BoundedDeflate(PerMessageDeflate):

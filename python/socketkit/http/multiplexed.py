@@ -22,7 +22,7 @@ from hyperframe.frame import GoAwayFrame
 
 from ..errors import ClosedConnection, EndOfStream, SocketError
 from .conversation import part
-from .floods import Floods
+from .floods import MOST_OF_HTTP2, Floods, kind_of, kind_of_answer
 from .frame_heads import SETTINGS, FrameHeads
 from .multiplexed_request import Request
 from .scopes import scope_template
@@ -61,7 +61,7 @@ class Multiplexed:
         self.h2.decoder.max_header_list_size = HEADER_LIST_BYTES
         self._requests: dict[int, Request] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._floods = Floods()
+        self._floods = Floods(MOST_OF_HTTP2)
         self._heads = FrameHeads(PREFACE)
         self._begun = False
         self._out = bytearray()
@@ -157,7 +157,7 @@ class Multiplexed:
             if not self._begun and (head.kind != SETTINGS or head.acknowledges):
                 return h2.errors.ErrorCodes.PROTOCOL_ERROR, "the first frame must have the settings"
             self._begun = True
-            if self._floods.received(head, now):
+            if self._floods.passed(kind_of(head), now):
                 return h2.errors.ErrorCodes.ENHANCE_YOUR_CALM, self._floods.told
         return None
 
@@ -174,7 +174,9 @@ class Multiplexed:
         """Take over what `h2` answers by itself; whether the peer makes it do so for nothing."""
         answers = self.h2.data_to_send()
         self._out += answers
-        return bool(answers) and any(self._floods.sent(head, now) for head in FrameHeads().of(answers))
+        return bool(answers) and any(
+            self._floods.passed(kind_of_answer(head), now) for head in FrameHeads().of(answers)
+        )
 
     async def _look(self) -> bool:
         """Time has passed: whether the connection goes on."""

@@ -210,9 +210,7 @@ class WebSocket:
         silent = 0
         try:
             while not frames.closed:
-                while len(self._events) >= WAITING_EVENTS or self._waiting_bytes >= self._most_bytes:
-                    self._room.clear()
-                    await self._room.wait()
+                await self._wait_for_room()
                 try:
                     async with asyncio.timeout(PING_SECONDS):
                         data = await stream.receive(READ_BYTES)
@@ -224,7 +222,8 @@ class WebSocket:
                     await self._send_now(frames.ping())
                     continue
                 silent = 0
-                for event in frames.received(data):
+                for event in frames.received(data, asyncio.get_running_loop().time()):
+                    await self._wait_for_room()  # one read may bring ten thousand of them
                     self._put(event)
                 if answer := frames.answers():
                     await self._send_now(answer)
@@ -236,6 +235,11 @@ class WebSocket:
             self._put({"type": "websocket.disconnect", "code": code, "reason": frames.close_reason})
             if frames.fault:
                 _logger.info("%s broke the rules of WebSocket: %s", stream.peer.endpoint, frames.fault)
+
+    async def _wait_for_room(self) -> None:
+        while len(self._events) >= WAITING_EVENTS or self._waiting_bytes >= self._most_bytes:
+            self._room.clear()
+            await self._room.wait()
 
     def _put(self, event: dict[str, Any]) -> None:
         self._events.append(event)
