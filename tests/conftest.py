@@ -332,6 +332,10 @@ def refuse(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in terminalreporter.stats.get("passed", []) + terminalreporter.stats.get("failed", []):
+        for name, words in report.user_properties:
+            if name == "told" and report.when == "call":
+                terminalreporter.write_line(f"{report.nodeid}: {words}")
     for report in terminalreporter.stats.get("skipped", []):
         for name, reason in getattr(report, "user_properties", []):
             if name == "may_skip":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from socketkit import Endpoint, connect
 from socketkit.hosting import Happening, Wanted, at, authority, host, place
 from socketkit.hosting.web import AUTHORITY_PATH, web
 from socketkit.http import Access, Prepared, httpx_transport
-from tests.browser import opened
+from tests.browser import opened, trust
 from tests.conftest import Run
 
 PAGE = b"<!doctype html><title>hello</title><p id=path>"
@@ -164,13 +163,7 @@ def test_chromium(trusted: bool, home: Path, program: Callable[[str], str], tmp_
     chromium, certutil = program("chromium"), program("certutil")
     if trusted:
         made = authority.make()
-        store = tmp_path / ".pki" / "nssdb"
-        store.mkdir(parents=True)
-        subprocess.run([certutil, "-d", f"sql:{store}", "-N", "--empty-password"], check=True, timeout=30)
-        subprocess.run(
-            [certutil, "-d", f"sql:{store}", "-A", "-n", made.name, "-t", "C,,"],
-            input=made.certificate, text=True, check=True, timeout=30,
-        )  # fmt: skip
+        trust(certutil, tmp_path, made.name, made.certificate)
 
     async def main() -> None:
         async with host(web(Application()), place(Wanted(on="127.0.0.1", tls=True))) as hosted:

@@ -67,7 +67,7 @@ def in_browser(play: Callable[[Page], Coroutine[Any, Any, None]], browser: Brows
         async with asyncio.timeout(60), browser(**options) as page:
             await play(page)
 
-    asyncio.run(main())
+    browser.run(main())
 
 
 async def rows_are(page: Page, count: int) -> None:
@@ -280,7 +280,7 @@ def test_without_the_token_or_by_another_name_nothing_is_shown(browser: Browser,
         answer = await page.goto(f"http://localhost:{parts.port}/?{parts.query}")
         assert answer is not None and answer.status == 200
 
-    in_browser(play, browser, names=("rebound.test",), page_errors=False)
+    in_browser(play, browser, page_errors=False)
 
 
 @pytest.mark.privileged

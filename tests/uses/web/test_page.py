@@ -66,7 +66,7 @@ def played(play: Play, browser: Browser, root: Path, **options: Any) -> None:
                 await page.goto(hosted.link.url)
                 await play(page, hosted, told)
 
-    asyncio.run(main())
+    browser.run(main())
 
 
 async def shown(page: Page) -> list[str]:

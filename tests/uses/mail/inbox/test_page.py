@@ -31,7 +31,7 @@ def in_browser(play: Callable[[Page, Served], Coroutine[Any, Any, None]], browse
             await page.locator("#none, #mails li").first.wait_for()
             await play(page, inbox)
 
-    asyncio.run(main())
+    browser.run(main())
 
 
 async def subjects(page: Page) -> list[str]:

@@ -99,7 +99,7 @@ def test_files_are_chosen_and_dropped(browser: Browser, root: Path, tmp_path: Pa
             await until(page, "document.querySelectorAll('li.failed').length == 2")
             assert "1000001" in await page.inner_text("li.failed:last-child output")
 
-    asyncio.run(main())
+    browser.run(main())
     assert (root / "sub" / "a b.bin").read_bytes() == data
     assert (root / "sub" / "empty").read_bytes() == b""
     assert (root / "sub" / "dä.txt").read_text() == "dropped"
@@ -140,7 +140,7 @@ def test_an_upload_is_paused_reloaded_and_gone_on_with(browser: Browser, root: P
             assert max(sent) >= before
             assert await page.evaluate("localStorage.length") == 0
 
-    asyncio.run(main())
+    browser.run(main())
     assert (root / "film.bin").read_bytes() == data
     assert not list(root.glob(".*"))
 
@@ -155,7 +155,7 @@ def test_the_folder_is_shown_anew(browser: Browser, root: Path, tmp_path: Path) 
             await page.set_input_files("input[type=file]", tmp_path / "new.txt")
             await until(page, "document.querySelector('#folder').textContent == 'new.txt sub'")
 
-    asyncio.run(main())
+    browser.run(main())
 
 
 @pytest.mark.slow
@@ -171,7 +171,7 @@ def test_without_scripts(browser: Browser, root: Path, tmp_path: Path) -> None:
             await until(page, "document.querySelector('#folder')?.textContent == 'new.txt'")
             assert page.url == f"{url}/sub/"
 
-    asyncio.run(main())
+    browser.run(main())
     assert (root / "sub" / "new.txt").read_text() == "x"
 
 
@@ -186,5 +186,5 @@ def test_the_page_of_the_service(browser: Browser, root: Path, tmp_path: Path) -
             await until(page, "document.querySelector('#rows')?.textContent.includes('new.txt')")
             assert hosted.link.prefix not in page.url
 
-    asyncio.run(main())
+    browser.run(main())
     assert (root / "new.txt").read_text() == "x"
