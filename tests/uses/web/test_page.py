@@ -141,7 +141,10 @@ def test_downloads_a_file_and_the_archive(browser: Browser, root: Path, tmp_path
         await page.get_by_role("link", name="dot.png").click()
         async with page.expect_download() as coming:
             await page.locator("#save").click()
-        assert (await coming.value).suggested_filename == "dot.png"
+        picture = await coming.value
+        assert picture.suggested_filename == "dot.png"
+        await picture.save_as(tmp_path / "got.png")
+        assert (tmp_path / "got.png").read_bytes() == (root / "dot.png").read_bytes()
 
     played(play, browser, root)
 
