@@ -127,6 +127,8 @@ def test_place_options() -> None:
     assert told("--lan", "--port", "8443", "--no-qr") == f"{Wanted(lan=True, port=8443)!r} False\n"
     assert told("--on", "eth0", "--public") == f"{Wanted(on='eth0', public=True)!r} None\n"
     assert told("--tls") == f"{Wanted(tls=True)!r} None\n"
+    assert told("--token-file", "kept") == f"{Wanted(token_file='kept')!r} None\n"
+    assert "leaves it out" in told("--token-file", "kept", "--public")
     assert "contradict" in told("--lan", "--tls", "--plaintext")
     assert "--plaintext is for the network" in told("--plaintext")
 

@@ -29,6 +29,13 @@ def test_its_place_has_a_token_wherever_it_is(home: Path) -> None:
     assert own.link(Endpoint.parse("tls://127.0.0.1:7")).url.startswith("https://127.0.0.1:7/~")
 
 
+def test_its_link_can_be_kept(home: Path, tmp_path: Path) -> None:
+    kept = str(tmp_path / "token")
+    token = place_of(None, kept).token
+    assert token == (tmp_path / "token").read_text().strip()
+    assert token == place_of(Endpoint.parse("tcp://localhost:0"), kept).token
+
+
 def test_a_port_that_is_taken(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with Store() as store:

@@ -44,6 +44,23 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_the_link_stays_good_from_start_to_start(socketkit: Start, folder: Path) -> None:
+    kept = str(folder / ".token")
+    links = []
+    for _ in range(2):
+        server = socketkit("serve", "web", "--token-file", kept, str(folder))
+        links.append(url_of(server))
+        assert curl(links[-1] + "a.txt") == "hello"
+        server.interrupt()
+        assert kept not in server.finish().err
+    assert links[0].partition("/~")[2] == links[1].partition("/~")[2] == (folder / ".token").read_text().strip() + "/"
+    os.chmod(kept, 0o644)
+    refused = socketkit("serve", "web", "--token-file", kept, str(folder)).finish()
+    assert (refused.status, "chmod 600" in refused.err) == (1, True)
+    asked = socketkit("serve", "web", "--token-file", kept, "--password", kept, str(folder)).finish()
+    assert (asked.status, "--password stands in place" in asked.err) == (2, True)
+
+
 def test_uploads(socketkit: Start, folder: Path) -> None:
     given = folder / "given"
     given.mkdir()

@@ -69,12 +69,21 @@ def place_options(command: _C) -> _C:
     )(command)  # fmt: skip
     for name, text in flags:
         command = click.option(name, is_flag=True, help=text)(command)
+    command = token_option(command)
     command = click.option("--port", type=click.IntRange(0, 65_535), default=0, help="The port (0: a free one).")(
         command
     )
     return click.option(
         "--on", metavar="INTERFACE|ADDRESS", help="Open it to the network there and nowhere else (*: everywhere)."
     )(command)
+
+
+def token_option(command: _C) -> _C:
+    """--token-file; the command gets `token_file`."""
+    return click.option(
+        "--token-file", type=click.Path(dir_okay=False), metavar="FILE",
+        help="Keep the link's token in this file, so that the link stays good from start to start.",
+    )(command)  # fmt: skip
 
 
 def wanted_of(options: dict[str, Any]) -> Wanted:
@@ -84,6 +93,8 @@ def wanted_of(options: dict[str, Any]) -> Wanted:
         raise click.UsageError("--tls and --plaintext contradict each other")
     if wanted.plaintext and not (wanted.lan or wanted.on):
         raise click.UsageError("--plaintext is for the network: on this machine nothing is encrypted without --tls")
+    if wanted.public and wanted.token_file is not None:
+        raise click.UsageError("--token-file keeps the token of the link, and --public leaves it out")
     return wanted
 
 

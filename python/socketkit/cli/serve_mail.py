@@ -20,6 +20,7 @@ from ..uses.mail.failures import Failures
 from ..uses.mail.smtp_events import BOUNDS
 from ..uses.mail.told import caught_as_json
 from .arguments import address_option
+from .hosting import token_option
 from .mail_lines import caught_line, finding_line, settings
 from .units import parsed_span, plural
 
@@ -60,6 +61,7 @@ reply (451, '550 My words'), drop, or delay:2s. When: @10% of the times, or @3x,
 @address_option("--pop3", "Where to listen for POP3: STLS on tcp://, or tls://.")
 @address_option("--inbox", "Where to serve the inbox; its link has a token wherever that is.")
 @click.option("--no-inbox", is_flag=True, help="Serve no inbox.")
+@token_option
 @click.option("--fail", "rules", multiple=True, metavar="RULE", help="Fail so; may be given several times.")
 @click.option("--seed", type=int, metavar="N", help="The dice of --fail; what they were is printed.")
 @click.option("--keep", "path", metavar="FILE", help="Keep mail in this file (SQLite) and not in memory.")
@@ -91,6 +93,7 @@ def command(
     pop3: Endpoint | None,
     inbox: Endpoint | None,
     no_inbox: bool,
+    token_file: str | None,
     rules: tuple[str, ...],
     seed: int | None,
     path: str | None,
@@ -109,6 +112,8 @@ def command(
 
     if inbox is not None and no_inbox:
         raise click.UsageError("--inbox and --no-inbox contradict each other")
+    if token_file is not None and no_inbox:
+        raise click.UsageError("--token-file is for the link of the inbox: leave --no-inbox out")
     try:
         seconds = None if span is None else parsed_span(span)
     except ValueError as fault:
@@ -129,7 +134,8 @@ def command(
             asked = {"smtp": smtp, "smtps": smtps, "imap": imap, "pop3": pop3}
             options = {"failures": failures, "bounds": bounds, "identity": identity, "told": screen.tell_client}
             catcher = await _open(store, asked, options)
-            async with catcher, nullcontext() if no_inbox else served(store, catcher.addresses, asked=inbox) as link:
+            boxed = nullcontext() if no_inbox else served(store, catcher.addresses, asked=inbox, token_file=token_file)
+            async with catcher, boxed as link:
                 screen.begin(catcher, link, failures if rules else None, certificate)
                 try:
                     with suppress(TimeoutError):

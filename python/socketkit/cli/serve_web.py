@@ -92,6 +92,8 @@ def command(
     from ..uses.web.service import Manner, Site
 
     wanted = wanted_of(options)
+    if password_from is not None and wanted.token_file is not None:
+        raise click.UsageError("--token-file keeps the link's token, and --password stands in place of that")
     password = None if password_from is None else _password(password_from)
     if password is not None:
         if wanted.plaintext:

@@ -33,6 +33,8 @@ class Wanted(NamedTuple):
     """Without TLS."""
     tls: bool = False
     """With TLS, on this machine too."""
+    token_file: str | None = None
+    """The file that keeps the link's token; None: it is new at each start."""
 
 
 class Place(NamedTuple):
@@ -55,7 +57,7 @@ class Place(NamedTuple):
 
 
 def place(wanted: Wanted, *, web: bool = True, scheme: str = "tcp") -> Place:
-    """Where to open a service. ListenError if this machine has no such address.
+    """Where to open a service. ListenError if this machine has no such address, IdentityError for a bad token file.
 
     `web`: it is called by browsers, which show a token and no keys. Others may keep borders: `scheme` is then
     `seqpacket+tcp`.
@@ -79,8 +81,19 @@ def place(wanted: Wanted, *, web: bool = True, scheme: str = "tcp") -> Place:
         from .authority import local_names, shown_for
 
         shown = shown_for(local_names([host]))
-    token = new_token() if web and not wanted.public else None
+    token = _token(wanted, web=web)
     return Place(endpoint, shown.identity if shown else None, host, shown, token, web)
+
+
+def _token(wanted: Wanted, *, web: bool) -> str | None:
+    if wanted.token_file is not None:
+        if wanted.public or not web:
+            why = "it is public" if wanted.public else "no browser calls it"
+            raise ValueError(f"a token is kept for the link of a service, and this one has none: {why}")
+        from .token_file import kept_token
+
+        return kept_token(wanted.token_file)
+    return new_token() if web and not wanted.public else None
 
 
 def at(endpoint: Endpoint) -> Place:
