@@ -128,6 +128,7 @@ def test_place_options() -> None:
     assert told("--on", "eth0", "--public") == f"{Wanted(on='eth0', public=True)!r} None\n"
     assert told("--tls") == f"{Wanted(tls=True)!r} None\n"
     assert told("--token-file", "kept") == f"{Wanted(token_file='kept')!r} None\n"
+    assert told("--name", "a.example", "--name", "b") == f"{Wanted(names=('a.example', 'b'))!r} None\n"
     assert "leaves it out" in told("--token-file", "kept", "--public")
     assert "contradict" in told("--lan", "--tls", "--plaintext")
     assert "--plaintext is for the network" in told("--plaintext")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -152,6 +153,67 @@ def test_plain_text_has_a_plain_cookie(seen: Seen) -> None:
     gate = Gate(seen, Link("http://a:80", TOKEN), secure=False, port=80)
     cookie = ask(gate, f"/~{TOKEN}/", BROWSER)[1]["set-cookie"]
     assert cookie.startswith("socketkit-80=") and "Secure" not in cookie
+
+
+def test_other_sites_pages_are_not_let_in_by_the_cookie(seen: Seen) -> None:
+    """`localhost:3000` is the same site to a browser: it sends the cookie with what that page asks for."""
+    gate = Gate(seen, Link("http://localhost:80", TOKEN), secure=False, port=80)
+    cookie = {"cookie": ask(gate, f"/~{TOKEN}/", BROWSER)[1]["set-cookie"].partition(";")[0], "host": "localhost"}
+    for site, status in (("same-origin", 200), ("none", 200), ("same-site", 403), ("cross-site", 403)):
+        assert ask(gate, "/a", cookie | {"sec-fetch-site": site, "sec-fetch-mode": "no-cors"})[0] == status
+        visit = {"sec-fetch-site": site, "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+        assert ask(gate, "/a", cookie | visit)[0] == 200  # a link that a person follows
+        assert ask(gate, "/a", cookie | visit, method="POST")[0] == status
+    for kind, refused in (("http", 403), ("websocket", 4403)):
+        assert ask(gate, "/a", cookie | {"origin": "http://localhost:3000"}, kind=kind)[0] == refused
+    assert ask(gate, "/a", cookie | {"origin": "http://localhost"}, kind="websocket")[0] == 0
+    assert (
+        ask(gate, f"/~{TOKEN}/a", {"sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"})[0] == 200
+    )  # by the link
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_folder_that_nobody_knows(seen: Seen, secure: bool) -> None:
+    link = Link("http://a:80", TOKEN)
+    gate = Gate(seen, link, secure=secure, port=80, relative=True)
+    status, headers, _ = ask(gate, f"/~{TOKEN}/a", BROWSER, query="x=1")
+    folder = headers["location"].removesuffix("a?x=1")
+    assert (status, re.fullmatch(r"/[0-9a-f]{24}/", folder) is not None) == (303, True)
+    cookie, *attributes = headers["set-cookie"].split("; ")
+    assert attributes == [f"Path={folder}", "HttpOnly", "SameSite=Strict", *(["Secure"] if secure else [])]
+    assert cookie.startswith(f"{'__Secure-' if secure else ''}socketkit-80=")
+    assert TOKEN not in str(headers)
+    for path in (folder, f"{folder}a b/c"):
+        assert ask(gate, path, {"cookie": cookie})[0] == 200
+        assert ask(gate, path)[0] == 403
+    assert ask(gate, f"{folder}live", {"cookie": cookie}, kind="websocket")[0] == 0
+    assert [(scope["path"], scope["root_path"]) for scope in seen.scopes] == [
+        (path, folder.removesuffix("/")) for path in ("/", "/a b/c", "/live")
+    ]
+    for path in ("/", "/a", folder.removesuffix("/"), f"/x{folder}"):
+        assert ask(gate, path, {"cookie": cookie})[0] == 403
+    assert ask(gate, "/metrics", {"authorization": f"Bearer {TOKEN}"})[0] == 200
+    assert seen.scopes[-1]["path"] == "/metrics"
+    again = Gate(seen, link, secure=secure, port=80, relative=True)  # after a start with the same token
+    assert ask(again, folder, {"cookie": cookie})[0] == 200
+
+
+def test_a_link_in_another_site_s_page_leads_to_the_folder(seen: Seen) -> None:
+    """By a page: with a redirect the browser would not send the strict cookie that it was just given."""
+    gate = Gate(seen, Link("http://a:80", TOKEN), secure=False, port=80, relative=True)
+    followed = BROWSER | {"sec-fetch-site": "cross-site"}
+    status, headers, body = ask(gate, f"/~{TOKEN}/a", followed, query='x="><b>&y')
+    folder = headers["set-cookie"].partition("Path=")[2].partition(";")[0]
+    assert status == 200
+    assert f'content="0; url={folder}a?x=&quot;&gt;&lt;b&gt;&amp;y"'.encode() in body
+    assert (headers["referrer-policy"], headers["cache-control"]) == ("no-referrer", "no-store")
+
+
+def test_what_it_says_itself_runs_nothing(gate: Gate) -> None:
+    for path in ("/", "/ca.crt", f"/~{TOKEN}/"):
+        headers = ask(gate, path, BROWSER)[1]
+        assert headers["content-security-policy"].startswith("default-src 'none'")
+        assert headers["x-content-type-options"] == "nosniff"
 
 
 def test_lifespan_is_the_application_s(gate: Gate, seen: Seen) -> None:

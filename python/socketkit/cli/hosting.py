@@ -70,6 +70,10 @@ def place_options(command: _C) -> _C:
     for name, text in flags:
         command = click.option(name, is_flag=True, help=text)(command)
     command = token_option(command)
+    command = click.option(
+        "--name", "names", multiple=True, metavar="NAME",
+        help="In plain text: it is called by this name, too, as by a proxy before it; repeatable.",
+    )(command)  # fmt: skip
     command = click.option("--port", type=click.IntRange(0, 65_535), default=0, help="The port (0: a free one).")(
         command
     )

@@ -2,8 +2,10 @@
 
 A browser that opens the link gets a cookie and is sent on to the address without the token, so that it is neither in
 the history nor in what is sent to others. Programs that know no cookies (curl, players) are served under the link.
-`Authorization: Bearer TOKEN` is taken, too. WebSocket has no second door: a browser sends the cookie with it, unless
-the page is another site's (SameSite).
+`Authorization: Bearer TOKEN` is taken, too.
+
+The cookie opens to what our own pages ask for, and to a person who follows a link; not to pages of other sites, those
+of other ports of this host among them (http/origin.py). That goes for WebSockets, too.
 """
 
 from __future__ import annotations
@@ -12,23 +14,20 @@ import hashlib
 import hmac
 from typing import TYPE_CHECKING
 
+from ..http.exchange import Answer, answer, plain
+from ..http.origin import is_foreign
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
-    from typing import Any
-
+    from ..http.asgi import Application, Receive, Scope, Send
     from .link import Link
-
-    Scope = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-    Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-    Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Gate:
     """`application` behind `link`. `refused` counts who was not let in.
 
     `files` are given to everybody, by their paths: kind of content, and content. `port` is in the cookie's name, for a
-    browser sends a cookie to every port of a host (RFC 6265 §8.5).
+    browser sends a cookie to every port of a host (RFC 6265 §8.5). If all links of the application are `relative`, no
+    other port is sent it: browsers are led to a folder whose name nobody knows, and the cookie belongs to that.
     """
 
     def __init__(
@@ -39,56 +38,65 @@ class Gate:
         secure: bool,
         port: int,
         files: dict[str, tuple[str, bytes]] | None = None,
+        relative: bool = False,
     ) -> None:
         self.refused = 0
         self._application = application
         self._link = link
         self._files = files or {}
-        self._secure = secure
-        # __Host-: set by this very host over TLS, or not at all (RFC 6265bis §4.1.3.2).
-        self._cookie = f"{'__Host-' if secure else ''}socketkit-{port}".encode()
         # Not the token itself: whoever reads a cookie could otherwise hand out the link.
-        self._key = hmac.new(link.prefix.encode(), b"cookie", hashlib.sha256).hexdigest().encode()
+        self._key = _derived(link, b"cookie").encode()
+        self._folder = f"/{_derived(link, b'folder')[:FOLDER_LETTERS]}" if relative else ""
+        # __Host-: set by this very host over TLS for all of it, or not at all (RFC 6265bis §4.1.3).
+        prefix = ("__Secure-" if relative else "__Host-") if secure else ""
+        self._cookie = f"{prefix}socketkit-{port}".encode()
+        # To a folder that nobody knows no page of others leads; to what is at / a mail or a chat may.
+        same_site = "Strict" if relative else "Lax"
+        ending = "; Secure" if secure else ""
+        self._attributes = f"; Path={self._folder}/; HttpOnly; SameSite={same_site}{ending}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket") or not self._link.prefix:
             await self._application(scope, receive, send)
             return
         given, rest = _token_and_rest(scope["path"])
-        headers = scope["headers"]
         if given is not None and self._link.admits(given):
             if scope["type"] == "http" and _is_page_of_browser(scope):
                 await self._send_on(scope, rest, send)
             else:
                 await self._application(_below(scope, self._link.prefix, rest), receive, send)
-        elif self._has_cookie(headers) or self._has_bearer(headers):
+        elif self._has_cookie(scope):
+            if is_foreign(scope):
+                await self._refuse(scope, FOREIGN, send)
+            else:
+                await self._application(self._within(scope), receive, send)
+        elif self._has_bearer(scope["headers"]):
             await self._application(scope, receive, send)
         elif scope["type"] == "http" and scope["path"] in self._files:
-            await _answer(send, 200, *self._files[scope["path"]])
+            await answer(send, Answer(200, *self._files[scope["path"]]))
         else:
-            self.refused += 1
-            await _refuse(scope["type"], send)
+            await self._refuse(scope, REFUSAL, send)
 
     async def _send_on(self, scope: Scope, rest: str, send: Send) -> None:
+        from html import escape
         from urllib.parse import quote
 
         # A browser takes //host and /\host for another site.
-        target = "/" + quote(rest.lstrip("/\\"), safe="/:@!$&'()*+,;=~-._")
+        target = f"{self._folder}/" + quote(rest.lstrip("/\\"), safe="/:@!$&'()*+,;=~-._")
         if scope["query_string"]:
             target += "?" + scope["query_string"].decode("latin-1")
-        attributes = b"; Path=/; HttpOnly; SameSite=Lax" + (b"; Secure" if self._secure else b"")
-        headers = [
-            (b"location", target.encode("latin-1")),
-            (b"set-cookie", self._cookie + b"=" + self._key + attributes),
-            (b"referrer-policy", b"no-referrer"),
-            (b"cache-control", b"no-store"),
-            (b"content-length", b"0"),
-        ]
-        await send({"type": "http.response.start", "status": 303, "headers": headers})
-        await send({"type": "http.response.body", "body": b""})
+        cookie = ("set-cookie", self._cookie.decode() + "=" + self._key.decode() + self._attributes)
+        if self._folder and _is_led_here(scope):
+            # A strict cookie is not sent where another site's page led, by way of a redirect neither: by a page, it is.
+            page = STEP.format(target=escape(target)).encode()
+            await answer(send, Answer(200, "text/html; charset=utf-8", page, (cookie,)))
+        else:
+            await answer(send, Answer(303, headers=(("location", target), cookie)))
 
-    def _has_cookie(self, headers: list[tuple[bytes, bytes]]) -> bool:
-        values = [part.strip().partition(b"=") for name, value in headers if name == b"cookie"
+    def _has_cookie(self, scope: Scope) -> bool:
+        if not scope["path"].startswith(f"{self._folder}/"):
+            return False
+        values = [part.strip().partition(b"=") for name, value in scope["headers"] if name == b"cookie"
                   for part in value.split(b";")]  # fmt: skip
         return any(name == self._cookie and hmac.compare_digest(key, self._key) for name, _, key in values)
 
@@ -98,6 +106,22 @@ class Gate:
             if name == b"authorization" and kind.lower() == "bearer":
                 return self._link.admits(token.strip())
         return False
+
+    def _within(self, scope: Scope) -> Scope:
+        """What is asked for below the folder, where there is one."""
+        return _below(scope, self._folder, scope["path"].removeprefix(self._folder)) if self._folder else scope
+
+    async def _refuse(self, scope: Scope, why: str, send: Send) -> None:
+        self.refused += 1
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 4403})  # before it is accepted: a 403 (ASGI)
+        else:
+            await answer(send, plain(403, why))
+
+
+def _derived(link: Link, what: bytes) -> str:
+    """Another secret for each purpose: the same for the same token, and nothing of the token is known from it."""
+    return hmac.new(link.prefix.encode(), what, hashlib.sha256).hexdigest()
 
 
 def _token_and_rest(path: str) -> tuple[str | None, str]:
@@ -117,6 +141,11 @@ def _is_page_of_browser(scope: Scope) -> bool:
     return mode == b"navigate" if mode else b"text/html" in headers.get(b"accept", b"")
 
 
+def _is_led_here(scope: Scope) -> bool:
+    """Whether he follows a link in a page of another site."""
+    return dict(scope["headers"]).get(b"sec-fetch-site", b"none") in (b"same-site", b"cross-site")
+
+
 def _below(scope: Scope, prefix: str, rest: str) -> Scope:
     """The scope of an application that is mounted under the link: the token is in `root_path` alone."""
     from urllib.parse import quote
@@ -129,22 +158,7 @@ def _below(scope: Scope, prefix: str, rest: str) -> Scope:
     return inner
 
 
-async def _refuse(kind: str, send: Send) -> None:
-    if kind == "websocket":
-        await send({"type": "websocket.close", "code": 4403})  # before it is accepted: a 403 (ASGI)
-    else:
-        await _answer(send, 403, "text/plain; charset=utf-8", REFUSAL)
-
-
-async def _answer(send: Send, status: int, kind: str, body: bytes) -> None:
-    headers = [
-        (b"content-type", kind.encode()),
-        (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"no-store"),
-        (b"x-content-type-options", b"nosniff"),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-REFUSAL = b"This service is open to who has its whole link: ask whoever started it, or scan the code on his screen.\n"
+REFUSAL = "This service is open to who has its whole link: ask whoever started it, or scan the code on his screen."
+FOREIGN = "This is asked for by its own pages only, and not by those of other sites."
+FOLDER_LETTERS = 24
+STEP = '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url={target}"><title>...</title>'

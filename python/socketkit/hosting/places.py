@@ -35,6 +35,8 @@ class Wanted(NamedTuple):
     """With TLS, on this machine too."""
     token_file: str | None = None
     """The file that keeps the link's token; None: it is new at each start."""
+    names: tuple[str, ...] = ()
+    """More names by which it is called in plain text, by a proxy before it."""
 
 
 class Place(NamedTuple):
@@ -48,6 +50,8 @@ class Place(NamedTuple):
     """What browsers are shown; None without TLS."""
     token: str | None
     web: bool
+    names: tuple[str, ...] = ()
+    """More names by which it may be called."""
 
     def link(self, local: Endpoint) -> Link:
         """The link to it, now that it listens on `local`."""
@@ -82,7 +86,7 @@ def place(wanted: Wanted, *, web: bool = True, scheme: str = "tcp") -> Place:
 
         shown = shown_for(local_names([host]))
     token = _token(wanted, web=web)
-    return Place(endpoint, shown.identity if shown else None, host, shown, token, web)
+    return Place(endpoint, shown.identity if shown else None, host, shown, token, web, wanted.names)
 
 
 def _token(wanted: Wanted, *, web: bool) -> str | None:

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 
 from ..http.service import serve
 from .gate import Gate
+from .names import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..connection import Stream
     from ..http.access import Access
+    from ..http.asgi import Application, Receive, Scope, Send
     from ..http.prepared import Prepared
     from ..http.service import Handler, Service
     from ..limits import Limits
-    from .gate import Application, Receive, Scope, Send
     from .hosted import Hosted
     from .peers import Present
 
@@ -32,20 +33,22 @@ def web(
     prepared: Prepared | None = None,
     access: Callable[[Access], None] | None = None,
     before: Callable[[Application], Application] | None = None,
+    relative: bool = False,
 ) -> Callable[[Hosted], Service]:
-    """What `host` opens for an application: only who has the link gets to it.
+    """What `host` opens for an application: only who has the link gets to it, and only by a name of its own.
 
     `access` is told of each answer, without the token. The certificate of an authority, if one vouches for the service,
     is given to everybody at `AUTHORITY_PATH`, so that a telephone can be told to trust it. `prepared` is for places
     without a token (ValueError): the engine gives what it has before anybody could be asked for one. `before` stands in
-    front of the gate, which it is given: what it answers itself needs no link.
+    front of the gate, which it is given: what it answers itself needs no link. `relative`: all links of the application
+    are, and then its cookie is sent to no other service of this host (see `Gate`).
     """
 
     def opened(hosted: Hosted) -> Service:
         place = hosted.place
         if prepared is not None and place.token is not None:
             raise ValueError("prepared= answers before the link's token is asked for: leave it out, or be public")
-        listed = _Listed(application, hosted)
+        listed = _Listed(application, hosted, relative=relative)
         return serve(
             place.endpoint,
             listed if before is None else before(listed),
@@ -63,10 +66,11 @@ def web(
 class _Listed:
     """The application behind its gate, whose connections are among the peers of `hosted`."""
 
-    def __init__(self, application: Application, hosted: Hosted) -> None:
+    def __init__(self, application: Application, hosted: Hosted, *, relative: bool) -> None:
         self._application = application
         self._hosted = hosted
-        self._guarded: Gate | None = None
+        self._relative = relative
+        self._guarded: Application | None = None
 
     def around(self, handle: Handler) -> Handler:
         """What serves a connection, and lists it meanwhile."""
@@ -83,7 +87,7 @@ class _Listed:
             await self._application(scope, receive, send)
             return
         if self._guarded is None:  # its link is known since it listens
-            self._guarded = self._gate()
+            self._guarded = named(self._gate(), self._hosted.place)
         inner = dict(scope)
         # The server's own scope is what its log and `access` read.
         scope["raw_path"] = self._hosted.link.hidden(scope["raw_path"].decode("latin-1")).encode()
@@ -95,7 +99,9 @@ class _Listed:
         if place.shown is not None and place.shown.authority is not None:
             files[AUTHORITY_PATH] = ("application/x-x509-ca-cert", place.shown.authority.certificate.encode())
         secure = local.carrier == "tls" or "tls" in local.modifiers
-        return Gate(self._noted, self._hosted.link, secure=secure, port=local.port or 0, files=files)
+        return Gate(
+            self._noted, self._hosted.link, secure=secure, port=local.port or 0, files=files, relative=self._relative
+        )
 
     async def _noted(self, scope: Scope, receive: Receive, send: Send) -> None:
         present = _present.get()

@@ -40,7 +40,9 @@ def root(tmp_path: Path) -> Path:
 def answers(root: Path, targets: tuple[str, ...], wanted: Wanted) -> list[bytes]:
     async def one(where: str, target: str) -> bytes:
         async with connect(where) as stream:
-            await stream.send(b"GET %s HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" % target.encode("latin-1"))
+            await stream.send(
+                b"GET %s HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n" % target.encode("latin-1")
+            )
             return b"".join([chunk async for chunk in stream])
 
     async def main() -> list[bytes]:

@@ -139,7 +139,7 @@ def test_peers_are_listed_with_what_they_do(root: Path) -> None:
 
     async def ask(hosted: Hosted) -> None:
         async with connect(str(hosted.local)) as stream:
-            await stream.send(f"GET {hosted.link.prefix}/large HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+            await stream.send(f"GET {hosted.link.prefix}/large HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
             await stream.receive_until(b"\r\n\r\n", max_bytes=4_096)
             (row,) = hosted.peers.rows()
             assert row.doing == "GET /large"

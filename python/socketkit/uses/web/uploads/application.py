@@ -9,10 +9,11 @@ import stat
 from base64 import b32encode
 from collections import OrderedDict
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from ....errors import SocketError
 from ....hosting.link import new_token
+from ....http.origin import is_foreign
 from ..answers import answer, refuse
 from ..conditions import http_date
 from . import tus
@@ -76,7 +77,9 @@ class Uploads:
         resumable = b"tus-resumable" in headers
         told = [tus.RESUMABLE] if resumable else []
         try:
-            _require_own_page(headers)
+            if is_foreign(scope):  # the browser of somebody who is let in here would put files here
+                words = "this comes from a page of another site: uploads are taken from pages of this one"
+                raise Refused(403, words)
             if self.tree.only is not None:
                 raise Refused(405, "one file is served here: there is no folder to upload into", [ALLOWED])
             match scope["method"], resumable:
@@ -350,18 +353,6 @@ def address_of(scope: Scope, folder: Opened, name: bytes) -> bytes:
     """A file's, below where the service is mounted."""
     mounted: str = scope.get("root_path", "")
     return f"{mounted}/{quote(b'/'.join([*folder.names, name]))}".encode("latin-1")
-
-
-def _require_own_page(headers: Mapping[bytes, bytes]) -> None:
-    """A page of another site may not have the browser of somebody who is let in here put files here."""
-    if (site := headers.get(b"sec-fetch-site")) is not None:
-        foreign = site not in (b"same-origin", b"none")
-    elif (origin := headers.get(b"origin")) is not None:
-        foreign = urlsplit(origin.decode("latin-1")).netloc.encode("latin-1") != headers.get(b"host")
-    else:
-        return
-    if foreign:
-        raise Refused(403, "this comes from a page of another site: uploads are taken from pages of this one")
 
 
 def _range_of(headers: Mapping[bytes, bytes]) -> tuple[int, int | None]:
