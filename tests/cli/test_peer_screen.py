@@ -11,7 +11,7 @@ import pytest
 from socketkit import Endpoint
 from socketkit.cli.peer_screen import LINES_PER_SECOND, JsonEvents, PeerLines, PeerScreen, screen, words_of
 from socketkit.connection import Peer
-from socketkit.hosting import Happening, Hosted, Row, at
+from socketkit.hosting import About, Happening, Hosted, Row, at
 
 
 class Connection:
@@ -98,6 +98,29 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
         "doing": "waits",
     }
     assert (kicked["event"], kicked["received_bytes"], kicked["seconds"]) == ("kicked", 1_000, 2.5)
+
+
+def test_a_warning_and_facts(capsys: pytest.CaptureFixture[str]) -> None:
+    async def main() -> None:
+        service, shown = hosted(), PeerScreen()
+        present = service.peers.join(Connection(7), "smtp")
+        present.about = lambda: About("smtp, 1 mail", "PASSWORD SEEN", {"mails": 1})
+        line, style = shown.lines(service)[1]
+        assert line.rstrip().endswith("smtp, 1 mail, PASSWORD SEEN")
+        assert style == "red"
+        shown.press("down", service)
+        assert shown.lines(service)[1][1] == "red reverse"
+        service.peers.tell = JsonEvents().tell
+        service.peers.leave(present)
+
+    asyncio.run(main())
+    left = json.loads(capsys.readouterr().out)
+    assert (left["event"], left["warning"], left["mails"], left["doing"]) == (
+        "left",
+        "PASSWORD SEEN",
+        1,
+        "smtp, 1 mail",
+    )
 
 
 def test_which_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from socketkit import BrokenConnection, Messages, Stream, connect, serve
-from socketkit.hosting import Happening, Peers, Present
+from socketkit.hosting import About, Happening, Peers, Present
 from tests.conftest import Run
 
 
@@ -104,3 +104,31 @@ def test_leaving_twice(run: Run) -> None:
         assert (peers.served, len(peers)) == (1, 0)
 
     run(main())
+
+
+def test_what_is_asked_when_somebody_looks(run: Run) -> None:
+    told: list[Happening] = []
+    peers = Peers(told.append)
+
+    async def handler(stream: Stream, present: Present) -> None:
+        count = 0
+
+        def about() -> About:
+            return About(f"{count} chunks", "too many" if count > 1 else "", {"chunks": count})
+
+        present.about = about
+        async for chunk in stream:
+            count += 1
+            await stream.send(chunk)
+
+    async def main() -> None:
+        async with serve("tcp://localhost:0", peers.handled(handler, "waits")) as server:
+            async with connect(server.local) as stream:
+                for doing, warning in (("1 chunks", ""), ("2 chunks", "too many")):
+                    await stream.send(b"x")
+                    await stream.receive()
+                    assert [(row.doing, row.warning) for row in peers.rows()] == [(doing, warning)]
+
+    run(main())
+    assert [happening.row.doing for happening in told] == ["waits", "2 chunks"]
+    assert told[-1].row.facts == {"chunks": 2}

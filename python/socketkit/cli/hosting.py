@@ -53,11 +53,16 @@ def ending_options(command: _C) -> _C:
 
 
 def place_options(command: _C) -> _C:
-    """Where to open a service that is given no address; the command gets `wanted`, and `qr`."""
+    """Where to open a service that is given no address; the command gets what `wanted_of` takes, and `qr`."""
+    public = click.option("--public", is_flag=True, help="Serve whoever comes: no token in the link.")
+    return place_options_with_token(public(command))
+
+
+def place_options_with_token(command: _C) -> _C:
+    """The same for what is never served without a token."""
     flags = (
         ("--tls", "Encrypt on this machine, too."),
         ("--plaintext", "On the network: do not encrypt, so that everybody on the way can read and change it."),
-        ("--public", "Serve whoever comes: no token in the link."),
         ("--lan", "Open it to the local network; without this word only this machine reaches it."),
     )
     command = click.option("--qr/--no-qr", default=None, help="Show the link as a QR code (on a terminal: yes).")(
@@ -74,9 +79,7 @@ def place_options(command: _C) -> _C:
         "--name", "names", multiple=True, metavar="NAME",
         help="In plain text: it is called by this name, too, as by a proxy before it; repeatable.",
     )(command)  # fmt: skip
-    command = click.option("--port", type=click.IntRange(0, 65_535), default=0, help="The port (0: a free one).")(
-        command
-    )
+    command = click.option("--port", type=click.IntRange(0, 65_535), help="The port (0: a free one).")(command)
     return click.option(
         "--on", metavar="INTERFACE|ADDRESS", help="Open it to the network there and nowhere else (*: everywhere)."
     )(command)
@@ -90,9 +93,12 @@ def token_option(command: _C) -> _C:
     )(command)  # fmt: skip
 
 
-def wanted_of(options: dict[str, Any]) -> Wanted:
+def wanted_of(options: dict[str, Any], usual_port: int = 0) -> Wanted:
     """What `place_options` gave, taken out of a command's options. UsageError for words that contradict each other."""
-    wanted = Wanted(**{name: options.pop(name) for name in Wanted._fields})
+    given = {name: options.pop(name) for name in Wanted._fields if name in options}
+    if given["port"] is None:
+        given["port"] = usual_port
+    wanted = Wanted(**given)
     if wanted.tls and wanted.plaintext:
         raise click.UsageError("--tls and --plaintext contradict each other")
     if wanted.plaintext and not (wanted.lan or wanted.on):
@@ -183,11 +189,13 @@ def _say_where(hosted: Hosted, manner: Manner) -> None:
             url=hosted.link.url,
             browser_fingerprint=shown.fingerprint if shown else None,
             authority=shown.authority.name if shown and shown.authority else None,
+            **({"services": hosted.addresses} if "" not in hosted.addresses else {}),
         )
     elif place.web:
         for line in _picture(hosted, manner):
             click.echo(line, err=True)
-    click.echo(f"listening on {hosted.link.url}", err=True)
+    for name, address in hosted.addresses.items():
+        click.echo(f"{name}: listening on {address}" if name else f"listening on {address}", err=True)
     if place.web and place.shown is not None and place.shown.authority is None and not manner.as_json:
         click.echo(
             f"browsers warn once, for this machine vouches for itself; SHA-256 of its certificate to compare:\n"

@@ -27,7 +27,12 @@ class JsonEvents:
 
     def tell(self, happening: Happening) -> None:
         row = happening.row._asdict()
-        self.say(event=happening.what, **(row if happening.what != "joined" else _who(row)))
+        warning, facts = row.pop("warning"), row.pop("facts")
+        if happening.what == "joined":
+            row = {name: row[name] for name in ("number", "address", "fingerprint", "doing")}
+        elif warning:
+            row["warning"] = warning
+        self.say(event=happening.what, **row, **(facts if happening.what != "joined" else {}))
 
     def say(self, **event: object) -> None:
         click.echo(json.dumps(event))
@@ -113,12 +118,17 @@ class PeerScreen:
             return [(footer, "dim")]
         shown = [self._cells(row) for row in rows]
         head, *body = columns(HEADER, shown, left=(0, 1, 5))
-        marked = [(line, "reverse" if row.number == self._chosen else "") for line, row in zip(body, rows, strict=True)]
+        marked = [(line, self._style(row)) for line, row in zip(body, rows, strict=True)]
         return [(head, "bold"), *marked, (footer, "dim")]
+
+    def _style(self, row: Row) -> str:
+        words = ["red"] * bool(row.warning) + ["reverse"] * (row.number == self._chosen)
+        return " ".join(words)
 
     def _cells(self, row: Row) -> list[str]:
         mark = ">" if row.number == self._chosen else ""
-        doing = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in row.doing)
+        doing = ", ".join(filter(None, (row.doing, row.warning)))
+        doing = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in doing)
         sizes = [amount(row.received_bytes), amount(row.sent_bytes)]
         return [mark, row.address, span(row.seconds), *sizes, doing]
 
@@ -138,10 +148,6 @@ def words_of(happening: Happening) -> str:
     went = "was sent off" if happening.what == "kicked" else "has gone"
     counts = f"received {amount(row.received_bytes)}, sent {amount(row.sent_bytes)} in {span(row.seconds)}"
     return f"{row.address} {went}: {counts}"
-
-
-def _who(row: dict[str, object]) -> dict[str, object]:
-    return {name: row[name] for name in ("number", "address", "fingerprint", "doing")}
 
 
 HEADER = ("", "peer", "since", "received", "sent", "doing")

@@ -5,7 +5,7 @@
         await hosted.wait()
 
 The service is any `async with` that gives something with `local` and `stats`: what `serve` and `socketkit.http.serve`
-make.
+make, and `Together`, which has several listeners.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .peers import Peers
+from .together import Together, total
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -64,9 +65,19 @@ class Hosted:
         return self._link
 
     @property
+    def addresses(self) -> dict[str, str]:
+        """What to call each of its listeners by; one that is alone has no name. The main one is called by the link."""
+        service = self._service()
+        if not isinstance(service, Together):
+            return {"": self.link.url}
+        main = service.main
+        return {name: self.link.url if name == main else str(at) for name, at in service.addresses.items()}
+
+    @property
     def stats(self) -> dict[str, Any]:
-        """The service's counters."""
-        return self._service().stats
+        """The service's counters; of one that has several listeners, their sums."""
+        service = self._service()
+        return total(service.stats.values()) if isinstance(service, Together) else service.stats
 
     def stop(self, reason: str) -> None:
         """End it: `wait` returns. The first reason stays."""

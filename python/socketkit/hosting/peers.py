@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 from ..errors import EndOfStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     class Connected(Protocol):
         """What is asked of a connection: a stream's counters, if it has some, and how to end it."""
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 
 
 _C = TypeVar("_C", bound="Connected")
+
+
+class About(NamedTuple):
+    """What a service knows of a peer."""
+
+    doing: str = ""
+    """What it does, in some words."""
+    warning: str = ""
+    """What a person should see of it first."""
+    facts: Mapping[str, object] = {}
+    """The same and more, for programs: as JSON can say it."""
 
 
 class Row(NamedTuple):
@@ -32,6 +43,8 @@ class Row(NamedTuple):
     received_bytes: int
     sent_bytes: int
     doing: str
+    warning: str = ""
+    facts: Mapping[str, object] = {}
 
 
 class Happening(NamedTuple):
@@ -42,15 +55,19 @@ class Happening(NamedTuple):
 
 
 class Present:
-    """A peer for as long as it is there. `doing` is what it does, in some words; services write it."""
+    """A peer for as long as it is there. `doing` is what it does, in some words; services write it.
 
-    __slots__ = ("_address", "_fingerprint", "_since", "connection", "counted", "doing", "kicked", "number")
+    A service that knows more, or would have to write it often, gives `about`: it is asked when somebody looks.
+    """
+
+    __slots__ = ("_address", "_fingerprint", "_since", "about", "connection", "counted", "doing", "kicked", "number")
 
     def __init__(self, number: int, connection: Connected, doing: str) -> None:
         peer = connection.peer
         self.number = number
         self.connection = connection
         self.doing = doing
+        self.about: Callable[[], About] | None = None
         self.kicked = False
         # In place of the connection's own counters, which count what frames the messages, too.
         self.counted: list[int] | None = None
@@ -70,7 +87,8 @@ class Present:
             getattr(self.connection, "sent_bytes", 0),
         )
         seconds = time.monotonic() - self._since
-        return Row(self.number, self._address, self._fingerprint, seconds, received, sent, self.doing)
+        about = About(self.doing) if self.about is None else self.about()
+        return Row(self.number, self._address, self._fingerprint, seconds, received, sent, *about)
 
 
 class Peers:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..connection import Stream
+    from ..endpoint import Endpoint
     from ..http.access import Access
     from ..http.asgi import Application, Receive, Scope, Send
     from ..http.prepared import Prepared
@@ -33,24 +34,26 @@ def web(
     prepared: Prepared | None = None,
     access: Callable[[Access], None] | None = None,
     before: Callable[[Application], Application] | None = None,
+    name: str = "",
     relative: bool = False,
-) -> Callable[[Hosted], Service]:
+) -> Callable[..., Service]:
     """What `host` opens for an application: only who has the link gets to it, and only by a name of its own.
 
     `access` is told of each answer, without the token. The certificate of an authority, if one vouches for the service,
     is given to everybody at `AUTHORITY_PATH`, so that a telephone can be told to trust it. `prepared` is for places
     without a token (ValueError): the engine gives what it has before anybody could be asked for one. `before` stands in
     front of the gate, which it is given: what it answers itself needs no link. `relative`: all links of the application
-    are, and then its cookie is sent to no other service of this host (see `Gate`).
+    are, and then its cookie is sent to no other service of this host (see `Gate`). `name` stands before what the peers
+    do, where there are other services beside this. What is given takes the `Hosted`, and an address instead of its own.
     """
 
-    def opened(hosted: Hosted) -> Service:
+    def opened(hosted: Hosted, endpoint: Endpoint | None = None) -> Service:
         place = hosted.place
         if prepared is not None and place.token is not None:
             raise ValueError("prepared= answers before the link's token is asked for: leave it out, or be public")
-        listed = _Listed(application, hosted, relative=relative)
+        listed = _Listed(application, hosted, name, relative=relative)
         return serve(
-            place.endpoint,
+            endpoint or place.endpoint,
             listed if before is None else before(listed),
             limits=limits,
             identity=place.identity,
@@ -66,9 +69,10 @@ def web(
 class _Listed:
     """The application behind its gate, whose connections are among the peers of `hosted`."""
 
-    def __init__(self, application: Application, hosted: Hosted, *, relative: bool) -> None:
+    def __init__(self, application: Application, hosted: Hosted, name: str, *, relative: bool) -> None:
         self._application = application
         self._hosted = hosted
+        self._name = name
         self._relative = relative
         self._guarded: Application | None = None
 
@@ -80,7 +84,7 @@ class _Listed:
             _present.set(present)
             await handle(stream)
 
-        return self._hosted.peers.handled(conversed)
+        return self._hosted.peers.handled(conversed, self._name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -105,14 +109,14 @@ class _Listed:
 
     async def _noted(self, scope: Scope, receive: Receive, send: Send) -> None:
         present = _present.get()
-        doing = f"{scope.get('method', 'WebSocket')} {scope['path']}"
+        doing = f"{self._name} {scope.get('method', 'WebSocket')} {scope['path']}".lstrip()
         if present is not None:
             present.doing = doing
         try:
             await self._application(scope, receive, send)
         finally:
             if present is not None and present.doing == doing:
-                present.doing = ""
+                present.doing = self._name
 
 
 _present: ContextVar[Present | None] = ContextVar("present", default=None)
