@@ -177,10 +177,12 @@ def test_a_file_is_answered_while_it_is_the_same(run: Run, tmp_path: Path) -> No
     with folder_of(tmp_path) as folder:
         prepared = Prepared(folder=folder)
         with file.open("rb") as opened:
-            assert prepared.put_file("/a", opened.fileno(), b"a.txt", TYPE)
+            assert prepared.put_file(b"example.org", "/a", opened.fileno(), b"a.txt", TYPE)
     assert body_of(run, prepared, request("/a")) == b"prepared"
     assert body_of(run, prepared, request("/a", method="HEAD")) == b""
     assert body_of(run, prepared, request("/a"), "tls://127.0.0.1:0?alpn=http/1.1") == b"prepared"
+    elsewhere = request("/a").replace(b"example.org", b"example.com")
+    assert body_of(run, prepared, elsewhere) == b"by the application"
     assert prepared.answered == 3
     file.write_bytes(b"another")
     assert body_of(run, prepared, request("/a")) == b"by the application"
@@ -192,16 +194,16 @@ def test_files_need_their_folder_and_are_small(tmp_path: Path) -> None:
     file.write_bytes(bytes(65_536))
     with folder_of(tmp_path) as folder, file.open("r+b") as opened:
         prepared = Prepared(folder=folder)
-        assert prepared.put_file("/a", opened.fileno(), b"a.txt")
+        assert prepared.put_file(b"example.org", "/a", opened.fileno(), b"a.txt")
         opened.truncate(65_537)
-        assert not prepared.put_file("/a", opened.fileno(), b"a.txt")
-        assert not Prepared().put_file("/a", opened.fileno(), b"a.txt")
+        assert not prepared.put_file(b"example.org", "/a", opened.fileno(), b"a.txt")
+        assert not Prepared().put_file(b"example.org", "/a", opened.fileno(), b"a.txt")
         with pytest.raises(ValueError, match="control character"):
-            prepared.put_file("/a", opened.fileno(), b"a.txt", [(b"x", b"a\r\nb")])
+            prepared.put_file(b"example.org", "/a", opened.fileno(), b"a.txt", [(b"x", b"a\r\nb")])
     with pytest.raises(OSError, match="descriptor"):
-        prepared.put_file("/a", folder, b"a.txt")
+        prepared.put_file(b"example.org", "/a", folder, b"a.txt")
     with pytest.raises(ValueError, match="descriptor"):
-        prepared.put_file("/a", -1, b"a.txt")
+        prepared.put_file(b"example.org", "/a", -1, b"a.txt")
     with pytest.raises(OSError, match="descriptor"):
         Prepared(folder=folder)
 

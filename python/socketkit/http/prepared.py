@@ -41,15 +41,20 @@ class Prepared:
         """
         return self._answers.put(target.encode("ascii"), status, list(headers), body, valid_seconds)
 
-    def put_file(self, target: str, file: int, path: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> bool:
+    def put_file(
+        self, host: bytes, target: str, file: int, path: bytes, headers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> bool:
         """Answer GET and HEAD of `target` with a file, for as long as it is the same; False: it is not kept.
+
+        Only those are answered whose Host is `host`, as it is written in a request that the application let in: who
+        calls this side otherwise may be another site (DNS rebinding).
 
         `file` is open now, and at `path` beneath the folder. Each request opens that path anew, out of which no link
         leads, and gets what is there: if it is another file by then, or was written (by inode, size and times), the
         answer is forgotten, and the application asked. So is it where the disk would have to be waited for. Files of
         more than 64 KiB are not kept. When the table is full, its files make room. Raises as `put` does, and OSError.
         """
-        return self._answers.put_file(target.encode("ascii"), list(headers), file, path)
+        return self._answers.put_file(host, target.encode("ascii"), list(headers), file, path)
 
     def remove(self, target: str) -> None:
         self._answers.remove(target.encode("ascii"))

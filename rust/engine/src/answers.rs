@@ -72,12 +72,12 @@ impl Answers {
         self.insert(target, Prepared { status, head, content: Content::Bytes { body, until } })
     }
 
-    /// Keeps a file as the answer to `target`; false where there is no room for it, no folder, or it is too large to be read where nobody
-    /// may be kept waiting. `head`: as for `put`.
-    pub fn put_file(&mut self, target: &[u8], head: Vec<u8>, file: PreparedFile) -> bool {
+    /// Keeps a file as the answer to `target` of who calls this side `host`; false where there is no room for it, no folder, or it is too
+    /// large to be read where nobody may be kept waiting. `head`: as for `put`.
+    pub fn put_file(&mut self, host: &[u8], target: &[u8], head: Vec<u8>, file: PreparedFile) -> bool {
         self.folder.is_some()
             && file.size() <= MOST_FILE_BYTES
-            && self.insert(target, Prepared { status: 200, head, content: Content::File(file) })
+            && self.insert(&file_key(host, target), Prepared { status: 200, head, content: Content::File(file) })
     }
 
     fn insert(&mut self, target: &[u8], prepared: Prepared) -> bool {
@@ -137,8 +137,7 @@ impl Answers {
             Ok(Front::Part) => return Look::Part,
             Ok(Front::Head(_)) | Err(_) => return Look::Miss,
         };
-        let Some(prepared) = self.by_target.get(head.target.as_bytes()) else { return Look::Miss };
-        let prepared = Arc::clone(prepared);
+        let Some((prepared, file_key)) = self.answer_to(&head) else { return Look::Miss };
         let head_only = head.method == "HEAD";
         let last = closing || !head.keep_alive;
         let start = out.len();
@@ -155,7 +154,7 @@ impl Answers {
                 let opened = match file.open(folder.as_fd()) {
                     Ok(opened) => opened,
                     Err(Reading::Changed) => {
-                        self.remove(head.target.as_bytes());
+                        self.remove(&file_key);
                         return Look::Miss;
                     }
                     Err(_) => return Look::Miss,
@@ -177,6 +176,25 @@ impl Answers {
         let hit = Hit { target, head_only, minor: head.minor, status: prepared.status, sent_bytes };
         Look::Answered { length: head.length, last, hit }
     }
+}
+
+impl Answers {
+    /// The answer, and if it is a file what it is found by.
+    fn answer_to(&self, head: &Head<'_, '_>) -> Option<(Arc<Prepared>, Vec<u8>)> {
+        let target = head.target.as_bytes();
+        if let Some(prepared) = self.by_target.get(target) {
+            return Some((Arc::clone(prepared), Vec::new()));
+        }
+        self.folder.as_ref()?;
+        let mut hosts = head.fields.iter().filter(|field| field.name.eq_ignore_ascii_case("host"));
+        let key = file_key(hosts.next()?.value, target);
+        Some((Arc::clone(self.by_target.get(&key)?), key))
+    }
+}
+
+/// What no target is: none begins with a space.
+fn file_key(host: &[u8], target: &[u8]) -> Vec<u8> {
+    [b" ", host, b" ", target].concat()
 }
 
 impl Prepared {
@@ -340,7 +358,7 @@ mod tests {
         fn put(&self, answers: &mut Answers, target: &str) -> bool {
             let file = std::fs::File::open(self.0.join("f")).unwrap();
             let file = PreparedFile::new(file.as_fd(), b"f").unwrap();
-            answers.put_file(target.as_bytes(), head_of(200, [], file.size()).unwrap(), file)
+            answers.put_file(b"a", target.as_bytes(), head_of(200, [], file.size()).unwrap(), file)
         }
     }
 
@@ -359,6 +377,12 @@ mod tests {
         let hit = Hit { target: b"/f".to_vec(), head_only: false, minor: 1, status: 200, sent_bytes: 5 };
         assert_eq!(look, Look::Answered { length: ASKED.len(), last: false, hit });
         assert!(told.starts_with("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n") && told.ends_with("\r\n\r\nfirst"));
+        // Who calls this side by another name is somebody else's to let in.
+        for other in
+            ["GET /f HTTP/1.1\r\nHost: b\r\n\r\n", "GET /f HTTP/1.0\r\n\r\n", "GET /f HTTP/1.1\r\nHost: \r\n\r\n"]
+        {
+            assert_eq!(asked(&mut answers, other).0, Look::Miss, "{other}");
+        }
         let (look, told) = asked(&mut answers, "HEAD /f HTTP/1.1\r\nHost: a\r\n\r\n");
         assert!(matches!(look, Look::Answered { hit: Hit { sent_bytes: 0, .. }, .. }) && told.ends_with("\r\n\r\n"));
     }

@@ -53,13 +53,20 @@ impl Answers {
         Ok(self.table.table().put(target, status, head, body.to_vec(), until))
     }
 
-    /// Keeps the open file, which is at `path` beneath the folder, as the answer for as long as it is the same there; false where there is no
-    /// room for it, or it is too large.
-    fn put_file(&self, target: &[u8], headers: Vec<(PyBacked, PyBacked)>, file: i32, path: &[u8]) -> PyResult<bool> {
+    /// Keeps the open file, which is at `path` beneath the folder, as the answer for as long as it is the same there, to whoever
+    /// calls this side `host`; false where there is no room for it, or it is too large.
+    fn put_file(
+        &self,
+        host: &[u8],
+        target: &[u8],
+        headers: Vec<(PyBacked, PyBacked)>,
+        file: i32,
+        path: &[u8],
+    ) -> PyResult<bool> {
         let file = answers::PreparedFile::new(borrowed(file)?, path).map_err(os_error)?;
         let fields = headers.iter().map(|(name, value)| (&**name, &**value));
         let head = answers::head_of(200, fields, file.size()).map_err(fault)?;
-        Ok(self.table.table().put_file(target, head, file))
+        Ok(self.table.table().put_file(host, target, head, file))
     }
 
     fn remove(&self, target: &[u8]) {

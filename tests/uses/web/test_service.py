@@ -20,10 +20,10 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def get(hosted: Hosted, path: str, *fields: str) -> str:
+async def get(hosted: Hosted, path: str, *fields: str, host: str = "localhost") -> str:
     """The answer to one request, as it comes."""
     async with connect(str(hosted.local)) as stream:
-        lines = [f"GET {path} HTTP/1.1", "host: localhost", "connection: close", *fields]
+        lines = [f"GET {path} HTTP/1.1", f"host: {host}", "connection: close", *fields]
         await stream.send(("\r\n".join(lines) + "\r\n\r\n").encode())
         return b"".join([chunk async for chunk in stream]).decode()
 
@@ -62,6 +62,7 @@ def test_a_public_folder_is_answered_alike_by_the_engine(root: Path) -> None:
                     first, again = await get(hosted, path), await get(hosted, path)
                     assert said(first) == said(again)
                     assert (len(prepared), prepared.answered) == (count, count)
+                assert " 403 " in await get(hosted, "/a.txt", host="somebody.example")
                 # Whatever is written is there for the next who asks.
                 (root / "a.txt").write_text("other")
                 assert (await get(hosted, "/a.txt")).endswith("\r\n\r\nother")

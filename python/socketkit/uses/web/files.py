@@ -110,8 +110,9 @@ class Files:
 def _prepare(prepared: Prepared, scope: Scope, opened: Opened, fields: list[tuple[bytes, bytes]]) -> None:
     """Let the engine answer whoever asks for this next. With a query everybody could fill the table with one file."""
     target = scope["raw_path"]
-    if scope["http_version"] != "2" and not scope["query_string"] and target.isascii():
-        prepared.put_file(target.decode(), opened.fd, b"/".join(opened.names), fields)
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    if scope["http_version"] != "2" and not scope["query_string"] and target.isascii() and len(hosts) == 1:
+        prepared.put_file(hosts[0], target.decode(), opened.fd, b"/".join(opened.names), fields)
 
 
 def path_of(scope: Scope) -> str:
