@@ -15,7 +15,7 @@ LOCKED := $(if $(CI),--locked)
 WORKERS := $(shell n=$$((2 * $$(nproc))); echo $$((n < 8 ? n : 8)))
 # A developer looks at what failed at once; CI first asks whether it fails alone, too.
 ALONE := $(if $(CI),tools/tests-alone.sh,false)
-BENCHES := $(if $(NAME),$(NAME:%=bench/%.py),$(filter-out bench/harness.py,$(wildcard bench/*.py)))
+BENCHES := $(if $(NAME),$(NAME:%=bench/%.py),$(filter-out bench/harness.py bench/options.py,$(wildcard bench/*.py)))
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16

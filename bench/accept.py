@@ -10,7 +10,6 @@ from functools import partial
 
 from harness import (
     Samples,
-    arguments,
     bench,
     choose_peers,
     echo_peers,
@@ -19,15 +18,16 @@ from harness import (
     run_load,
     start_all,
 )
+from options import Options
 
 FLOORS = {"uvloop-protocol": 1.0, "uvloop-streams": 1.7}
 
 
 def main() -> None:
-    parser = arguments(__doc__, seconds=0.5, count=5)
-    parser.add_argument("--in-flight", type=int, default=64, metavar="K")
-    parser.add_argument("--size", type=int, default=64, metavar="BYTES")
-    options = parser.parse_args()
+    parser = Options(__doc__, quick={"rounds": 1, "seconds": 0.2}, servers=True, rounds=5, seconds=0.5)
+    parser.number("--in-flight", 64)
+    parser.number("--size", 64, unit="BYTES")
+    options = parser.chosen()
     with bench(options) as (stack, cores):
         servers = start_all(stack, choose_peers(echo_peers(), options.peers), cores.server)
         samples = Samples()

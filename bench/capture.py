@@ -27,16 +27,15 @@ from harness import (
     OURS,
     Cores,
     PeerFailed,
-    arguments,
     build,
     find_program,
-    integers,
     pinned,
     print_machine,
     rounds,
     table,
     times,
 )
+from options import Options, need_root
 
 WANTED = "udp port 9999"  # what the load sends
 START_SECONDS = 20.0
@@ -179,13 +178,13 @@ def row(name: str, rates: Sequence[int], taken: dict[tuple[str, int], list[dict[
 
 
 def main() -> None:
-    parser = arguments(__doc__, seconds=2, count=3)
-    parser.add_argument("--rates", type=integers, default=[200_000, 400_000, 500_000], help="offered, packets/s")
-    options = parser.parse_args()
-    if os.geteuid() != 0:
-        raise SystemExit("bench: capturing needs root: sudo make bench NAME=capture")
+    quick = {"rounds": 1, "seconds": 0.5, "rates": "200000"}
+    parser = Options(__doc__, quick=quick, servers=True, rounds=3, seconds=2.0)
+    parser.numbers("--rates", [200_000, 400_000, 500_000], "offered, packets/s")
+    options = parser.chosen()
+    need_root("capturing")
     cores = Cores.choose(options.one_core)
-    chosen = [peer for peer in capturers() if not options.peers or peer.name in options.peers.split(",")]
+    chosen = [peer for peer in capturers() if not options.peers or peer.name in options.peers]
     print_machine(cores)
     rates = [*options.rates, 0]
     taken: dict[tuple[str, int], list[dict[str, float]]] = {}

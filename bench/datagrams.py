@@ -29,12 +29,10 @@ from harness import (
     Samples,
     Server,
     against_floor,
-    arguments,
     bench,
     build,
     choose_peers,
     free_port,
-    integers,
     python_peer,
     rounds,
     run_load,
@@ -42,6 +40,7 @@ from harness import (
     table,
     times,
 )
+from options import Options, positive
 
 TABLES = ("echo", "trains", "oneway", "sweep")
 BASELINES = ("uvloop", "c")
@@ -113,7 +112,7 @@ class Bench:
     verdicts: list[list[str]] = field(default_factory=list)
 
     def start(self, stack: ExitStack, peers: Sequence[Peer]) -> list[Server]:
-        wanted = self.options.peers.split(",") if self.options.peers else [peer.name for peer in peers]
+        wanted = self.options.peers or [peer.name for peer in peers]
         if not self.options.peers and not self.options.long:
             wanted = [name for name in wanted if name not in ONLY_IN_LONG]
         return start_all(stack, [peer for peer in peers if peer.name in wanted], self.cores.server)
@@ -298,29 +297,23 @@ def percent(share: float) -> str:
 
 
 def main() -> None:
-    parser = arguments(__doc__, seconds=0.1, count=3)
-    parser.add_argument("--tables", default=",".join(TABLES), metavar="NAME,..", help="(default %(default)s)")
-    parser.add_argument("--sizes", type=integers, default=[64, 1200], metavar="BYTES,..")
-    parser.add_argument("--sources", type=integers, default=[1, 64], metavar="N,..")
-    parser.add_argument("--rate", type=int, metavar="N", help="of oneway; else where asyncio loses 85 %%")
-    parser.add_argument("--rates", type=integers, default=list(SWEEP), metavar="N,..", help="of the sweep")
-    parser.add_argument("--sweep-rounds", type=int, default=1, metavar="N", help="(default %(default)s)")
+    quick = {"rounds": 1, "rates": "50000,200000"}
+    parser = Options(__doc__, quick=quick, tables=TABLES, servers=True, rounds=3, seconds=0.1)
+    parser.numbers("--sizes", [64, 1200], unit="BYTES")
+    parser.numbers("--sources", [1, 64])
+    parser.add_argument("--rate", type=positive, metavar="N", help="of oneway; else where asyncio loses 85 %%")
+    parser.numbers("--rates", SWEEP, "of the sweep")
+    parser.number("--sweep-rounds", 1)
     parser.add_argument("--spin", action="store_true", help="the load polls without sleeping; not with --one-core")
-    parser.add_argument("--long", action="store_true", help="7 rounds of 0.5 s, the sweep with all peers in 3")
-    options = parser.parse_args()
-    if options.long:  # what is written out beside it still counts
-        parser.set_defaults(rounds=7, seconds=0.5, sweep_rounds=3)
-        options = parser.parse_args()
-    tables = options.tables.split(",")
-    if unknown := [name for name in tables if name not in TABLES]:
-        parser.error(f"no table {', '.join(unknown)}; there are {', '.join(TABLES)}")
-    if options.one_core and (options.spin or {"oneway", "sweep"} & {*tables}):
+    parser.form("--long", {"rounds": 7, "seconds": 0.5, "sweep_rounds": 3})  # and the sweep with all peers
+    options = parser.chosen()
+    if options.one_core and (options.spin or {"oneway", "sweep"} & {*options.tables}):
         parser.error("a load that polls would take the core from the server: only --tables echo,trains on one core")
     build("load_udp"), build("echo_udp")
     choose_peers([*unconnected(), *connected(0), c_peer("c", "batch"), c_peer("c-gro", "gro")], options.peers)
     with bench(options) as (_, cores):
         run = Bench(options, cores, free_port(socket.SOCK_DGRAM))
-        for name in tables:
+        for name in options.tables:
             getattr(run, name)()
         if run.verdicts:
             print("targets")

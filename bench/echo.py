@@ -14,16 +14,15 @@ from functools import partial
 
 from harness import (
     Samples,
-    arguments,
     bench,
     choose_peers,
     echo_peers,
-    integers,
     print_rates,
     rounds,
     run_load,
     start_all,
 )
+from options import Options
 
 # Issue 2's targets for the rate, on plain asyncio.
 FLOORS = {
@@ -50,15 +49,12 @@ def print_cell(samples: Samples, connections: int, size: int) -> None:
 
 
 def main() -> None:
-    parser = arguments(__doc__, seconds=0.3, count=5)
-    parser.add_argument("--sizes", type=integers, default=[64, 1024, 65536], metavar="BYTES,..")
-    parser.add_argument("--connections", type=integers, default=[1, 64, 1000], metavar="N,..")
+    quick = {"sizes": "1024", "connections": "1,64", "rounds": 3}
+    parser = Options(__doc__, quick=quick, servers=True, rounds=5, seconds=0.3)
+    parser.numbers("--sizes", [64, 1024, 65536], unit="BYTES")
+    parser.numbers("--connections", [1, 64, 1000])
     parser.add_argument("--spin", action="store_true", help="the load polls without sleeping; not with --one-core")
-    parser.add_argument("--quick", action="store_true", help="1 KiB on 1 and 64 connections, 3 rounds")
-    options = parser.parse_args()
-    if options.quick:  # what is written out beside it still counts
-        parser.set_defaults(sizes=[1024], connections=[1, 64], rounds=3)
-        options = parser.parse_args()
+    options = parser.chosen()
     if options.spin and options.one_core:
         parser.error("--spin would take the core from the server")
     with bench(options) as (stack, cores):

@@ -1,6 +1,6 @@
 """What an address costs: parsing one, and turning a kernel's address into an endpoint for each packet.
 
-Run: python bench/endpoint.py. Baseline: urllib.parse.urlsplit, and yarl (which keeps the last URLs) if it is installed.
+Baseline: urllib.parse.urlsplit, and yarl (which keeps the last URLs) if it is installed.
 Each figure is the median of rounds in which all rows take turns, and the distance of the quartiles; the cost of the
 calling loop is taken off.
 """
@@ -8,8 +8,6 @@ calling loop is taken off.
 from __future__ import annotations
 
 import gc
-import os
-import platform
 import statistics
 import time
 import urllib.parse
@@ -17,9 +15,11 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from itertools import repeat
 
+from harness import print_machine, table
+from options import Options
+
 from socketkit.endpoint import Endpoint, _from_sockaddr
 
-ROUNDS = 41
 CALLS = 2_000
 
 NAME = "tcp://example.org:8080"
@@ -30,6 +30,7 @@ PEERS = {"IPv4": ("192.0.2.1", 4711), "IPv6": ("2001:db8::1", 4711, 0, 0)}
 
 
 def main() -> None:
+    options = Options(__doc__, quick={"rounds": 3}, rounds=41).chosen()
     one, other = Endpoint.parse(NAME), Endpoint.parse(NAME)
     rows: dict[str, Callable[[], object]] = {}
     for text in (NAME, IPV6, UNIX, TLS):
@@ -46,12 +47,12 @@ def main() -> None:
     rows["==                   equal, not the same"] = lambda: one == other
     rows["str                  (kept)"] = lambda: str(one)
 
-    processor = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if "model name" in line), "?")
-    print(f"{processor}, {os.cpu_count()} processors, {platform.system()} {platform.release()}, ", end="")
-    print(f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}; {ROUNDS} rounds of {CALLS} calls")
-    print(f"{'':<82}{'median us':>10}{'spread us':>11}")
-    for name, (median, spread) in measured(rows).items():
-        print(f"{name:<82}{median:>10.3f}{spread:>11.3f}")
+    print_machine(None)
+    figures = [
+        [name, f"{median:.3f}", f"{spread:.3f}"] for name, (median, spread) in measured(rows, options.rounds).items()
+    ]
+    print(f"{options.rounds} rounds of {CALLS:,} calls")
+    print(table(["", "median us", "spread us"], figures))
 
 
 def called(function: Callable[..., object], *arguments: object) -> Callable[[], object]:
@@ -64,11 +65,11 @@ def split(text: str) -> tuple[str | None, int | None]:
     return parts.hostname, parts.port
 
 
-def measured(rows: dict[str, Callable[[], object]]) -> dict[str, tuple[float, float]]:
+def measured(rows: dict[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float]]:
     """Microseconds per call of each row: median and distance of the quartiles."""
     taken: dict[str, list[float]] = {name: [] for name in rows}
     gc.disable()
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         empty = _seconds(lambda: None)
         for name, call in rows.items():
             taken[name].append(max(0.0, _seconds(call) - empty) / CALLS * 1e6)
@@ -85,14 +86,6 @@ def _seconds(call: Callable[[], object]) -> float:
     for _ in repeat(None, CALLS):
         call()
     return time.perf_counter() - started
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        with open(path) as file:
-            return file.readlines()
-    except OSError:
-        return []
 
 
 if __name__ == "__main__":

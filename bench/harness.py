@@ -6,7 +6,6 @@ with the bench, however the bench ends; every wait has an end.
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import json
 import os
@@ -131,6 +130,7 @@ class Peer:
     command: tuple[str, ...]
     port: int | None = None  # None: the server prints the port that it was given
     single_process: bool = True  # False: its CPU time cannot be read from one process
+    workers: bool = False  # it serves in child processes that stay: CPU time and memory are those of all of them
     load: str = "load"  # the program that drives it
 
 
@@ -153,14 +153,14 @@ def echo_peers() -> list[Peer]:
     ]
 
 
-def choose_peers(peers: Sequence[Peer], names: str | None) -> list[Peer]:
+def choose_peers(peers: Sequence[Peer], names: Sequence[str] | None) -> list[Peer]:
     if names is None:
         return list(peers)
     known = {peer.name: peer for peer in peers}
-    unknown = [name for name in names.split(",") if name not in known]
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise SystemExit(f"bench: no peer {', '.join(unknown)}; there are {', '.join(known)}")
-    return [known[name] for name in names.split(",")]
+    return [known[name] for name in names]
 
 
 class Server:
@@ -222,17 +222,26 @@ class Server:
             time.sleep(0.01)
 
     def cpu_ns(self) -> int:
-        # The process's own CPU clock, as clock_getcpuclockid(3) computes it: exact, where /proc counts in ticks.
+        # A process's own CPU clock, as clock_getcpuclockid(3) computes it: exact, where /proc counts in ticks.
         with suppress(OSError):
-            return time.clock_gettime_ns((~self.process.pid << 3) | CPUCLOCK_SCHED)
+            return sum(time.clock_gettime_ns((~pid << 3) | CPUCLOCK_SCHED) for pid in self.pids())
         return 0
 
     def rss_bytes(self) -> int:
         with suppress(OSError):  # it died
-            for line in Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Rss:"):
-                    return int(line.split()[1]) * 1024
+            rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in self.pids()]
+            return sum(int(line.split()[1]) * 1024 for text in rollups for line in text.splitlines() if "Rss:" in line)
         raise PeerFailed(f"it ended: {self.why()}")
+
+    def pids(self) -> list[int]:
+        """Of all processes that are counted as it."""
+        found = [self.process.pid]
+        if self.peer.workers:
+            for pid in found:  # grows meanwhile
+                with suppress(OSError):
+                    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                        found += map(int, children.read_text().split())
+        return found
 
     def why(self) -> str:
         """The last line that it wrote on stderr."""
@@ -243,7 +252,8 @@ class Server:
     def _is_busy(self) -> bool:
         """Runs, waits for a core, or for memory."""
         with suppress(OSError):  # it died
-            return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] in "RD"
+            stats = [Path(f"/proc/{pid}/stat").read_text() for pid in self.pids()]
+            return any(text.rpartition(")")[2].split()[0] in "RD" for text in stats)
         return False
 
     def _announced_port(self) -> int:
@@ -518,20 +528,6 @@ def installed(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "of the work tree" if find_spec(package) else "not installed"
-
-
-def arguments(description: str | None, *, seconds: float, count: int) -> argparse.ArgumentParser:
-    """The options that all benches share."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", help="comma-separated; all when left out")
-    parser.add_argument("--rounds", type=int, default=count, help="rounds, peers interleaved (default %(default)s)")
-    parser.add_argument("--seconds", type=float, default=seconds, help="measured per run (default %(default)s)")
-    parser.add_argument("--one-core", action="store_true", help="server and load on one core: the steadiest CPU time")
-    return parser
-
-
-def integers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
 
 
 @contextmanager

@@ -9,7 +9,6 @@ moment, `unused` which listeners nobody used; of the log the first takes reading
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -21,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness import OURS, print_machine, table
+from options import Options
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from socketkit.cli.ls_watch import change_as_json
@@ -145,10 +145,9 @@ def asked_of_log(path: str) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--connections", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
+    parser = Options(__doc__, quick={"connections": 2_000, "rounds": 1}, rounds=3)
+    parser.number("--connections", 20_000)
+    arguments = parser.chosen()
     print_machine(None)
     count = arguments.connections // AT_ONCE * AT_ONCE
     figures: dict[str, list[tuple[float, ...]]] = {}

@@ -24,7 +24,6 @@ from harness import (
     PeerFailed,
     Samples,
     Server,
-    arguments,
     bench,
     choose_peers,
     find_program,
@@ -35,6 +34,7 @@ from harness import (
     rounds,
     start_all,
 )
+from options import Options
 
 TABLES = ("hello", "static", "static-tls")
 FLOORS = {"hello": {"uvicorn": 1.3}, "static": {"nginx": 0.6}, "static-tls": {"nginx": 0.5}}
@@ -129,15 +129,11 @@ UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6}
 
 
 def main() -> None:
-    parser = arguments(__doc__, seconds=1.0, count=5)
-    parser.add_argument("--tables", default=",".join(TABLES), help="comma-separated (default %(default)s)")
-    parser.add_argument("--connections", type=int, default=32, metavar="N")
-    options = parser.parse_args()
-    chosen = options.tables.split(",")
-    if unknown := set(chosen) - set(TABLES):
-        parser.error(f"no table {', '.join(unknown)}; there are {', '.join(TABLES)}")
+    parser = Options(__doc__, quick={"rounds": 1}, tables=TABLES, servers=True, rounds=5, seconds=1.0)
+    parser.number("--connections", 32)
+    options = parser.chosen()
     with tempfile.TemporaryDirectory() as folder:
-        for name in chosen:
+        for name in options.tables:
             with bench(options) as (stack, cores):
                 servers = start_all(stack, choose_peers(peers_of(name, Path(folder)), options.peers), cores.server)
                 samples = run_table(name, servers, cores, options.rounds, options.seconds, options.connections)

@@ -7,7 +7,6 @@ socket is the same for all and not in it.
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
 
 from harness import (
@@ -26,6 +25,7 @@ from harness import (
     table,
     times,
 )
+from options import Options
 
 FLOORS = {"asyncio-streams": 2.0}  # half of its memory
 DESCRIPTORS_SPARE = 64
@@ -51,12 +51,10 @@ def row(samples: Samples, name: str) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", help="comma-separated; all when left out")
-    parser.add_argument("--connections", type=int, default=10_000, metavar="N")
-    parser.add_argument("--size", type=int, default=64, metavar="BYTES", help="the one message (default %(default)s)")
-    parser.add_argument("--one-core", action="store_true", help="server and load on one core")
-    options = parser.parse_args()
+    parser = Options(__doc__, quick={"connections": 500}, servers=True)
+    parser.number("--connections", 10_000)
+    parser.number("--size", 64, "the one message", unit="BYTES")
+    options = parser.chosen()
     connections = min(options.connections, raise_descriptor_limit() - DESCRIPTORS_SPARE)
     samples = Samples()
     with bench(options) as (_, cores):

@@ -6,7 +6,6 @@ does not count. `above pass` is the difference to an interpreter that does nothi
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import time
 from pathlib import Path
 
 from harness import print_machine, table
+from options import Options
 
 LIMIT_SECONDS = 30
 COMMANDS = {
@@ -43,9 +43,7 @@ def wall_ms(command: list[str]) -> float | str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15, help="(default %(default)s)")
-    options = parser.parse_args()
+    options = Options(__doc__, quick={"rounds": 2}, rounds=15).chosen()
     print_machine(None)
     walls: dict[str, list[float]] = {}
     for name, command in COMMANDS.items():

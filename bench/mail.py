@@ -12,7 +12,6 @@ from functools import partial
 from harness import (
     Peer,
     Samples,
-    arguments,
     bench,
     build,
     choose_peers,
@@ -24,6 +23,7 @@ from harness import (
     run_command,
     start_all,
 )
+from options import Options
 
 FLOORS = {"aiosmtpd": 3.0}
 
@@ -46,10 +46,10 @@ def peers() -> list[Peer]:
 
 
 def main() -> None:
-    parser = arguments(__doc__, seconds=1.0, count=3)
-    parser.add_argument("--connections", type=int, default=16, metavar="N")
-    parser.add_argument("--size", type=int, default=1024, metavar="BYTES")
-    options = parser.parse_args()
+    parser = Options(__doc__, quick={"rounds": 1, "seconds": 0.3}, servers=True, rounds=3, seconds=1.0)
+    parser.number("--connections", 16)
+    parser.number("--size", 1024, unit="BYTES")
+    options = parser.chosen()
     build("load_mail")
     with bench(options) as (stack, cores):
         servers = start_all(stack, choose_peers(peers(), options.peers), cores.server)

@@ -25,7 +25,6 @@ from harness import (
     PeerFailed,
     Samples,
     Server,
-    arguments,
     bench,
     choose_peers,
     find_program,
@@ -36,6 +35,7 @@ from harness import (
     table,
     times,
 )
+from options import Options
 
 IPERF3 = "iperf3"
 TRANSPORTS = ("tcp", "udp")
@@ -139,10 +139,10 @@ def print_samples(samples: Samples, title: str, of_messages: bool) -> None:
 
 
 def main() -> None:
-    parser = arguments(__doc__, seconds=2.0, count=3)
+    parser = Options(__doc__, quick={"rounds": 1, "seconds": 0.5}, servers=True, rounds=3, seconds=2.0)
     parser.add_argument("--rate", default="200M", help="of UDP (default %(default)s)")
-    parser.add_argument("--size", type=int, default=1448, metavar="BYTES", help="of a UDP message (default 1448)")
-    options = parser.parse_args()
+    parser.number("--size", 1448, "of a UDP message", unit="BYTES")
+    options = parser.chosen()
     names = [peer.name for peer in choose_peers([Peer(name, ()) for name in READERS], options.peers)]
     with bench(options) as (_, cores):
         for transport in TRANSPORTS:

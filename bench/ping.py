@@ -10,7 +10,6 @@ A target is for `over rtt`: 200 ms for the sweep, 50 ms for the trace.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -23,6 +22,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from harness import OURS, PeerFailed, Samples, find_program, print_machine, rounds, table, times
+from options import Options, need_root
 
 HOSTS = [f"10.89.0.{last}" for last in range(2, 252)]
 FAR = "10.89.3.2"
@@ -162,12 +162,10 @@ def row(samples: Samples, name: str, rtt: float, target_ms: float) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="(default %(default)s)")
+    parser = Options(__doc__, quick={"rounds": 1}, rounds=5)
     parser.add_argument("--delay", type=int, default=0, metavar="MS", help="of the wire; the kernel needs sch_netem")
-    options = parser.parse_args()
-    if os.geteuid() != 0:
-        raise SystemExit("bench: needs root, for network namespaces")
+    options = parser.chosen()
+    need_root("network namespaces")
     print_machine(None)
     with chain(0, options.delay) as near:
         bench("sweep", near, HOSTS[0], options.rounds)

@@ -20,11 +20,9 @@ from harness import (
     Samples,
     Server,
     against_floor,
-    arguments,
     bench,
     choose_peers,
     installed,
-    integers,
     python_peer,
     rounds,
     run_command,
@@ -32,6 +30,7 @@ from harness import (
     table,
     times,
 )
+from options import Options
 from tls import Material, material
 
 # Issue 4's targets, at 100 B.
@@ -101,24 +100,20 @@ def row(samples: Samples, name: str, floor: float | None) -> list[str]:
 
 
 def main() -> None:
-    parser = arguments(__doc__, seconds=0.25, count=2)
-    parser.add_argument("--tables", default="tls,tcp", metavar="NAME,..", help="(default %(default)s)")
-    parser.add_argument("--sizes", type=integers, default=[100, 16_384], metavar="BYTES,..", help="(default 100,16384)")
-    parser.add_argument("--connections", type=integers, default=[1, 64], metavar="N,..", help="echoes (default 1,64)")
-    parser.add_argument("--in-flight", type=int, default=16, metavar="K", help="on each connection (default 16)")
+    quick = {"sizes": "100", "rounds": 1}
+    parser = Options(__doc__, quick=quick, tables=FLOORS, servers=True, rounds=2, seconds=0.25)
+    parser.numbers("--sizes", [100, 16_384], unit="BYTES")
+    parser.numbers("--connections", [1, 64], "echoes")
+    parser.number("--in-flight", 16, "on each connection", unit="K")
     parser.add_argument("--no-one-way", action="store_true", help="echoes only")
-    options = parser.parse_args()
-    tables = options.tables.split(",")
-    if unknown := [name for name in tables if name not in FLOORS]:
-        parser.error(f"no table {', '.join(unknown)}; there are {', '.join(FLOORS)}")
+    options = parser.chosen()
     with bench(options) as (stack, cores):
         print(f"websockets {installed('websockets')}, pyzmq {installed('pyzmq')}\n", flush=True)
         made = stack.enter_context(material("ed25519", 0))
         known = {name: peers(name, made) for name in FLOORS}
         choose_peers([peer for each in known.values() for peer in each], options.peers)  # an unknown name ends it here
-        wanted = options.peers.split(",") if options.peers else None
-        for name in tables:
-            chosen = [peer for peer in known[name] if wanted is None or peer.name in wanted]
+        for name in options.tables:
+            chosen = [peer for peer in known[name] if not options.peers or peer.name in options.peers]
             over = "TLS" if name == "tls" else "TCP"
             measure = partial(compare, cores=cores, seconds=options.seconds, count=options.rounds)
             for size in options.sizes:

@@ -28,7 +28,6 @@ from harness import (
     Samples,
     Server,
     against_floor,
-    arguments,
     bench,
     build,
     choose_peers,
@@ -44,6 +43,7 @@ from harness import (
     times,
     with_waited,
 )
+from options import Options
 
 NGINX_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 Factory = Callable[[int, Path], Peer]  # (the far end's port, a directory of its own)
@@ -187,11 +187,11 @@ ECHO_FLOORS = {"haproxy": 0.8}
 
 
 def main() -> None:
-    parser = arguments(__doc__, seconds=0.5, count=3)
-    parser.add_argument("--connections", type=int, default=64, metavar="N", help="in flight, and echoing (default 64)")
-    parser.add_argument("--size", type=int, default=64, metavar="BYTES", help="of an echo (default 64)")
-    parser.add_argument("--chunk", type=int, default=262144, metavar="BYTES", help="of a bulk write (default 262144)")
-    options = parser.parse_args()
+    parser = Options(__doc__, quick={"rounds": 1, "seconds": 0.2}, servers=True, rounds=3, seconds=0.5)
+    parser.number("--connections", 64, "in flight, and echoing")
+    parser.number("--size", 64, "of an echo", unit="BYTES")
+    parser.number("--chunk", 262_144, "of a bulk write", unit="BYTES")
+    options = parser.chosen()
     known = [Peer(name, ()) for name in FACTORIES]
     names = [peer.name for peer in choose_peers(known, options.peers)]
     with bench(options) as (stack, cores):

@@ -8,7 +8,6 @@ is asked what he is: `--no-identify` here, no `-sV` there. nmap takes minutes fo
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -23,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness import OURS, PeerFailed, find_program, print_machine, rounds, table, times
+from options import Options, need_root
 
 WORK = Path(__file__).resolve().parent.parent
 TARGET = "10.89.0.2"
@@ -133,15 +133,13 @@ def row(world: str, name: str, samples: dict[str, list[dict[str, float]]]) -> li
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="(default %(default)s)")
-    parser.add_argument("--ports", type=int, default=65_535, metavar="N", help="scan 1 to N (default %(default)s)")
-    parser.add_argument("--worlds", default=",".join(TARGETS), help="(default %(default)s)")
-    options = parser.parse_args()
-    if os.geteuid() != 0:
-        raise SystemExit("bench: needs root, for network namespaces")
-    if options.ports < OPEN or options.ports > 65_535 or not set(options.worlds.split(",")) <= set(TARGETS):
-        raise SystemExit(f"bench: {OPEN} to 65535 ports, and worlds of {', '.join(TARGETS)}")
+    parser = Options(__doc__, quick={"rounds": 1, "ports": 1_000, "worlds": "clean,dropped"}, rounds=3)
+    parser.number("--ports", 65_535, "scan 1 to N")
+    parser.choice("--worlds", TARGETS)
+    options = parser.chosen()
+    if not OPEN <= options.ports <= 65_535:
+        parser.error(f"{OPEN} to 65535 ports")
+    need_root("network namespaces")
     ports = random.Random(1).sample(range(1, options.ports + 1), OPEN)
     span = f"1-{options.ports}"
     ours = [sys.executable, "-m", "socketkit", "scan", "--json", "--no-identify", "-p", span, TARGET]
@@ -156,7 +154,7 @@ def main() -> None:
     header = ["world", "program", "seconds", "", "found", "wrong", "ratio", "target"]
     rows = []
     with wire(ports) as (near, far):
-        for world in options.worlds.split(","):
+        for world in options.worlds:
             filters = f"add table inet world; delete table inet world; add table inet world {{{rules(world, ports)}\n}}"
             subprocess.run(["ip", "netns", "exec", far, nft, filters], check=True)
             samples: dict[str, list[dict[str, float]]] = {}

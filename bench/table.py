@@ -10,7 +10,6 @@ A target is for 100,000 sockets by BPF: cold 1/12 of `ss -tanp`, a refresh 1/40.
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import os
 import resource
@@ -26,6 +25,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from harness import OURS, print_machine, raise_descriptor_limit, table
+from options import Options, need_root, positive
 
 from socketkit._core import SocketTable
 
@@ -148,12 +148,10 @@ def measured(sockets: int, rounds: int) -> list[list[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sockets", type=int, nargs="*", default=[1_000, 20_000, 100_000])
-    parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
-    if os.geteuid():
-        raise SystemExit("the table of all processes takes root")
+    parser = Options(__doc__, quick={"sockets": [1_000], "rounds": 1}, rounds=3)
+    parser.add_argument("--sockets", type=positive, nargs="*", default=[1_000, 20_000, 100_000])
+    arguments = parser.chosen()
+    need_root("the table of all processes")
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
         raise SystemExit("no network namespace of its own: " + os.strerror(ctypes.get_errno()))
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)

@@ -34,7 +34,6 @@ from harness import (
     Samples,
     Server,
     against_floor,
-    arguments,
     bench,
     build,
     choose_peers,
@@ -50,6 +49,7 @@ from harness import (
     table,
     times,
 )
+from options import Options
 
 TABLES = ("echo", "bulk", "handshakes", "memory", "limits")
 # Issue 3's targets. Of rates:
@@ -193,7 +193,7 @@ class Bench:
 
     def peers(self, table: str, factories: dict[str, Factory]) -> list[Peer]:
         """Those of --peers that the table has and this machine, too."""
-        wanted = self.options.peers.split(",") if self.options.peers else list(factories)
+        wanted = self.options.peers or list(factories)
         made = []
         for name, factory in factories.items():
             if name in wanted and name not in NOT_IN[table]:
@@ -362,19 +362,16 @@ def print_versions(key: str) -> None:
 
 
 def main() -> None:
-    parser = arguments(__doc__, seconds=0.3, count=4)
-    parser.add_argument("--tables", default=",".join(TABLES), metavar="NAME,..", help="(default %(default)s)")
+    quick = {"rounds": 1, "memory_rounds": 1, "megabytes": 32, "stalled": 200}
+    parser = Options(__doc__, quick=quick, tables=TABLES, servers=True, rounds=4, seconds=0.3)
     parser.add_argument("--key", choices=KEYS, default="ed25519", help="of the servers (default %(default)s)")
-    parser.add_argument("--size", type=int, default=1024, metavar="BYTES", help="of an echo (default 1024)")
-    parser.add_argument("--connections", type=int, default=64, metavar="N", help="of the echoes (default 64)")
-    parser.add_argument("--in-flight", type=int, default=16, metavar="K", help="handshakes (default 16)")
-    parser.add_argument("--megabytes", type=int, default=256, metavar="MIB", help="of a bulk transfer (default 256)")
-    parser.add_argument("--stalled", type=int, default=500, metavar="N", help="and idle, held for memory (default 500)")
-    parser.add_argument("--memory-rounds", type=int, default=2, help="rounds for memory (default %(default)s)")
-    options = parser.parse_args()
-    tables = options.tables.split(",")
-    if unknown := [name for name in tables if name not in TABLES]:
-        parser.error(f"no table {', '.join(unknown)}; there are {', '.join(TABLES)}")
+    parser.number("--size", 1024, "of an echo", unit="BYTES")
+    parser.number("--connections", 64, "of the echoes")
+    parser.number("--in-flight", 16, "handshakes", unit="K")
+    parser.number("--megabytes", 256, "of a bulk transfer", unit="MIB")
+    parser.number("--stalled", 500, "and idle, held for memory")
+    parser.number("--memory-rounds", 2, "rounds for memory")
+    options = parser.chosen()
     known = [Peer(name, ()) for name in {**ECHOES, **BULKS, **PLAIN}]
     choose_peers(known, options.peers)  # an unknown name ends it here
     with bench(options) as (stack, cores):
@@ -382,7 +379,7 @@ def main() -> None:
         print_versions(options.key)
         made = stack.enter_context(material(options.key, options.megabytes << 20))
         run = Bench(options, cores, made)
-        for name in tables:
+        for name in options.tables:
             getattr(run, name)()
         print("targets")
         print(table(["", "measured", "target"], run.verdicts))

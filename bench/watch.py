@@ -10,7 +10,6 @@ The target is 2 % of a core for every form of `socketkit watch`.
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import os
 import pty
@@ -26,14 +25,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from harness import OURS, print_machine, raise_descriptor_limit
 from harness import table as as_table
+from options import Options, duration, need_root
 from table import held
 
 TARGET = 0.02
-SETTLE_SECONDS = 8.0
 INSIDE = "SOCKETKIT_BENCH_INSIDE"
 WATCH = (sys.executable, "-m", "socketkit", "watch", "--own")
 
@@ -65,7 +65,7 @@ def terminal() -> Iterator[int]:
         os.close(ours)
 
 
-def share(command: tuple[str, ...], seconds: float, *, screen: bool) -> float | None:
+def share(command: tuple[str, ...], settling: float, seconds: float, *, screen: bool) -> float | None:
     """Of a core, once it has settled; None for a program that is not there."""
     if shutil.which(command[0]) is None:
         return None
@@ -73,7 +73,7 @@ def share(command: tuple[str, ...], seconds: float, *, screen: bool) -> float | 
         environment = os.environ | {"TERM": "xterm-256color"}
         with subprocess.Popen(command, stdin=streams, stdout=streams, stderr=streams, env=environment) as process:
             try:
-                time.sleep(SETTLE_SECONDS)
+                time.sleep(settling)
                 used, begun = cpu_seconds(process.pid), time.monotonic()
                 time.sleep(seconds)
                 if process.poll() is not None:
@@ -101,16 +101,17 @@ def repeated(command: tuple[str, ...], seconds: float) -> float | None:
     return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / rounds
 
 
-def measured(seconds: float, folder: str) -> list[list[str]]:
+def measured(settling: float, seconds: float, folder: str) -> list[list[str]]:
+    alone = partial(share, settling=settling, seconds=seconds)
     forms: dict[str, Callable[[], float | None]] = {
-        f"{OURS} watch, screen": lambda: share(WATCH, seconds, screen=True),
-        f"{OURS} watch --json": lambda: share((*WATCH, "--json"), seconds, screen=False),
-        f"{OURS} watch --quiet --record": lambda: share(
-            (*WATCH, "--quiet", "--record", f"{folder}/history.db"), seconds, screen=False
+        f"{OURS} watch, screen": lambda: alone(WATCH, screen=True),
+        f"{OURS} watch --json": lambda: alone((*WATCH, "--json"), screen=False),
+        f"{OURS} watch --quiet --record": lambda: alone(
+            (*WATCH, "--quiet", "--record", f"{folder}/history.db"), screen=False
         ),
         "ss -tanp, once a second": lambda: repeated(("ss", "-tanp"), seconds),
-        "top -d1": lambda: share(("top", "-d1"), seconds, screen=True),
-        "btop": lambda: share(("btop",), seconds, screen=True),
+        "top -d1": lambda: alone(("top", "-d1"), screen=True),
+        "btop": lambda: alone(("btop",), screen=True),
     }
     rows = []
     for name, measure in forms.items():
@@ -124,12 +125,11 @@ def measured(seconds: float, folder: str) -> list[list[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sockets", type=int, default=1_000)
-    parser.add_argument("--seconds", type=float, default=20.0)
-    arguments = parser.parse_args()
-    if os.geteuid():
-        raise SystemExit("a namespace of its own takes root")
+    parser = Options(__doc__, quick={"seconds": 2.0, "settling": 2.0}, seconds=20.0)
+    parser.number("--sockets", 1_000)
+    parser.add_argument("--settling", type=duration, default=8.0, help="seconds before (default %(default)s)")
+    arguments = parser.chosen()
+    need_root("a namespace of its own")
     if INSIDE not in os.environ:
         words = ("unshare", "--net", "--pid", "--mount-proc", "--fork", "--kill-child", sys.executable, *sys.argv)
         os.execvpe(words[0], words, os.environ | {INSIDE: "yes"})
@@ -138,7 +138,7 @@ def main() -> None:
     print_machine(None)
     with held(arguments.sockets), tempfile.TemporaryDirectory() as folder:
         os.environ["SOCKETKIT_HOME"] = f"{folder}/home"
-        rows = measured(arguments.seconds, folder)
+        rows = measured(arguments.settling, arguments.seconds, folder)
     print(as_table([f"{arguments.sockets:,} idle sockets", "of a core", "target"], rows))
 
 

@@ -27,7 +27,6 @@ from harness import (
     Samples,
     Server,
     against_floor,
-    arguments,
     bench,
     choose_peers,
     find_program,
@@ -38,6 +37,7 @@ from harness import (
     table,
     times,
 )
+from options import Options
 
 SMALL_FLOORS = {False: {"nginx": 0.6}, True: {"nginx": 0.5}}  # by whether it is under TLS
 LARGE_FLOORS = {"nginx": 1.0}
@@ -47,7 +47,7 @@ GRACE_SECONDS = 30
 
 
 def main() -> None:
-    options = arguments(__doc__, seconds=1.0, count=5).parse_args()
+    options = Options(__doc__, quick={"rounds": 1}, servers=True, rounds=5, seconds=1.0).chosen()
     with bench(options) as (stack, cores):
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="socketkit-bench-")))
         os.environ["SOCKETKIT_HOME"] = str(folder / "home")
