@@ -138,6 +138,15 @@ def python_peer(name: str, script: str, *arguments: str, load: str = "load") -> 
     return Peer(name, (sys.executable, str(BENCH / "peers" / f"{script}.py"), *arguments), load=load)
 
 
+def granian(*words: str) -> Peer:
+    """One worker, one thread of its runtime; HTTP/1.1 alone, and no WebSocket, as in its makers' own benches."""
+    port = free_port()
+    one = ("--workers", "1", "--runtime-threads", "1", "--loop", "uvloop")
+    plain = ("--interface", "asgi", "--http", "1", "--no-ws", "--no-access-log", "--log-level", "error")
+    command = (sys.executable, "-m", "granian", *one, *plain, "--port", str(port), *words)
+    return Peer("granian", command, port, workers=True)
+
+
 def echo_peers() -> list[Peer]:
     return [
         python_peer("socketkit", "socketkit_"),

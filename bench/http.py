@@ -1,8 +1,9 @@
 """HTTP/1.1: a hello of an ASGI application, and 1 KiB of a file, requests per second, plain and over TLS.
 
-The load is wrk, 32 connections that are kept. The hello is the same application under each server, uvicorn with uvloop
-and httptools. The 1 KiB are a file to nginx (one process, its file cache open, no access log), and to socketkit an
-answer that was prepared (`http.Prepared`). Ratios as in echo.py; the latencies are wrk's.
+The load is wrk, 32 connections that are kept. The hello is the same application under each server: uvicorn with uvloop
+and httptools, granian with uvloop, one worker and one thread of its runtime. The 1 KiB are a file to nginx (one
+process, its file cache open, no access log), and to socketkit an answer that was prepared (`http.Prepared`). Ratios as
+in echo.py; the latencies are wrk's.
 
     python bench/http.py --tables hello,static --rounds 5
 """
@@ -28,6 +29,7 @@ from harness import (
     choose_peers,
     find_program,
     free_port,
+    granian,
     pinned,
     print_rates,
     python_peer,
@@ -46,6 +48,7 @@ def peers_of(name: str, folder: Path) -> list[Peer]:
             python_peer("socketkit", "http_socketkit"),
             python_peer("socketkit-uvloop", "http_socketkit", "--uvloop"),
             uvicorn(),
+            granian("http_hello:app", "--working-dir", str(BENCH / "peers")),
         ]
     tls = ("--tls", str(identity(folder))) if name == "static-tls" else ()
     ours = [

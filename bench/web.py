@@ -1,6 +1,7 @@
 """A folder served: requests/s of a file of 1 KiB, and bytes/s of one of 100 MB, plain and under TLS.
 
-Beside nginx with one worker, Starlette's StaticFiles on uvicorn (uvloop and httptools), and http.server with threads,
+Beside nginx with one worker, granian with one worker, one thread and its own static files (`--static-path-mount`: they
+never reach Python), Starlette's StaticFiles on uvicorn (uvloop and httptools), and http.server with threads,
 which sends head and body apart and waits for the acknowledgement between them (Nagle): its requests/s say that, and no
 more. The load is wrk with one thread on 16 kept connections for the small file, curl for the large one. socketkit is
 what `serve web --public` runs. `rate` is socketkit's ratio to the peer: above 1, socketkit is faster; `cpu`: cheaper.
@@ -31,6 +32,7 @@ from harness import (
     choose_peers,
     find_program,
     free_port,
+    granian,
     pinned,
     rounds,
     start_all,
@@ -41,9 +43,11 @@ from options import Options
 
 SMALL_FLOORS = {False: {"nginx": 0.6}, True: {"nginx": 0.5}}  # by whether it is under TLS
 LARGE_FLOORS = {"nginx": 1.0}
+SMALL_BYTES = 1_024
 LARGE_BYTES = 100_000_000
 CONNECTIONS = 16
 GRACE_SECONDS = 30
+BELOW = {"granian": "files"}  # the name that stands before a file's, by peer
 
 
 def main() -> None:
@@ -68,7 +72,7 @@ def main() -> None:
 
 def fill(folder: Path) -> None:
     (folder / "files").mkdir()
-    (folder / "files" / "small.bin").write_bytes(os.urandom(1_024))
+    (folder / "files" / "small.bin").write_bytes(os.urandom(SMALL_BYTES))
     (folder / "files" / "large.bin").write_bytes(os.urandom(1_000_000) * (LARGE_BYTES // 1_000_000))
     words = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     key, certificate = folder / "key", folder / "certificate"
@@ -83,11 +87,19 @@ def peers(folder: Path, encrypted: bool) -> list[Peer]:
     words = (sys.executable, str(BENCH / "peers" / "web_.py"), "--folder", str(folder / "files"), *tls, "--with")
     python = [Peer("socketkit", (*words, "socketkit")), Peer("uvicorn", (*words, "uvicorn", "--uvloop"))]
     python.append(Peer("http.server", (*words, "http.server")))
+    python.append(served_by_granian(folder, encrypted))
     try:
         return [*python, nginx(folder, encrypted)]
     except PeerFailed as failure:
         print(f"left out: nginx: {failure}")
         return python
+
+
+def served_by_granian(folder: Path, encrypted: bool) -> Peer:
+    """Its own static files, which it has below a name only; an application is there because it starts with none."""
+    files = ("--static-path-mount", str(folder / "files"), "--static-path-route", f"/{BELOW['granian']}")
+    tls = ("--ssl-certificate", str(folder / "certificate"), "--ssl-keyfile", str(folder / "key")) if encrypted else ()
+    return granian("http_hello:app", "--working-dir", str(BENCH / "peers"), *files, *tls)
 
 
 def nginx(folder: Path, encrypted: bool) -> Peer:
@@ -108,6 +120,7 @@ def nginx(folder: Path, encrypted: bool) -> Peer:
 
 def requests(server: Server, core: int, seconds: float, encrypted: bool) -> dict[str, float]:
     wrk = find_program("wrk", "wrk")
+    fetched(server, core, "small.bin", SMALL_BYTES, encrypted)  # what wrk counts is the file, and not a page beside it
     words = [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", url(server, "small.bin", encrypted)]
     before = server.cpu_ns()
     said = loaded(server, core, words)
@@ -118,18 +131,24 @@ def requests(server: Server, core: int, seconds: float, encrypted: bool) -> dict
 
 
 def download(server: Server, core: int, encrypted: bool) -> dict[str, float]:
-    curl = find_program("curl", "curl")
-    form = "%{size_download} %{time_total} %{http_code}"
-    words = [curl, "-sk", "--http1.1", "-o", "/dev/null", "-w", form, url(server, "large.bin", encrypted)]
     before = server.cpu_ns()
-    size, seconds, status = loaded(server, core, words).split()
-    if (status, int(size)) != ("200", LARGE_BYTES):
+    seconds = fetched(server, core, "large.bin", LARGE_BYTES, encrypted)
+    return {"rate": LARGE_BYTES / seconds, "cpu_us": (server.cpu_ns() - before) / 1_000}
+
+
+def fetched(server: Server, core: int, name: str, wanted_bytes: int, encrypted: bool) -> float:
+    """The seconds that curl took."""
+    form = "%{size_download} %{time_total} %{http_code}"
+    words = [find_program("curl", "curl"), "-sk", "--http1.1", "-o", "/dev/null", "-w", form]
+    size, seconds, status = loaded(server, core, [*words, url(server, name, encrypted)]).split()
+    if (status, int(size)) != ("200", wanted_bytes):
         raise PeerFailed(f"curl got {size} bytes, status {status}")
-    return {"rate": int(size) / float(seconds), "cpu_us": (server.cpu_ns() - before) / 1_000}
+    return float(seconds)
 
 
 def url(server: Server, name: str, encrypted: bool) -> str:
-    return f"http{'s' if encrypted else ''}://127.0.0.1:{server.port}/{name}"
+    path = "/".join(part for part in (BELOW.get(server.peer.name), name) if part)
+    return f"http{'s' if encrypted else ''}://127.0.0.1:{server.port}/{path}"
 
 
 def loaded(server: Server, core: int, words: list[str]) -> str:
