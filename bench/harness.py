@@ -399,14 +399,24 @@ def hold(server: Server, core: int, mode: str, connections: int, **options: obje
 
 
 def _finish(command: list[str], core: int, seconds: float, server: Server) -> bytes:
-    limit = seconds + LOAD_GRACE_SECONDS
-    try:
-        done = subprocess.run(command, capture_output=True, preexec_fn=pinned(core), timeout=limit)
-    except subprocess.TimeoutExpired as error:
-        raise PeerFailed(f"the load did not end within {limit:.0f} s") from error
+    done = finished(command, core, seconds)
     if done.returncode:
         raise PeerFailed(f"{done.stderr.decode().strip()}; server: {server.why()}")
     return done.stdout
+
+
+def finished(command: list[str], core: int, seconds: float) -> subprocess.CompletedProcess[bytes]:
+    """A load that ran to its end, for `seconds` by its own clock; what it says is its caller's to judge."""
+    limit = seconds + LOAD_GRACE_SECONDS
+    try:
+        return subprocess.run(command, capture_output=True, preexec_fn=pinned(core), timeout=limit)
+    except subprocess.TimeoutExpired as error:
+        raise PeerFailed(f"{Path(command[0]).name} did not end within {limit:.0f} s") from error
+
+
+def whole_seconds(seconds: float) -> int:
+    """For programs that know no others: wrk and iperf3 take 0.5 for 0, which is one moment or no end."""
+    return max(1, round(seconds))
 
 
 ATTEMPTS = 3

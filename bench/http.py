@@ -28,13 +28,14 @@ from harness import (
     bench,
     choose_peers,
     find_program,
+    finished,
     free_port,
     granian,
-    pinned,
     print_rates,
     python_peer,
     rounds,
     start_all,
+    whole_seconds,
 )
 from options import Options
 
@@ -100,16 +101,16 @@ def nginx(folder: Path, tls: Sequence[str]) -> Peer:
 
 def measure(server: Server, core: int, url: str, seconds: float, connections: int) -> dict[str, float]:
     """One run of wrk."""
-    command = [find_program("wrk", "wrk"), "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", url]
+    command = [find_program("wrk", "wrk"), "-t1", f"-c{connections}", f"-d{whole_seconds(seconds)}s", "--latency", url]
     with server.alone():
         before = server.cpu_ns()
-        done = subprocess.run(command, capture_output=True, text=True, preexec_fn=pinned(core), timeout=seconds + 30)
+        done = finished(command, core, seconds)
         cpu = server.cpu_ns() - before
         rss = server.rss_bytes()
-    told = done.stdout
+    told = done.stdout.decode()
     requests = re.search(r"(\d+) requests in ([\d.]+)(ms|s)", told)
     if done.returncode or requests is None or requests[1] == "0":
-        raise PeerFailed(f"wrk: {(done.stderr or told).strip()}; server: {server.why()}")
+        raise PeerFailed(f"wrk: {(done.stderr.decode() or told).strip()}; server: {server.why()}")
     count, wall = int(requests[1]), float(requests[2]) * UNITS[requests[3]] / 1e6
     errors = sum(map(int, re.findall(r"(?:connect|read|write|timeout|responses:) (\d+)", told)))
     return {

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,7 +17,6 @@ from functools import partial
 from typing import Any
 
 from harness import (
-    LOAD_GRACE_SECONDS,
     OURS,
     Cores,
     Peer,
@@ -28,12 +26,13 @@ from harness import (
     bench,
     choose_peers,
     find_program,
+    finished,
     free_port,
-    pinned,
     python_peer,
     rounds,
     table,
     times,
+    whole_seconds,
 )
 from options import Options
 
@@ -52,7 +51,7 @@ def server_of(name: str, transport: str) -> Peer:
 
 
 def client_of(name: str, transport: str, port: int, direction: str, options: argparse.Namespace) -> list[str]:
-    common = ["-t", f"{options.seconds:g}", *["-R"] * (direction == "down")]
+    common = ["-t", str(whole_seconds(options.seconds)), *["-R"] * (direction == "down")]
     if transport == "udp":
         common += ["-b", options.rate, "-l", str(options.size)]
     if name == OURS:
@@ -99,9 +98,7 @@ def run_client(
     name = server.peer.name
     command = client_of(name, transport, server.port, direction, options)
     with server.alone():
-        done = subprocess.run(
-            command, capture_output=True, preexec_fn=pinned(core), timeout=options.seconds + LOAD_GRACE_SECONDS
-        )
+        done = finished(command, core, options.seconds)
     if done.returncode:
         raise PeerFailed(f"{(done.stderr or done.stdout).decode().strip()[-200:]}; server: {server.why()}")
     return READERS[name](json.loads(done.stdout), direction)
@@ -139,7 +136,7 @@ def print_samples(samples: Samples, title: str, of_messages: bool) -> None:
 
 
 def main() -> None:
-    parser = Options(__doc__, quick={"rounds": 1, "seconds": 0.5}, servers=True, rounds=3, seconds=2.0)
+    parser = Options(__doc__, quick={"rounds": 1, "seconds": 1.0}, servers=True, rounds=3, seconds=2.0)
     parser.add_argument("--rate", default="200M", help="of UDP (default %(default)s)")
     parser.number("--size", 1448, "of a UDP message", unit="BYTES")
     options = parser.chosen()

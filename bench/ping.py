@@ -58,13 +58,16 @@ def many(ping: str) -> str:
 def run(namespace: str, command: list[str]) -> tuple[float, str]:
     """Its wall time in seconds, and what it printed."""
     begun = time.perf_counter()
-    done = subprocess.run(
-        ["ip", "netns", "exec", namespace, *command],
-        env=os.environ | {"PYTHONPATH": str(WORK / "python")},
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_SECONDS,
-    )
+    try:
+        done = subprocess.run(
+            ["ip", "netns", "exec", namespace, *command],
+            env=os.environ | {"PYTHONPATH": str(WORK / "python")},
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_SECONDS,
+        )
+    except subprocess.TimeoutExpired as failure:
+        raise PeerFailed(f"it took more than {LIMIT_SECONDS} s") from failure
     if done.returncode:
         raise PeerFailed((done.stderr or done.stdout).strip()[-200:])
     return time.perf_counter() - begun, done.stdout

@@ -31,13 +31,14 @@ from harness import (
     bench,
     choose_peers,
     find_program,
+    finished,
     free_port,
     granian,
-    pinned,
     rounds,
     start_all,
     table,
     times,
+    whole_seconds,
 )
 from options import Options
 
@@ -121,9 +122,9 @@ def nginx(folder: Path, encrypted: bool) -> Peer:
 def requests(server: Server, core: int, seconds: float, encrypted: bool) -> dict[str, float]:
     wrk = find_program("wrk", "wrk")
     fetched(server, core, "small.bin", SMALL_BYTES, encrypted)  # what wrk counts is the file, and not a page beside it
-    words = [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", url(server, "small.bin", encrypted)]
+    words = [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{whole_seconds(seconds)}s", url(server, "small.bin", encrypted)]
     before = server.cpu_ns()
-    said = loaded(server, core, words)
+    said = loaded(server, core, words, seconds)
     count, rate = re.search(r"(\d+) requests in", said), re.search(r"Requests/sec:\s+([\d.]+)", said)
     if count is None or rate is None or not int(count[1]) or "Non-2xx" in said:
         raise PeerFailed(f"wrk says: {said.strip()[-200:]}")
@@ -151,12 +152,10 @@ def url(server: Server, name: str, encrypted: bool) -> str:
     return f"http{'s' if encrypted else ''}://127.0.0.1:{server.port}/{path}"
 
 
-def loaded(server: Server, core: int, words: list[str]) -> str:
+def loaded(server: Server, core: int, words: list[str], seconds: float = 0) -> str:
     with server.alone():
-        done = subprocess.run(
-            words, capture_output=True, text=True, timeout=GRACE_SECONDS, preexec_fn=pinned(core), check=False
-        )
-    return done.stdout + done.stderr
+        done = finished(words, core, seconds)
+    return (done.stdout + done.stderr).decode()
 
 
 def show(title: str, samples: Samples, unit: str, factor: float, floors: dict[str, float]) -> None:
