@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from socketkit.uses.mail.imap_search import Candidate, parse
+from socketkit.uses.mail.imap_search import DEEPEST, Candidate, parse
 from socketkit.uses.mail.imap_syntax import SyntaxFault
 from socketkit.uses.mail.imap_syntax import parse as command
 from socketkit.uses.mail.parsed import Parsed
@@ -59,6 +61,31 @@ def test_search(words: str, numbers: list[int]) -> None:
 def test_faults(words: str) -> None:
     with pytest.raises(SyntaxFault):
         found(words)
+
+
+def test_keys_within_keys_have_a_bound() -> None:
+    assert found("NOT " * DEEPEST + "ALL") == [1, 2]
+    assert found("OR SEEN " * DEEPEST + "ALL") == [1, 2]
+    for words in (
+        "NOT " * (DEEPEST + 1) + "ALL",
+        "OR " * 5_000 + "ALL " * 5_001,
+        "(NOT " * 9 + "NOT " * DEEPEST + "ALL" + ")" * 9,
+    ):
+        with pytest.raises(SyntaxFault, match="deep"):
+            found(words)
+
+
+WORDS = ["ALL", "NOT", "OR", "(", ")", "SEEN", "UID", "1:*", "FROM", '"x"', "SINCE", "31-Feb-2026", "HEADER", "LARGER"]
+
+
+@given(st.lists(st.sampled_from([*WORDS, "SENTBEFORE", "1-Jan-0001", "KEYWORD", "9", "CHARSET", "UTF-8"]), max_size=12))
+def test_nothing_else_is_raised(words: list[str]) -> None:
+    try:
+        both = found(" ".join(words))
+    except SyntaxFault:
+        return
+    without = found("NOT (" + " ".join(words) + ")") if "CHARSET" not in words else None
+    assert without is None or sorted(both + without) == [1, 2]
 
 
 def test_content_is_read_only_if_needed() -> None:

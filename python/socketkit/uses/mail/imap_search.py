@@ -44,8 +44,11 @@ def parse(keys: Sequence[object], numbers_there: Sequence[int], ids_there: Seque
 
 
 class _Reader:
-    def __init__(self, keys: list[object], numbers_there: Sequence[int], ids_there: Sequence[int]) -> None:
+    def __init__(
+        self, keys: list[object], numbers_there: Sequence[int], ids_there: Sequence[int], depth: int = 0
+    ) -> None:
         self.keys = keys
+        self.depth = depth
         self.numbers_there = numbers_there
         self.ids_there = ids_there
         self.reads_content = False
@@ -69,9 +72,18 @@ class _Reader:
         return self.keys.pop(0)
 
     def one(self) -> Test:
-        key = self.next()
+        # A line has room for thousands of NOT, each a call within a call: the interpreter has not.
+        if self.depth > DEEPEST:
+            raise SyntaxFault("keys stand too deep in each other")
+        self.depth += 1
+        try:
+            return self.key(self.next())
+        finally:
+            self.depth -= 1
+
+    def key(self, key: object) -> Test:
         if isinstance(key, list):
-            inner = _Reader(key, self.numbers_there, self.ids_there)
+            inner = _Reader(key, self.numbers_there, self.ids_there, self.depth)
             test = inner.all()
             self.reads_content |= inner.reads_content
             return test
@@ -168,6 +180,7 @@ FLAGGED = {
     for flag in ("SEEN", "DELETED", "FLAGGED", "ANSWERED", "DRAFT")
     for prefix in ("", "UN")
 }
+DEEPEST = 100  # a client that looks for one of many writes OR as often
 COMPARED: dict[str, Callable[[int, int], bool]] = {
     "BEFORE": lambda when, day: when < day,
     "ON": lambda when, day: when == day,
