@@ -7,6 +7,8 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from socketkit.hosting import Gate, Link
 
@@ -219,3 +221,17 @@ def test_what_it_says_itself_runs_nothing(gate: Gate) -> None:
 def test_lifespan_is_the_application_s(gate: Gate, seen: Seen) -> None:
     asyncio.run(gate({"type": "lifespan"}, None, None))  # type: ignore[arg-type]
     assert seen.scopes == [{"type": "lifespan"}]
+
+
+WORDS = ["~", "/", "=", ";", " ", "k", TOKEN[1:], "socketkit-443", "__Host-", "Bearer", "\ufffd", "é"]
+ODD = st.lists(st.sampled_from(WORDS)).map("".join)
+
+
+@given(ODD, ODD, ODD)
+def test_whatever_is_sent_opens_nothing(path: str, cookie: str, bearer: str) -> None:
+    if TOKEN in path or TOKEN in bearer:
+        return
+    gate = Gate(Seen(), Link("https://192.168.1.7", TOKEN), secure=True, port=443)
+    assert ask(gate, f"/{path}", {"cookie": cookie, "authorization": f"Bearer {bearer}"})[0] == 403
+    assert ask(gate, f"/~{path}", {"cookie": cookie})[0] == 403
+    assert ask(gate, f"/~{path}", kind="websocket")[0] == 4403

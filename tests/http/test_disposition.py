@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from email.message import EmailMessage
+from email.policy import HTTP
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from socketkit.http.disposition import attachment
 
@@ -31,3 +36,17 @@ def test_attachment(name: str, value: str) -> None:
 def test_a_long_name_keeps_its_ending() -> None:
     assert attachment("x" * 500 + ".pdf") == f'attachment; filename="{"x" * 56}.pdf"'
     assert attachment("x" * 500) == f'attachment; filename="{"x" * 60}"'
+
+
+@given(st.text())
+def test_any_name_is_one_line_and_one_file(name: str) -> None:
+    value = attachment(name)
+    assert value.isascii()
+    assert value.isprintable()
+    assert value.count('"') == 2
+    told = EmailMessage(HTTP)
+    told["Content-Disposition"] = value
+    read = told.get_filename()
+    assert read
+    assert not {"/", "\\"} & set(read)
+    assert read not in (".", "..")

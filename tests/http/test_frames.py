@@ -5,6 +5,8 @@ from __future__ import annotations
 import zlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 from wsproto.extensions import PerMessageDeflate
@@ -117,3 +119,33 @@ def test_a_close_is_answered() -> None:
 )
 def test_offers(offers: str, accepted: bool) -> None:
     assert (Frames(MOST).accept(offers) is not None) is accepted
+
+
+@given(st.lists(st.one_of(st.text(max_size=300), st.binary(max_size=300)), max_size=8), st.booleans(), st.data())
+def test_any_messages_in_any_pieces(messages: list[str | bytes], deflate: bool, data: st.DataObject) -> None:
+    frames, client = pair(deflate=deflate)
+    sent = b"".join(client.send(TextMessage(one) if isinstance(one, str) else BytesMessage(one)) for one in messages)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(sent)), max_size=5)))
+    got = []
+    for start, end in zip([0, *cuts], [*cuts, len(sent)], strict=True):
+        got += [event.get("text", event.get("bytes")) for event in frames.received(sent[start:end])]
+    assert got == messages
+
+
+@given(st.lists(st.binary(max_size=80), max_size=6), st.booleans())
+def test_any_bytes(pieces: list[bytes], deflate: bool) -> None:
+    frames, _ = pair(deflate=deflate)
+    for piece in pieces:
+        for event in frames.received(piece):
+            assert len(event.get("text", event.get("bytes"))) <= MOST
+    assert len(frames.answers()) <= 2 * MOST_OWED_BYTES
+
+
+@given(
+    st.text(max_size=80),
+    st.lists(st.sampled_from(["permessage-deflate", ";", ",", "=", "client_max_window_bits", "8", "x"])),
+)
+def test_any_offer(text: str, words: list[str]) -> None:
+    for offer in (text, "".join(words), f"permessage-deflate; {text}"):
+        accepted = Frames(MOST).accept(offer)
+        assert accepted is None or accepted.isascii()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from contextlib import suppress
 from typing import Any
 
 import pytest
 import websockets
+from hypothesis import given
+from hypothesis import strategies as st
 
 from socketkit import connect
 from socketkit.http import serve, websocket
@@ -223,3 +226,15 @@ def test_a_client_that_sends_more_than_is_read_has_to_wait(run: Run) -> None:
                 return sent
 
     assert run(main()) < 300
+
+
+@given(st.binary(min_size=16, max_size=16), st.lists(st.one_of(st.binary(max_size=30), st.just(b"AA==")), max_size=2))
+def test_a_key_is_16_bytes_once(key: bytes, others: list[bytes]) -> None:
+    written = b64encode(key)
+    fields = [(b"sec-websocket-version", b"13"), (b"sec-websocket-key", written)]
+    assert websocket.key_of({"headers": fields}) == (written, None)
+    more = [(b"sec-websocket-key", other) for other in others]
+    for headers in (more + fields, more + fields[:1]):
+        taken, fault = websocket.key_of({"headers": headers})
+        assert (taken == b"") == (fault is not None)
+        assert fault is None or fault[0] == 400

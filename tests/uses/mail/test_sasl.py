@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from socketkit.uses.mail.sasl import Exchange, Login, SaslError
 
@@ -47,3 +49,31 @@ def test_unknown_mechanism() -> None:
 
 def test_names_move_no_cursor() -> None:
     assert Exchange("PLAIN").answer(b64(b"\0a\x1b[2J\0x")) == Login("PLAIN", "a\N{REPLACEMENT CHARACTER}[2J")
+
+
+NAMES = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=255)
+
+
+@given(st.text(max_size=20), NAMES, st.text(max_size=20), st.sampled_from(["PLAIN", "LOGIN"]))
+def test_round_trip(authorized: str, user: str, password: str, mechanism: str) -> None:
+    authorized, password = (text.replace("\0", "") for text in (authorized, password))
+    exchange = Exchange(mechanism)
+    if mechanism == "LOGIN":
+        assert isinstance(exchange.answer(b64(user.encode())), str)
+        assert exchange.answer(b64(password.encode())) == Login("LOGIN", user)
+    else:
+        assert exchange.answer(b64(f"{authorized}\0{user}\0{password}".encode())) == Login("PLAIN", user)
+
+
+@given(st.lists(st.one_of(st.text(), st.binary().map(b64)), max_size=3), st.sampled_from(["PLAIN", "LOGIN"]))
+def test_any_lines(lines: list[str], mechanism: str) -> None:
+    exchange = Exchange(mechanism)
+    for line in lines:
+        try:
+            told = exchange.answer(line)
+        except SaslError:
+            return
+        if isinstance(told, Login):
+            assert told.user.isprintable()
+            assert len(told.user) <= 255
+            return

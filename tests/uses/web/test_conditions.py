@@ -89,3 +89,39 @@ def test_no_range_is_answered_with_more_than_the_file(field: bytes, size: int) -
     assert sum(part.length for part in found.parts) <= size
     assert all(0 <= part.first <= part.last < size for part in found.parts)
     assert bool(found.parts) == (found.status == 206 or (found.status == 200 and size > 0))
+
+
+FIELDS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range")
+ODD = st.one_of(
+    st.binary(max_size=40), st.sampled_from([TAG, THEN, BEFORE, "*", "bytes=0-9", "bytes=-1"]).map(str.encode)
+)
+
+
+@given(st.dictionaries(st.sampled_from([name.encode() for name in FIELDS]), ODD), st.integers(0, 1000))
+def test_any_fields(fields: dict[bytes, bytes], size: int) -> None:
+    found = wish_of(fields, TAG, MODIFIED, size)
+    assert found.status in (200, 206, 304, 412, 416)
+    assert bool(found.parts) == (found.status == 206 or (found.status == 200 and size > 0))
+    assert sum(part.length for part in found.parts) <= size
+
+
+@given(st.text("abc-0", min_size=1), st.integers(0, 2**34))
+def test_what_was_told_is_known_again(name: str, modified: int) -> None:
+    tag, then = f'"{name}"', http_date(modified)
+
+    def status(**headers: str) -> int:
+        fields = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+        return wish_of(fields, tag, modified + 0.5, SIZE).status
+
+    assert [status(if_none_match=tag), status(if_modified_since=then)] == [304, 304]
+    assert [status(if_match=tag), status(if_unmodified_since=then)] == [200, 200]
+    assert [status(range="bytes=1-2", if_range=known) for known in (tag, then)] == [206, 206]
+    assert [status(range="bytes=1-2", if_range=other) for other in ('"other"', http_date(modified + 1))] == [200, 200]
+
+
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 20)), min_size=1, max_size=5))
+def test_ranges_are_read_as_they_are_written(spans: list[tuple[int, int]]) -> None:
+    parts = [Part(first, min(first + more, SIZE - 1)) for first, more in spans]
+    field = "bytes=" + ", ".join(f"{part.first}-{part.last}" for part in parts)
+    expected = Wish(206, tuple(parts)) if sum(part.length for part in parts) <= SIZE else WHOLE
+    assert wish(range=field) == expected

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from socketkit.http import Access, serve
 from socketkit.uses.web.files import Files
@@ -217,3 +219,16 @@ def test_an_empty_file(links: Links, tmp_path: Path) -> None:
     where = links.make("/empty")
     assert fetch(links, where)[::2] == (200, b"")
     assert fetch(links, where).status == 404
+
+
+@given(st.text("=/.~abckx%", max_size=40))
+def test_no_other_link_is_good(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "a.txt").write_bytes(DATA)
+    with Tree(folder) as tree:
+        links = Links(tree, Files(tree))
+        where = links.make("/a.txt")
+        assert fetch(links, f"/={text}").status == 404
+        assert (links.left(text), links.revoke(f"/={text}")) == (0, False)
+        assert links.left(where) == 1
+        assert fetch(links, where).body == DATA

@@ -4,6 +4,8 @@ from base64 import b64encode
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from socketkit.uses.web.answers import answer
 from socketkit.uses.web.password import HELD_UP_SECONDS, MOST_HOSTS, MOST_WRONG, Password
@@ -48,8 +50,8 @@ def test_who_does_not_is_asked(door: Password) -> None:
     asked = call(door)
     assert asked.status == 401
     assert asked.headers["www-authenticate"].startswith("Basic realm=")
-    for given in ("x:wrong", "x", "x:", ":passwor"):
-        assert call(door, basic(given)).status == 401
+    for wrong in ("x:wrong", "x", "x:", ":passwor"):
+        assert call(door, basic(wrong)).status == 401
     assert call(door, {"Authorization": "Basic !!!"}).status == 401
     assert call(door, {"Authorization": "Bearer pässword".encode().decode("latin-1")[:20]}).status == 401
 
@@ -74,3 +76,28 @@ def test_the_table_of_guessers_is_bounded(door: Password) -> None:
 def test_an_empty_password_is_none() -> None:
     with pytest.raises(ValueError, match="empty"):
         Password(inside, "")
+
+
+@given(
+    st.text(st.characters(exclude_characters=":", exclude_categories=["Cs"])),
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+)
+def test_any_name_and_any_password(name: str, password: str) -> None:
+    door = Password(inside, password)
+    assert call(door, basic(f"{name}:{password}")).status == 200
+    assert call(door, basic(f"{name}:{password}.")).status == 401
+
+
+@given(
+    st.one_of(
+        st.text(),
+        st.text().map(lambda text: f"Basic {text}"),
+        st.binary().map(lambda raw: f"Basic {b64encode(raw).decode()}"),
+    )
+)
+def test_whatever_is_sent_opens_nothing(value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return
+    assert call(Password(inside, "pässword"), {"Authorization": value}).status == 401

@@ -7,6 +7,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from socketkit.uses.mail import Incoming, Store
 from socketkit.uses.mail.inbox import Inbox, application
@@ -242,3 +244,22 @@ def test_other_kinds_of_scope(run: Run) -> None:
             assert [message["type"] for message in sent] == ["websocket.close", "lifespan.shutdown.complete"]
 
     run(main())
+
+
+PATHS = st.lists(st.sampled_from(["/1", "/0", "/raw", "/html", "/parts", "/999999999999999", "/", "/x"]), max_size=4)
+WORDS = ["limit=", "before=", "search=", "pictures=yes", "&", "0", "-1", "is:", '"', "%00", "x"]
+FIELDS = st.lists(st.sampled_from(WORDS))
+BODIES = st.one_of(st.binary(max_size=30), st.sampled_from([b'{"seen": true}', b'{"seen": 1}', b"[" * 900, b'"seen"']))
+
+
+@given(PATHS, FIELDS, st.sampled_from(["GET", "HEAD", "PATCH", "POST"]), BODIES)
+def test_whatever_is_asked_is_answered(path: list[str], query: list[str], method: str, body: bytes) -> None:
+    async def main() -> None:
+        async with Store(clock=lambda: 1.0) as store:
+            await store.add(incoming(raw=whole()))
+            target = f"/api/mails{''.join(path)}?{''.join(query)}"
+            answered = await called(Inbox(store), target, method, body=body)
+            assert answered.status in (200, 400, 404, 405)
+            assert store.count == 1
+
+    asyncio.run(main())

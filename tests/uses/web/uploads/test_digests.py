@@ -4,6 +4,8 @@ import base64
 import hashlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from socketkit.uses.web.uploads.digests import content_digests, file_digests
 from socketkit.uses.web.uploads.refusals import Refused
@@ -47,3 +49,32 @@ def test_what_is_none(headers: dict[bytes, bytes]) -> None:
     with pytest.raises(Refused) as refused:
         content_digests(headers)
     assert refused.value.status == 400
+
+
+@given(st.lists(st.binary(max_size=20)), st.sampled_from(["sha-256", "sha-512"]))
+def test_what_is_written_is_checked(chunks: list[bytes], algorithm: str) -> None:
+    data = b"".join(chunks)
+    text = b"%s=:%s:" % (algorithm.encode(), field(data, algorithm.replace("-", "")))
+    (digest,) = content_digests({b"content-digest": text})
+    for chunk in chunks:
+        digest.update(chunk)
+    digest.check()
+
+
+ODD = st.lists(st.sampled_from([b"sha-256", b"sha-512", b"sha1 ", b"=", b":", b",", b"AAAA", b"\xff", b" "])).map(
+    b"".join
+)
+
+
+@given(st.one_of(ODD, st.binary(max_size=60)))
+def test_any_field(text: bytes) -> None:
+    for name, read in (
+        (b"content-digest", content_digests),
+        (b"upload-checksum", content_digests),
+        (b"repr-digest", file_digests),
+    ):
+        try:
+            for digest in read({name: text}):
+                digest.update(b"x")
+        except Refused as refused:
+            assert refused.status == 400
