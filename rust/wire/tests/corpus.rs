@@ -20,6 +20,8 @@ mod dns;
 mod fingerprint;
 #[path = "../../../fuzz/properties/http1.rs"]
 mod http1;
+#[path = "../../../fuzz/properties/kernel_types.rs"]
+mod kernel_types;
 #[path = "../../../fuzz/properties/probe.rs"]
 mod probe;
 #[path = "../../../fuzz/properties/records.rs"]
@@ -92,6 +94,11 @@ fn socket_records_keep_their_properties() {
 #[test]
 fn birth_records_keep_their_properties() {
     replay("birth_records", 5_000, birth_records::check);
+}
+
+#[test]
+fn kernel_types_keep_their_properties() {
+    replay("kernel_types", 5_000, kernel_types::check);
 }
 
 #[test]
