@@ -58,6 +58,13 @@ def test_resets_that_a_peer_brings_upon_himself_are_bounded() -> None:
     assert floods.passed(kind_of_answer(head(RST_STREAM)), 1.0)
 
 
+def test_what_we_gave_a_reason_for_is_no_flood() -> None:
+    floods, most = Floods(MOST_OF_HTTP2), MOST_OF_HTTP2["pings"]
+    floods.excuse("pings", 50)
+    assert not any(floods.passed("pings", 1.0) for _ in range(most + 50))
+    assert floods.passed("pings", 1.0)
+
+
 def test_a_new_window_begins_afresh() -> None:
     floods = Floods(MOST_OF_HTTP2)
     for _ in range(MOST_OF_HTTP2["pings"]):

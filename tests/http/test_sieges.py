@@ -13,7 +13,23 @@ from socketkit import Limits, Stream, connect
 from socketkit.http import multiplexed, serve
 from tests.conftest import Run
 
-from .applications import echo, hello, parted, request, require_http, talk
+from .applications import answer, echo, hello, parted, request, require_http, talk
+from .raw_frames import (
+    CANCEL,
+    CONTINUATION,
+    DATA,
+    END_STREAM,
+    HEADERS,
+    PREFACE,
+    PROTOCOL_ERROR,
+    Wire,
+    block,
+    frame,
+    settings,
+    window_update,
+    wire_to,
+)
+from .raw_frames import request as request_frame
 from .test_multiplexed import URL, client_of
 
 pytestmark = [pytest.mark.usefixtures("no_leaks"), pytest.mark.slow]
@@ -137,3 +153,83 @@ def test_a_window_that_stays_closed_is_reset(run: Run) -> None:
             return int((await client.until(is_reset)).error_code)
 
     assert run(main()) == 8
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_window_that_opens_byte_by_byte_is_reset(run: Run) -> None:
+    """CVE-2019-9511: each byte is some progress, and none that anybody could wait for."""
+
+    async def large(scope: Any, receive: Any, send: Any) -> None:
+        require_http(scope)
+        await answer(send, bytes(1_000_000))
+
+    async def main() -> tuple[str, int]:
+        async with serve(URL, large, limits=Limits(write_stalled_seconds=1)) as service:
+            async with wire_to(service, PREFACE + settings((4, 1))) as wire:
+                await wire.send(request_frame(1))
+                dripping = asyncio.create_task(drip(wire))
+                try:
+                    return await wire.ending()
+                finally:
+                    dripping.cancel()
+                    await asyncio.wait([dripping])
+
+    async def drip(wire: Wire) -> None:
+        while True:
+            await wire.send(window_update(1, 1))
+            await asyncio.sleep(0.02)
+
+    assert run(main()) == ("stream", CANCEL)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_slow_reader_who_goes_on_is_served(run: Run) -> None:
+    async def large(scope: Any, receive: Any, send: Any) -> None:
+        require_http(scope)
+        await answer(send, bytes(100_000))
+
+    limits = Limits(write_stalled_seconds=0.5, slowest_bytes_per_second=5_000)
+
+    async def main() -> None:
+        async with serve(URL, large, limits=limits) as service:
+            async with wire_to(service, PREFACE + settings((4, 1_000))) as wire:
+                await wire.send(window_update(0, 1_000_000) + request_frame(1))
+                opening = asyncio.create_task(open_slowly(wire))
+                try:
+                    await wire.until_answered(1)
+                finally:
+                    opening.cancel()
+                    await asyncio.wait([opening])
+
+    async def open_slowly(wire: Wire) -> None:
+        while True:
+            await wire.send(window_update(1, 2_000))
+            await asyncio.sleep(0.02)
+
+    run(main())
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "piece",
+    [b"", frame(CONTINUATION, 0, 1, b"\0"), frame(DATA, 0, 1)[:3]],
+    ids=["no request", "a block that drips", "a frame that drips"],
+)
+def test_whoever_begins_nothing_is_left(run: Run, piece: bytes) -> None:
+    async def main() -> tuple[str, int]:
+        async with serve(URL, hello, limits=Limits(idle_seconds=1)) as service, wire_to(service) as wire:
+            if piece:
+                await wire.send(frame(HEADERS, END_STREAM, 1, block()[:5]))
+            dripping = asyncio.create_task(drip(wire))
+            try:
+                return await wire.ending()
+            finally:
+                dripping.cancel()
+                await asyncio.wait([dripping])
+
+    async def drip(wire: Wire) -> None:
+        for byte in piece * 3:
+            await wire.send(bytes([byte]))
+            await asyncio.sleep(0.1)
+
+    assert run(main()) in (("connection", 0), ("connection", PROTOCOL_ERROR), ("closed", 0))

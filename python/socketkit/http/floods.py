@@ -48,6 +48,10 @@ class Floods:
             return True
         return False
 
+    def excuse(self, kind: str, count: int) -> None:
+        """As many more of this kind are no wonder: we have given the peer a reason."""
+        self._counts[kind] = self._counts.get(kind, 0) - count
+
 
 def kind_of(head: FrameHead) -> str | None:
     """What a frame of the peer counts as, if anything."""
@@ -78,25 +82,30 @@ _FREE = frozenset(range(10)) - _KINDS.keys()
 
 WINDOW_SECONDS = 10.0
 SMALL_BYTES = 64
-# A browser that leaves a page resets what was loading, once; window updates come with each piece of a large answer.
-# What is under way when we reset a stream is answered by more resets.
+# None of them may cost us more than as many bytes of honest requests do. A browser that leaves a page resets what was
+# loading, once. What is under way when we reset a stream is answered by more resets.
 MOST_OF_HTTP2: Mapping[str, int] = {
-    "resets": 200,
+    "resets": 100,
     "pings": 100,
     "settings": 20,
     "acknowledgements": 100,
     "priorities": 1_000,
-    "window updates": 100_000,
+    "window updates": 4_000,
     "continuations": 500,
     "empty data frames": 100,
-    "small data frames": 5_000,
+    "small data frames": 2_000,
     "unknown frames": 100,
     "streams that had to be reset": 500,
 }
+
+# Whoever takes an answer opens two windows for it, some clients all along. Not for each DATA frame: a window of a byte
+# would pay for the next one.
+UPDATES_OF_REQUEST = 2
+BYTES_OF_UPDATE = 4_096
 
 MOST_OF_WEBSOCKET: Mapping[str, int] = {
     "pings": 100,
     "pongs": 100,
     "empty fragments": 100,
-    "small fragments": 5_000,
+    "small fragments": 2_000,
 }

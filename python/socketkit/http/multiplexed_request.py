@@ -17,6 +17,7 @@ import h2.exceptions
 from .. import _core
 from ..errors import BrokenConnection, ClosedConnection, SocketError, raisable
 from .access import Access
+from .floods import BYTES_OF_UPDATE
 from .scopes import target_of, told
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Request:
         self._looked_bytes = 0
         self._slow = 0
         self._blocked_since: float | None = None
+        self._data_bytes = 0
+        self._blocked_at_bytes = 0
         self.status = 0
         self.sent_bytes = 0
 
@@ -175,17 +178,18 @@ class Request:
                 continue
             last = not more and room == len(left)
             machine.send_data(self._number, bytes(left[:room]), end_stream=last)
+            self._connection.floods.excuse("window updates", room // BYTES_OF_UPDATE)
+            self._data_bytes += room
             left = left[room:]
             if last:
                 self._end()
             await self._flush()
+        self._blocked_since = None
 
     async def _wait_for_window(self) -> None:
-        self._blocked_since = time.monotonic()
-        try:
-            await self.window.wait()
-        finally:
-            self._blocked_since = None
+        if self._blocked_since is None:
+            self._blocked_since, self._blocked_at_bytes = time.monotonic(), self._data_bytes
+        await self.window.wait()
 
     # --- what the peer does
 
@@ -213,7 +217,7 @@ class Request:
 
     def look(self, limits: Limits) -> None:
         """Whether the peer does his part: a body that comes, a window that opens."""
-        late = self._blocked_since and time.monotonic() - self._blocked_since >= limits.write_stalled_seconds
+        late = self._is_blocked(limits)
         came = self._received_bytes - self._looked_bytes
         self._looked_bytes = self._received_bytes
         # The time between two looks is about the window of the limit.
@@ -222,6 +226,17 @@ class Request:
         if late or self._slow >= SLOW_LOOKS:
             self._reset(h2.errors.ErrorCodes.CANCEL)
             self.gone()
+
+    def _is_blocked(self, limits: Limits) -> bool:
+        """Whether the window has stayed closed, or opens byte by byte (CVE-2019-9511)."""
+        now = time.monotonic()
+        if self._blocked_since is None or now - self._blocked_since < limits.write_stalled_seconds:
+            return False
+        taken = self._data_bytes - self._blocked_at_bytes
+        if taken < limits.slowest_bytes_per_second * limits.write_stalled_seconds:
+            return True
+        self._blocked_since, self._blocked_at_bytes = now, self._data_bytes
+        return False
 
     # --- ends
 
