@@ -78,6 +78,7 @@ def test_pages_are_installed() -> None:
     package = Path(socketkit.__file__).parent
     for pages in (package / "cli" / "watch_web", package / "uses" / "mail" / "inbox" / "page"):
         assert {path.name for path in pages.iterdir()} >= {"page.html", "page.css", "page.js", "icon.svg"}
+    assert (package / "http" / "colours.css").is_file()
     pages = package / "uses" / "web" / "page"
     assert {path.name for path in pages.iterdir()} >= {"listing.html", "listing.css", "listing.js", "icon.svg"}
 

@@ -58,7 +58,9 @@ def test_a_header_of_an_answer_stands_in_place_of_the_usual_one() -> None:
 def test_files_of_a_page(tmp_path: Path) -> None:
     (tmp_path / "page.css").write_text("a{}")
     (tmp_path / "code.py").write_text("secret = 1")
-    assert files_of(tmp_path) == {"page.css": Answer(200, "text/css; charset=utf-8", b"a{}")}
+    files = files_of(tmp_path)
+    assert files.pop("colours.css").kind.startswith("text/css")
+    assert files == {"page.css": Answer(200, "text/css; charset=utf-8", b"a{}")}
 
 
 def test_a_lifespan_of_nothing() -> None:

@@ -69,8 +69,8 @@ async def begin(send: Send, status: int, kind: str, *headers: tuple[str, str]) -
 
 
 def files_of(folder: Path) -> dict[str, Answer]:
-    """What a page is made of, by name: its files in this folder."""
-    named = ((path, KINDS.get(path.suffix)) for path in folder.iterdir())
+    """What a page is made of, by name: its files in this folder, and the colours of all pages."""
+    named = ((path, KINDS.get(path.suffix)) for path in (COLOURS, *folder.iterdir()))
     return {path.name: Answer(200, kind, path.read_bytes()) for path, kind in named if kind is not None}
 
 
@@ -99,6 +99,7 @@ async def accompany(receive: Receive, send: Send) -> None:
             return
 
 
+COLOURS = Path(__file__).with_name("colours.css")
 MOST_FIELDS = 32
 KINDS = {
     ".html": "text/html; charset=utf-8",

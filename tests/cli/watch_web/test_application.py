@@ -22,6 +22,7 @@ from tests.cli.test_watch_rows import HIDDEN, LISTENER, Scripted
 
 FILES = {
     "page.html": "text/html; charset=utf-8",
+    "colours.css": "text/css; charset=utf-8",
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",

@@ -178,6 +178,7 @@ def test_assets(app: Assets) -> None:
     for wrong in ("nothing.js", "../listing.py", "", "page/listing.js"):
         assert ask(app, f"{ASSETS}{wrong}").status == 404
     assert ask(app, f"{ASSETS}listing.js", method="POST").status == 405
+    assert b"--accent" in ask(app, f"{ASSETS}colours.css").body
 
 
 def test_under_a_link_assets_are_there_too(app: Assets) -> None:

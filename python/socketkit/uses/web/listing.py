@@ -16,6 +16,7 @@ from importlib.resources import files as resources
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs, quote, urlencode
 
+from ...http.exchange import COLOURS
 from .answers import answer, refuse
 from .archive import send_archive
 from .words import age, href, shown, size, sort_of
@@ -248,11 +249,13 @@ class Assets:
 
 @cache
 def asset_names() -> frozenset[str]:
-    return frozenset(path.name for path in resources(__package__).joinpath("page").iterdir())
+    return frozenset((COLOURS.name, *(path.name for path in resources(__package__).joinpath("page").iterdir())))
 
 
 @cache
 def asset(name: str) -> bytes:
+    if name == COLOURS.name:
+        return COLOURS.read_bytes()
     return resources(__package__).joinpath("page", name).read_bytes()
 
 

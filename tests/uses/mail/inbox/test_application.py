@@ -160,7 +160,7 @@ def test_files_of_the_page(run: Run) -> None:
             assert page.headers["content-type"] == "text/html; charset=utf-8"
             assert "script-src 'self'" in page.headers["content-security-policy"]
             assert "frame-src 'self'" in page.headers["content-security-policy"]
-            assert (await called(inbox, "/page.css")).status == 200
+            assert (await called(inbox, "/page.css")).status == (await called(inbox, "/colours.css")).status == 200
             assert (await called(inbox, "/page.js", "POST")).status == 405
             assert (await called(inbox, "/application.py")).status == 404
 
