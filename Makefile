@@ -34,7 +34,7 @@ docs: setup-dev ## check the pages: links resolve, examples run, commands exist
 	@$(BIN)/python -m pytest tests/test_docs.py --quiet
 
 pictures: setup-dev ## take the pictures of the pages anew (root)
-	@$(BIN)/python tools/pictures.py
+	@for tool in tools/pictures*.py; do $(BIN)/python $$tool || exit 1; done
 
 wheel: setup ## build the wheel (abi3: one for every Python from 3.11 on) into dist/
 	@$(BIN)/maturin build --release $(LOCKED) --quiet --out dist && ls dist/*.whl

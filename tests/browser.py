@@ -210,11 +210,14 @@ def trust(certutil: str, folder: Path, name: str, certificate: str) -> None:
     )  # fmt: skip
 
 
-def manner(*, width: int = 1280, height: int = 800, dark: bool = False, scale: float = 1) -> dict[str, Any]:
+def manner(
+    *, width: int = 1280, height: int = 800, dark: bool = False, scale: float = 1, touch: bool = False
+) -> dict[str, Any]:
     return {
         "viewport": {"width": width, "height": height},
         "device_scale_factor": scale,
         "color_scheme": "dark" if dark else "light",
+        "has_touch": touch,
     }
 
 

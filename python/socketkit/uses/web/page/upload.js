@@ -39,7 +39,7 @@
 
   // --- what is shown
 
-  const UNITS = ["B", "KB", "MB", "GB", "TB"];
+  const UNITS = ["B", "kB", "MB", "GB", "TB"];
   function sized(bytes) {
     let unit = 0;
     while (bytes >= 1000 && unit < UNITS.length - 1) { bytes /= 1000; unit++; }
