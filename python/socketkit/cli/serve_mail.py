@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from asyncio import timeout
-from contextlib import nullcontext, suppress
-from errno import EADDRINUSE
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ..endpoint import Endpoint
-from ..errors import ListenError
-from ..identity import Identity
-from ..listener import acts
+from ..hosting import at, place
+from ..hosting.authority import local_names, shown_for
 from ..uses.mail.database import KEEP
 from ..uses.mail.failures import Failures
 from ..uses.mail.smtp_events import BOUNDS
 from ..uses.mail.told import caught_as_json
 from .arguments import address_option
-from .hosting import token_option
+from .hosting import Manner, ending_options, place_options_with_token, run_hosted, summary, wanted_of
 from .mail_lines import caught_line, finding_line, settings
-from .units import parsed_span, plural
+from .units import plural
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
     from typing import Any
 
-    from ..hosting import Link
+    from ..hosting import Hosted, Place
+    from ..uses.mail.database import Keep
     from ..uses.mail.seen import Client
     from ..uses.mail.serving import Catcher
     from ..uses.mail.store import Store
@@ -39,14 +40,19 @@ Examples:
   socketkit serve mail --keep mail.db
   socketkit serve mail --fail 'rcpt=451@10%' --fail 'data=552@3x' --seed 7
   socketkit serve mail --fail 'rcpt:*@gone.example=550' --fail mail=delay:2s --fail connect=drop@5%
-  socketkit serve mail --smtp 'tls://*:2525?public=yes'
-  socketkit serve mail --no-inbox
+  socketkit serve mail --lan
+  socketkit serve mail --smtp 'tls://*:2525?public=yes' --no-inbox
 
 \b
 Without addresses it takes the usual ports of such catchers on loopback (SMTP 1025, SMTP under TLS
 1465, IMAP 1143, POP3 1110, the inbox 8025), or free ones where they are taken, and prints settings
 to paste. STARTTLS is offered on the plain ports, and any password is taken. No mail leaves this
-machine. The inbox is a page for browsers, and a JSON API under the same link.
+machine.
+
+\b
+The inbox is a page for browsers, and a JSON API under the same link, whose token is the key wherever
+it is. --lan, --on, --port, --tls and --plaintext say where the inbox is; where mail is taken is said
+by the addresses of --smtp and its like.
 
 \b
 A failure is STAGE[:ADDRESS]=WHAT[@WHEN]. Stages: connect, helo, auth, mail, rcpt, data. What: a
@@ -59,9 +65,7 @@ reply (451, '550 My words'), drop, or delay:2s. When: @10% of the times, or @3x,
 @address_option("--smtps", "Where to listen for SMTP under TLS.")
 @address_option("--imap", "Where to listen for IMAP: STARTTLS on tcp://, or tls://.")
 @address_option("--pop3", "Where to listen for POP3: STLS on tcp://, or tls://.")
-@address_option("--inbox", "Where to serve the inbox; its link has a token wherever that is.")
 @click.option("--no-inbox", is_flag=True, help="Serve no inbox.")
-@token_option
 @click.option("--fail", "rules", multiple=True, metavar="RULE", help="Fail so; may be given several times.")
 @click.option("--seed", type=int, metavar="N", help="The dice of --fail; what they were is printed.")
 @click.option("--keep", "path", metavar="FILE", help="Keep mail in this file (SQLite) and not in memory.")
@@ -84,128 +88,123 @@ reply (451, '550 My words'), drop, or delay:2s. When: @10% of the times, or @3x,
     help="Refuse larger mails.",
 )
 @click.option("--certificate", "certificate", metavar="FILE", help="Write the certificate there, for clients to trust.")
-@click.option("--for", "span", metavar="TIME", help="End after so long: 90s, 10m, 1h30m.")
-@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each mail, and for each client.")
+@place_options_with_token
+@ending_options
 def command(
     smtp: Endpoint | None,
     smtps: Endpoint | None,
     imap: Endpoint | None,
     pop3: Endpoint | None,
-    inbox: Endpoint | None,
     no_inbox: bool,
-    token_file: str | None,
     rules: tuple[str, ...],
     seed: int | None,
     path: str | None,
     most_mails: int,
     most_bytes: int,
     certificate: str | None,
-    span: str | None,
+    seconds: float | None,
+    once: bool,
     as_json: bool,
+    qr: bool | None,
+    **options: Any,
 ) -> None:
     """Catch every mail that programs send, and show what was seen of them.
 
     Prints the link of an inbox to look at them; a line for each mail, with whether it came encrypted; and for each
-    program that sent a password in plain text, or broke a rule that matters, what is wrong and what helps.
+    program that sent a password in plain text, or broke a rule that matters, what is wrong and what helps. With --once
+    it ends when the first program that sent a mail has gone.
     """
-    from .running import run
-
-    if inbox is not None and no_inbox:
-        raise click.UsageError("--inbox and --no-inbox contradict each other")
-    if token_file is not None and no_inbox:
-        raise click.UsageError("--token-file is for the link of the inbox: leave --no-inbox out")
-    try:
-        seconds = None if span is None else parsed_span(span)
-    except ValueError as fault:
-        raise click.UsageError(f"--for {span}: {fault}") from None
+    said_of_inbox = {**options, "qr": qr}
+    wanted = wanted_of(options, USUAL_PORT)
+    if no_inbox and any(value is not None and value is not False and value != () for value in said_of_inbox.values()):
+        raise click.UsageError("--no-inbox contradicts what is said of where the inbox is, and how its link is shown")
     failures = Failures(rules, seed)
-    keep = KEEP._replace(most_mails=most_mails)
-    identity = Identity.of_user()
+    shown = shown_for(local_names(["localhost"]))
     if certificate is not None:
-        Path(certificate).write_text(identity.certificate)
-    bounds = BOUNDS._replace(message_bytes=most_bytes)
+        Path(certificate).write_text(shown.trusted)
+    asked = {"smtp": smtp, "smtps": smtps, "imap": imap, "pop3": pop3}
+    addresses = {name: given or Endpoint.parse(USUAL[name]) for name, given in asked.items()}
+    where = at(addresses["smtp"]) if no_inbox else place(wanted)
+    screen = _Screen(as_json=as_json, once=once)
+    catching = {
+        **addresses,
+        "usual": [name for name, given in asked.items() if given is None],
+        "failures": failures,
+        "bounds": BOUNDS._replace(message_bytes=most_bytes),
+        "identity": shown.identity,
+    }
+    run_hosted(
+        _opened(screen, where, path, KEEP._replace(most_mails=most_mails), catching, inbox=not no_inbox),
+        where,
+        Manner(seconds, False, as_json, qr),
+        facts=lambda: {"mails": screen.caught},
+        words=lambda hosted: f"caught {plural(screen.caught, 'mail')}\n{summary(hosted)}",
+        hint=lambda hosted: screen.hint(certificate, failures if rules else None),
+    )
 
-    async def main() -> None:
+
+def _opened(
+    screen: _Screen, where: Place, path: str | None, keep: Keep, catching: dict[str, Any], *, inbox: bool
+) -> Callable[[Hosted], AbstractAsyncContextManager[Catcher]]:
+    """The store, the catcher with its inbox, and what is said of each mail."""
+
+    @asynccontextmanager
+    async def opening(hosted: Hosted) -> AsyncIterator[Catcher]:
+        from ..uses.mail.inbox import Inbox
+        from ..uses.mail.service import opened
         from ..uses.mail.store import Store
-        from .mail_inbox import served
 
+        screen.hosted = hosted
         async with Store(path, keep=keep) as store:
-            screen = _Screen(store, as_json=as_json)
-            asked = {"smtp": smtp, "smtps": smtps, "imap": imap, "pop3": pop3}
-            options = {"failures": failures, "bounds": bounds, "identity": identity, "told": screen.tell_client}
-            catcher = await _open(store, asked, options)
-            boxed = nullcontext() if no_inbox else served(store, catcher.addresses, asked=inbox, token_file=token_file)
-            async with catcher, boxed as link:
-                screen.begin(catcher, link, failures if rules else None, certificate)
-                try:
-                    with suppress(TimeoutError):
-                        async with timeout(seconds):
-                            await screen.follow()
-                finally:
-                    screen.end(catcher)
+            pages = Inbox(store) if inbox else None
+            open_all = opened(store, where, pages, usual_port=USUAL_PORT, told=screen.tell_client, **catching)
+            following = asyncio.create_task(screen.follow(store))
+            try:
+                async with open_all(hosted) as catcher:
+                    screen.addresses = {name: at for name, at in catcher.addresses.items() if name != "inbox"}
+                    yield catcher
+                await asyncio.sleep(0)  # the mails of those who could finish are said, too
+            finally:
+                following.cancel()
+                await asyncio.wait([following])
 
-    run(main())
-
-
-async def _open(store: Store, asked: dict[str, Endpoint | None], options: dict[str, Any]) -> Catcher:
-    """Listening: where it was asked to, else on the usual ports, or on free ones where these are taken."""
-    from ..uses.mail.serving import Catcher
-
-    wanted = {name: given or Endpoint.parse(USUAL[name]) for name, given in asked.items()}
-    for _ in range(len(wanted) + 1):
-        catcher = Catcher(store, **{**options, **wanted})
-        try:
-            return await catcher.open()
-        except ListenError as failure:
-            port = failure.endpoint.port if failure.endpoint is not None else None
-            taken = [name for name, where in wanted.items() if asked[name] is None and port and where.port == port]
-            if failure.errno != EADDRINUSE or not taken:
-                raise
-            wanted[taken[0]] = wanted[taken[0]].replace(port=0)
-    raise AssertionError("every port that was taken has been replaced")
+    return opening
 
 
 class _Screen:
-    """What is printed: mails on stdout as they come, all else on stderr."""
+    """What is printed of mails and of who sent them; who comes and goes is the base's to say."""
 
-    def __init__(self, store: Store, *, as_json: bool) -> None:
-        self._store = store
+    def __init__(self, *, as_json: bool, once: bool) -> None:
+        self.caught = 0
+        self.hosted: Hosted
+        self.addresses: dict[str, Endpoint] = {}
         self._as_json = as_json
-        self._caught = 0
+        self._once = once
 
-    def begin(self, catcher: Catcher, link: Link | None, failures: Failures | None, certificate: str | None) -> None:
-        for name, where in catcher.addresses.items():
-            click.echo(f"{name}: listening on {where}", err=True)
-        if link is not None:
-            click.echo(f"inbox: listening on {link.url}", err=True)
-        for line in settings(catcher.addresses, certificate):
-            click.echo(f"  {line}", err=True)
+    def hint(self, certificate: str | None, failures: Failures | None) -> str:
+        lines = [f"  {line}" for line in settings(self.addresses, certificate)]
         if failures is not None:
-            click.echo(f"fails as asked for, with --seed {failures.seed}", err=True)
+            lines.append(f"fails as asked for, with --seed {failures.seed}")
+        return "\n".join(lines)
 
-    async def follow(self) -> None:
+    async def follow(self, store: Store) -> None:
         """Prints each mail, until cancelled."""
-        async for change in self._store.changes():
+        async for change in store.changes():
             if change.kind == "added":
-                self._caught += len(change.mails)
+                self.caught += len(change.mails)
                 for mail in change.mails:
-                    click.echo(json.dumps(caught_as_json(mail)) if self._as_json else caught_line(mail))
+                    event = {"event": "caught", **caught_as_json(mail)}
+                    click.echo(json.dumps(event) if self._as_json else caught_line(mail))
             elif change.kind == "lost":
                 click.echo("more mails came than could be shown; they are kept", err=True)
 
     def tell_client(self, client: Client) -> None:
-        findings = client.findings()
-        if self._as_json:
-            faults = [finding.as_json() for finding in findings]
-            click.echo(json.dumps({"client": client.as_json(), "mails": client.mails, "findings": faults}))
-            return
-        for finding in findings:
-            if finding.severity != "low":  # that mail came in plain text stands in its line
-                click.echo(finding_line(finding), err=True)
-
-    def end(self, catcher: Catcher) -> None:
-        limited = ", ".join(filter(None, (acts(stats) for stats in catcher.stats.values())))
-        click.echo(f"caught {plural(self._caught, 'mail')}" + (f"\nlimits: {limited}" if limited else ""), err=True)
+        if not self._as_json:  # there its findings stand in the event of its leaving
+            for finding in client.findings():
+                if finding.severity != "low":  # that mail came in plain text stands in its line
+                    click.echo(finding_line(finding), err=True)
+        if self._once and client.protocol == "smtp" and client.mails:
+            self.hosted.stop("the first program that sent a mail has gone")
 
 
 USUAL = {
@@ -214,3 +213,4 @@ USUAL = {
     "imap": "tcp://localhost:1143",
     "pop3": "tcp://localhost:1110",
 }
+USUAL_PORT = 8025

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, final
 
 from .. import _core, home, kept_file
@@ -83,6 +82,8 @@ class Shown(NamedTuple):
     """The one that vouches for it to browsers; None if it vouches for itself."""
     fingerprint: str
     """SHA-256 of the certificate that browsers get, as they show it."""
+    trusted: str
+    """What those must trust who check it (PEM): the authority's certificate, or those that it shows itself."""
 
 
 def existing() -> Authority | None:
@@ -133,11 +134,15 @@ def shown_for(names: Sequence[str], own: Identity | None = None) -> Shown:
     authority = existing()
     if authority is None or not authority.vouches_for(names[0]):
         other = _self_issued(names)
-        return Shown(own.with_alternative(other), None, _fingerprint(other.certificate))
+        trusted = own.certificate + other.certificate
+        return Shown(own.with_alternative(other), None, _fingerprint(other.certificate), trusted)
     other = of_pem(authority.path, authority.issue(names))
-    with suppress(ValueError):  # a key that cannot be certified here (RSA in an old form) keeps its own certificate
+    trusted = authority.certificate
+    try:
         own = of_pem(authority.path, authority.issue(names, _blocks("the identity", own._pem)[0]))
-    return Shown(own.with_alternative(other), authority, _fingerprint(other.certificate))
+    except ValueError:  # a key that cannot be certified here (RSA in an old form) keeps its own certificate
+        trusted += own.certificate
+    return Shown(own.with_alternative(other), authority, _fingerprint(other.certificate), trusted)
 
 
 def local_names(hosts: Sequence[str]) -> list[str]:

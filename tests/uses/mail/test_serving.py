@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from socketkit import ConnectError, Identity, ListenError, connect
+from socketkit import BrokenConnection, ConnectError, Identity, ListenError, Trust, connect
+from socketkit.hosting import Peers
 from socketkit.uses.mail.seen import Client
 from socketkit.uses.mail.serving import CLIENTS_KEPT, Catcher
 from socketkit.uses.mail.store import Store
@@ -73,9 +74,39 @@ def test_opened_without_a_block(run: Run) -> None:
     async def main() -> None:
         async with Store() as store:
             catcher = await Catcher(store).open()
-            async with catcher:
-                assert catcher.smtp is not None
+            assert catcher.smtp is not None
             await catcher.aclose()
-            assert catcher.smtp is None
+            with pytest.raises(ConnectError):
+                await connect(catcher.smtp)
+
+    run(main())
+
+
+def test_who_is_there(run: Run) -> None:
+    async def main() -> None:
+        peers = Peers()
+        async with Store() as store, Catcher(store, peers=peers) as catcher:
+            assert catcher.smtp is not None and catcher.imap is not None
+            async with connect(catcher.smtp) as sender, connect(catcher.imap) as reader:
+                await sender.receive_until(b"\r\n")
+                await sender.send(b"EHLO me\r\n")
+                await sender.receive_until(b"250 HELP\r\n")
+                await sender.send(b"AUTH PLAIN AGFubgBzZWNyZXQ=\r\n")
+                await sender.receive_until(b"235 2.7.0 Welcome\r\n")
+                await reader.receive_until(b"\r\n")
+                await reader.send(b"a STARTTLS\r\n")
+                await reader.receive_until(b"\r\n")
+                await reader.start_tls(trust=Trust.pin(catcher.identity.fingerprint))
+                await reader.send(b"b NOOP\r\n")
+                await reader.receive_until(b"\r\n")
+                rows = {row.doing: row for row in peers.rows()}
+                assert rows["smtp, plain text, as ann, 0 mails"].warning == "PASSWORD SEEN"
+                assert rows["imap, TLS 1.3"].warning == ""
+                assert "secret" not in repr(peers.rows())
+                assert peers.kick(rows["imap, TLS 1.3"].number)
+                with pytest.raises(BrokenConnection):
+                    await reader.receive()
+                reader.abort()
+        assert (len(peers), peers.served) == (0, 2)
 
     run(main())

@@ -1,4 +1,4 @@
-"""Mail: a catcher for what programs under test send, and sending.
+"""Mail: a catcher for what programs under test send, and sending. `service.serve` adds an inbox, and hosts both.
 
 from socketkit.uses import mail
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ...errors import EndOfStream, PeerViolation
@@ -11,54 +12,51 @@ from .access import Content, Delete, Flag, Login, Snapshot, StartTls
 from .imap import ImapSession
 from .pace import Pace, TooSlow
 from .pop3 import Pop3Session
-from .seen import Client
+from .resting import Resting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from ...connection import Stream
     from ...identity import Identity
     from ...limits import Limits
     from .access import Question
     from .database import Caught
+    from .seen import Client
     from .store import Store
 
 
 class AccessService:
-    """What all connections share. `told` hears of each client when it has gone."""
+    """What all connections share."""
 
-    def __init__(self, store: Store, *, limits: Limits, identity: Identity, told: Callable[[Client], None]) -> None:
+    def __init__(self, store: Store, *, limits: Limits, identity: Identity) -> None:
         self.store = store
         self.limits = limits
         self.identity = identity
-        self.told = told
+        self.resting = Resting()
 
-    async def serve_imap(self, stream: Stream) -> None:
-        """One connection, to its end."""
-        await self._serve(stream, ImapSession(made=self.store.made, tls=True, encrypted=stream.encrypted), "imap")
+    async def serve_imap(self, stream: Stream, client: Client) -> None:
+        """One connection, to its end; `client` has what was seen of it."""
+        session = ImapSession(made=self.store.made, tls=True, encrypted=stream.encrypted)
+        with suppress(EndOfStream, TooSlow):
+            await _Conversation(self, stream, session, client).run()
 
-    async def serve_pop3(self, stream: Stream) -> None:
-        """One connection, to its end."""
-        await self._serve(stream, Pop3Session(tls=True, encrypted=stream.encrypted), "pop3")
-
-    async def _serve(self, stream: Stream, session: ImapSession | Pop3Session, protocol: str) -> None:
-        conversation = _Conversation(self, stream, session, protocol)
-        try:
-            with suppress(EndOfStream, TooSlow):
-                await conversation.run()
-        finally:
-            self.told(conversation.client)
+    async def serve_pop3(self, stream: Stream, client: Client) -> None:
+        """One connection, to its end; `client` has what was seen of it."""
+        with suppress(EndOfStream, TooSlow):
+            await _Conversation(self, stream, Pop3Session(tls=True, encrypted=stream.encrypted), client).run()
 
 
 class _Conversation:
     def __init__(
-        self, service: AccessService, stream: Stream, session: ImapSession | Pop3Session, protocol: str
+        self, service: AccessService, stream: Stream, session: ImapSession | Pop3Session, client: Client
     ) -> None:
         self.service = service
         self.stream = stream
         self.session = session
         self.pace = Pace(stream, service.limits)
-        self.client = Client(str(stream.peer.endpoint), protocol, faults=session.faults)
+        self.client = client
+        client.faults = session.faults
         if stream.encrypted:
             self.client.encrypted_with(stream.ciphers)
 
@@ -66,7 +64,7 @@ class _Conversation:
         session = self.session
         session.greet()
         await self._flush(0)
-        data = await self._first()
+        data = await self._rested(self._first)
         while True:
             session.receive(data)
             question = session.next_event()
@@ -83,9 +81,18 @@ class _Conversation:
             if session.closed:
                 return
             if isinstance(session, ImapSession) and session.idling:
-                data = await self._while_idle(session)
+                data = await self._rested(partial(self._while_idle, session))
+            elif session.inside:
+                data = await self.pace.receive(inside=True)
             else:
-                data = await self.pace.receive(inside=session.inside)
+                data = await self._rested(partial(self.pace.receive, inside=False))
+
+    async def _rested(self, receive: Callable[[], Awaitable[bytes]]) -> bytes:
+        data = await self.service.resting.until(receive)
+        if data is None:
+            self.session.close("the server ends")
+            return b""
+        return data
 
     async def _first(self) -> bytes:
         """The first line as one, so that the engine holds it to `first_message_seconds`, drip or not."""

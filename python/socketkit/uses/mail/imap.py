@@ -98,6 +98,11 @@ class ImapSession:
         """Says so to a client that idles: what stands between forgets connections on which nothing moves."""
         self._say("* OK Still here")
 
+    def close(self, text: str) -> None:
+        """End the session with a word to the client."""
+        self._say(f"* BYE {text}")
+        self.closed = True
+
     @property
     def inside(self) -> bool:
         return bool(self._lines) and not self.closed

@@ -81,6 +81,11 @@ class Pop3Session:
         self.encrypted = True
         self._user = ""
 
+    def close(self, text: str) -> None:
+        """End the session with a word to the client; what is marked is not deleted (RFC 1939 §6)."""
+        self._error(text)
+        self.closed = True
+
     @property
     def inside(self) -> bool:
         return bool(self._buffer) and not self.closed

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ...hosting.peers import About
 from ...threats.finding import Check, Finding
 
 if TYPE_CHECKING:
@@ -52,6 +53,17 @@ class Client:
             "password_in_clear": self.password_in_clear,
             "faults": sorted(self.faults),
         }
+
+    def about(self) -> About:
+        """What a list of those who are there says of it: `smtp, TLS 1.3, as ann, 3 mails`."""
+        words = [self.protocol, self.tls.replace("v", " ") if self.tls else "plain text"]
+        if self.user:
+            words.append(f"as {self.user}")
+        if self.protocol == "smtp":
+            words.append(f"{self.mails:,} mail{'' if self.mails == 1 else 's'}")
+        findings = [finding.as_json() for finding in self.findings()]
+        facts = {"client": self.as_json(), "mails": self.mails, "findings": findings}
+        return About(", ".join(words), "PASSWORD SEEN" if self.password_in_clear else "", facts)
 
     def findings(self) -> list[Finding]:
         """What is wrong with it, the worst first; as `socketkit audit` would say it."""

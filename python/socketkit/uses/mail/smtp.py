@@ -127,6 +127,11 @@ class Session:
         counting = self._counted is not None and self._counted.remaining > 0
         return not self.closed and (bool(self._buffer) or counting)
 
+    @property
+    def begun(self) -> bool:
+        """Whether a mail, or a login, has begun and not ended."""
+        return self._mail is not None or self._read != self._command
+
     # ---- lines ----
 
     def _line(self) -> bytes | str | None:

@@ -10,23 +10,24 @@ from typing import TYPE_CHECKING
 from ...errors import EndOfStream, PeerViolation
 from .database import Incoming
 from .pace import Pace, TooSlow
-from .seen import Client
+from .resting import Resting
 from .smtp import Session
 from .smtp_events import Hello, Login, Mail, Message, Recipient, StartTls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from ...connection import Stream
     from ...identity import Identity
     from ...limits import Limits
     from .failures import Failures, Outcome
+    from .seen import Client
     from .smtp_events import Bounds, Event
     from .store import Store
 
 
 class SmtpService:
-    """What all connections share. `told` hears of each client when it has gone."""
+    """What all connections share."""
 
     def __init__(
         self,
@@ -37,7 +38,6 @@ class SmtpService:
         limits: Limits,
         failures: Failures,
         identity: Identity,
-        told: Callable[[Client], None],
     ) -> None:
         self.store = store
         self.host = host
@@ -45,16 +45,12 @@ class SmtpService:
         self.limits = limits
         self.failures = failures
         self.identity = identity
-        self.told = told
+        self.resting = Resting()
 
-    async def serve(self, stream: Stream) -> None:
-        """One connection, to its end."""
-        conversation = _Conversation(self, stream)
-        try:
-            with suppress(EndOfStream, _Dropped):
-                await conversation.run()
-        finally:
-            self.told(conversation.client)
+    async def serve(self, stream: Stream, client: Client) -> None:
+        """One connection, to its end; `client` has what was seen of it."""
+        with suppress(EndOfStream, _Dropped):
+            await _Conversation(self, stream, client).run()
 
 
 class _Dropped(Exception):
@@ -62,12 +58,13 @@ class _Dropped(Exception):
 
 
 class _Conversation:
-    def __init__(self, service: SmtpService, stream: Stream) -> None:
+    def __init__(self, service: SmtpService, stream: Stream, client: Client) -> None:
         self.service = service
         self.stream = stream
         self.pace = Pace(stream, service.limits)
         self.session = Session(service.host, service.bounds, tls=True, encrypted=stream.encrypted)
-        self.client = Client(str(stream.peer.endpoint), faults=self.session.faults)
+        self.client = client
+        client.faults = self.session.faults
         if stream.encrypted:
             self.client.encrypted_with(stream.ciphers)
 
@@ -75,7 +72,7 @@ class _Conversation:
         session, stream, failures = self.session, self.stream, self.service.failures
         if not await self._greet():
             return
-        data = await self._first()
+        data = await self._rested(self._first)
         while True:
             session.receive(data)
             while (event := session.next_event()) is not None:
@@ -94,7 +91,7 @@ class _Conversation:
                 return
             if not session.inside:
                 self.pace.rest()
-                data = await stream.receive()
+                data = await (stream.receive() if session.begun else self._rested(stream.receive))
                 continue
             try:
                 data = await self.pace.receive(inside=True)
@@ -110,6 +107,13 @@ class _Conversation:
         self.session.greet()
         await self.stream.send(self.session.output())
         return True
+
+    async def _rested(self, receive: Callable[[], Awaitable[bytes]]) -> bytes:
+        data = await self.service.resting.until(receive)
+        if data is None:
+            self.session.close("4.3.2 The server ends")
+            return b""
+        return data
 
     async def _first(self) -> bytes:
         """The first line is asked for as one, so that the engine holds it to `first_message_seconds`, drip or not."""

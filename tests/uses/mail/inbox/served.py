@@ -33,7 +33,7 @@ async def served() -> AsyncIterator[Served]:
     async with Store() as store, Catcher(store, smtps=None, imap=None, pop3=None) as catcher:
         assert catcher.smtp is not None and catcher.smtp.port is not None
         inbox = Inbox(store, addresses={"smtp": str(catcher.smtp)})
-        async with host(web(inbox), place(Wanted())) as hosted:
+        async with host(web(inbox, relative=True), place(Wanted())) as hosted:
             try:
                 yield Served(store, hosted.link.url, catcher.smtp.port)
             finally:

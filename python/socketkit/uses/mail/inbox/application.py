@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 
 
 class Inbox:
-    """An ASGI application. `addresses`: where to send mail to and read it, by service; the page says it.
+    """An ASGI application. `addresses`: where to send mail to and read it, by service; pages that open say it.
 
     `end` lets the pages that are open go: it is due before the service that it runs in ends.
     """
 
     def __init__(self, store: Store, *, addresses: Mapping[str, str] | None = None) -> None:
         self._store = store
-        self._addresses = dict(addresses or {})
+        self.addresses = dict(addresses or {})
         self._files = files_of(Path(__file__).with_name("page"))
         page = self._files["page.html"]
         self._files["page.html"] = page._replace(headers=(("content-security-policy", POLICY_OF_PAGE),))
@@ -181,7 +181,7 @@ class Inbox:
         try:
             await asyncio.sleep(0)  # it subscribes with its first step: what comes behind the greeting is told
             await begin_events(send)
-            await send_event(send, {"kind": "hello", "addresses": self._addresses, **self._held()})
+            await send_event(send, {"kind": "hello", "addresses": self.addresses, **self._held()})
             while True:
                 waiting: list[asyncio.Future[Any]] = [leaving, ending, news]
                 await asyncio.wait(waiting, timeout=SIGN_SECONDS, return_when=asyncio.FIRST_COMPLETED)

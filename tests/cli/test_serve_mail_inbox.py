@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 from pathlib import Path
@@ -11,50 +12,16 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from socketkit import Endpoint, ListenError
-from socketkit.cli import mail_inbox
-from socketkit.cli.mail_inbox import place_of, served
-from socketkit.uses.mail import Store
+from socketkit import Endpoint
+from socketkit.cli.serve_mail import USUAL_PORT
 from tests.cli.programs import Program, Result, Start
 from tests.cli.test_serve_mail import free, send, where
-from tests.conftest import Run
-
-
-def test_its_place_has_a_token_wherever_it_is(home: Path) -> None:
-    usual = place_of(None)
-    assert (str(usual.endpoint), usual.token is not None) == ("tcp://:8025", True)
-    own = place_of(Endpoint.parse("tls://127.0.0.1:0?public=yes"))
-    assert own.token is not None
-    assert own.identity is not None
-    assert own.link(Endpoint.parse("tls://127.0.0.1:7")).url.startswith("https://127.0.0.1:7/~")
-
-
-def test_its_link_can_be_kept(home: Path, tmp_path: Path) -> None:
-    kept = str(tmp_path / "token")
-    token = place_of(None, kept).token
-    assert token == (tmp_path / "token").read_text().strip()
-    assert token == place_of(Endpoint.parse("tcp://localhost:0"), kept).token
-
-
-def test_a_port_that_is_taken(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def main() -> None:
-        async with Store() as store:
-            with socket.create_server(("127.0.0.1", 0)) as other:
-                port = other.getsockname()[1]
-                monkeypatch.setattr(mail_inbox, "USUAL_PORT", port)
-                async with served(store, {}) as link:
-                    assert urlsplit(link.url).port not in (None, port)
-                with pytest.raises(ListenError):
-                    async with served(store, {}, asked=Endpoint.parse(f"tcp://localhost:{port}")):
-                        pass
-
-    run(main())
 
 
 @pytest.fixture
 def server(socketkit: Start) -> Program:
     words = [word for word in free() if word != "--no-inbox"]
-    return socketkit("serve", "mail", *words, "--inbox", "tcp://localhost:0")
+    return socketkit("serve", "mail", *words, "--port", "0")
 
 
 def link_of(server: Program) -> str:
@@ -97,11 +64,52 @@ def test_events_by_curl(server: Program) -> None:
 
 
 @pytest.mark.slow
+def test_its_usual_port_or_a_free_one(socketkit: Start) -> None:
+    words = [word for word in free() if word != "--no-inbox"]
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            holder.bind(("127.0.0.1", USUAL_PORT))
+            holder.listen()
+        except OSError:
+            pass  # somebody else has it: as good
+        server = socketkit("serve", "mail", *words)
+        port = urlsplit(link_of(server)).port
+        assert port not in (None, USUAL_PORT)
+        taken = socketkit("serve", "mail", *words, "--port", str(port)).finish()
+    assert taken.status == 1
+    assert "in use" in taken.err
+
+
+@pytest.mark.slow
+def test_on_the_network_it_is_encrypted_and_has_a_token(socketkit: Start) -> None:
+    words = [word for word in free() if word != "--no-inbox"]
+    server = socketkit("serve", "mail", *words, "--port", "0", "--on", "127.0.0.1", "--tls", "--json")
+    listening = json.loads(server.output.readline())
+    assert re.fullmatch(r"https://127\.0\.0\.1:\d+/~[a-z2-9]{26}/", listening["url"])
+    assert listening["services"]["inbox"] == listening["url"]
+    assert listening["browser_fingerprint"]
+    assert Endpoint.parse(listening["services"]["smtp"]).host == "localhost"  # where mail is taken is another matter
+    public = socketkit("serve", "mail", "--public").finish()
+    assert public.status == 2
+    assert "no such option" in public.err
+
+
+@pytest.mark.slow
+def test_its_link_can_be_kept(socketkit: Start, tmp_path: Path) -> None:
+    words = [*(word for word in free("smtp") if word != "--no-inbox"), "--token-file", str(tmp_path / "token")]
+    tokens = []
+    for _ in range(2):
+        server = socketkit("serve", "mail", *words, "--port", "0")
+        tokens.append(link_of(server).partition("~")[2])
+        server.interrupt()
+        server.finish()
+    assert tokens[0] == tokens[1] == f"{(tmp_path / 'token').read_text().strip()}/"
+
+
+@pytest.mark.slow
 def test_no_inbox(socketkit: Start) -> None:
     server = socketkit("serve", "mail", *free(), "--for", "1s")
     result: Result = server.finish()
     assert "pop3: listening" in result.err
     assert "inbox" not in result.err
-    contradicting = socketkit("serve", "mail", *free(), "--inbox", "tcp://localhost:0").finish()
-    assert contradicting.status == 2
-    assert "contradict" in contradicting.err
