@@ -145,6 +145,11 @@ def _endpoint(context: click.Context, parameter: click.Parameter, text: str) -> 
     return endpoint
 
 
+def endpoints(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> list[Endpoint]:
+    """For an option that is an address and may be given several times."""
+    return [_endpoint(context, parameter, text) for text in texts]
+
+
 def _optional_endpoint(context: click.Context, parameter: click.Parameter, text: str | None) -> Endpoint | None:
     return None if text is None else _endpoint(context, parameter, text)
 

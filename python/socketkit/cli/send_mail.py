@@ -69,7 +69,7 @@ def command(
         raise click.UsageError("--raw takes the mail as it is: leave --subject and --attach out")
     text = sys.stdin.buffer.read()
     content = text if raw else composed(text, sender, recipients, subject, attach)
-    login = _login(user, password_file)
+    login = login_of(user, password_file)
     try:
         said = run(send(content, sender=sender, recipients=recipients, server=server, login=login))
     except DeliveryError as failure:
@@ -103,12 +103,13 @@ def composed(text: bytes, sender: str, recipients: tuple[str, ...], subject: str
     return message.as_bytes()
 
 
-def _login(user: str | None, password_file: str | None) -> Login | None:
+def login_of(user: str | None, password_file: str | None, option: str = "--user") -> Login | None:
+    """Who logs in: the password is that of the variable, of the file, or asked for."""
     from ..uses.mail.sending import Login
 
     if user is None:
         if password_file is not None:
-            raise click.UsageError("--password-file needs a --user")
+            raise click.UsageError(f"a file with a password needs a name: {option}")
         return None
     if password_file is not None:
         lines = Path(password_file).read_text().splitlines()

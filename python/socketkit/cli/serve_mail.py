@@ -15,11 +15,15 @@ from ..hosting import at, place
 from ..hosting.authority import local_names, shown_for
 from ..uses.mail.database import KEEP
 from ..uses.mail.failures import Failures
+from ..uses.mail.inbox import Inbox
+from ..uses.mail.service import opened
 from ..uses.mail.smtp_events import BOUNDS
+from ..uses.mail.store import Store
 from ..uses.mail.told import caught_as_json
 from .arguments import address_option
 from .hosting import Manner, ending_options, place_options_with_token, run_hosted, summary, wanted_of
 from .mail_lines import caught_line, finding_line, settings
+from .mail_release import outlet_of, release_options
 from .units import plural
 
 if TYPE_CHECKING:
@@ -27,11 +31,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from typing import Any
 
-    from ..hosting import Hosted, Place
-    from ..uses.mail.database import Keep
+    from ..hosting import Hosted
     from ..uses.mail.seen import Client
     from ..uses.mail.serving import Catcher
-    from ..uses.mail.store import Store
 
 EPILOG = """\b
 Examples:
@@ -41,13 +43,14 @@ Examples:
   socketkit serve mail --fail 'rcpt=451@10%' --fail 'data=552@3x' --seed 7
   socketkit serve mail --fail 'rcpt:*@gone.example=550' --fail mail=delay:2s --fail connect=drop@5%
   socketkit serve mail --lan
+  socketkit serve mail --release tls://smtp.example.org:465 --release-to '*@example.org' --release-user ann
   socketkit serve mail --smtp 'tls://*:2525?public=yes' --no-inbox
 
 \b
 Without addresses it takes the usual ports of such catchers on loopback (SMTP 1025, SMTP under TLS
 1465, IMAP 1143, POP3 1110, the inbox 8025), or free ones where they are taken, and prints settings
 to paste. STARTTLS is offered on the plain ports, and any password is taken. No mail leaves this
-machine.
+machine, unless --release and --release-to let the inbox send one on when its button is pressed.
 
 \b
 The inbox is a page for browsers, and a JSON API under the same link, whose token is the key wherever
@@ -88,6 +91,7 @@ reply (451, '550 My words'), drop, or delay:2s. When: @10% of the times, or @3x,
     help="Refuse larger mails.",
 )
 @click.option("--certificate", "certificate", metavar="FILE", help="Write the certificate there, for clients to trust.")
+@release_options
 @place_options_with_token
 @ending_options
 def command(
@@ -114,10 +118,11 @@ def command(
     program that sent a password in plain text, or broke a rule that matters, what is wrong and what helps. With --once
     it ends when the first program that sent a mail has gone.
     """
-    said_of_inbox = {**options, "qr": qr}
+    outlet = outlet_of(options)
+    said_of_inbox = (outlet, qr, *options.values())
     wanted = wanted_of(options, USUAL_PORT)
-    if no_inbox and any(value is not None and value is not False and value != () for value in said_of_inbox.values()):
-        raise click.UsageError("--no-inbox contradicts what is said of where the inbox is, and how its link is shown")
+    if no_inbox and any(value is not None and value is not False and value != () for value in said_of_inbox):
+        raise click.UsageError("--no-inbox contradicts what is said of the inbox: where it is, and what it may do")
     failures = Failures(rules, seed)
     shown = shown_for(local_names(["localhost"]))
     if certificate is not None:
@@ -125,16 +130,23 @@ def command(
     asked = {"smtp": smtp, "smtps": smtps, "imap": imap, "pop3": pop3}
     addresses = {name: given or Endpoint.parse(USUAL[name]) for name, given in asked.items()}
     where = at(addresses["smtp"]) if no_inbox else place(wanted)
+    store = Store(path, keep=KEEP._replace(most_mails=most_mails))
     screen = _Screen(as_json=as_json, once=once)
-    catching = {
+    inbox = None if no_inbox else Inbox(store, outlet=outlet)
+    open_all = opened(
+        store,
+        where,
+        inbox,
         **addresses,
-        "usual": [name for name, given in asked.items() if given is None],
-        "failures": failures,
-        "bounds": BOUNDS._replace(message_bytes=most_bytes),
-        "identity": shown.identity,
-    }
+        usual_port=USUAL_PORT,
+        usual=[name for name, given in asked.items() if given is None],
+        failures=failures,
+        bounds=BOUNDS._replace(message_bytes=most_bytes),
+        identity=shown.identity,
+        told=screen.tell_client,
+    )
     run_hosted(
-        _opened(screen, where, path, KEEP._replace(most_mails=most_mails), catching, inbox=not no_inbox),
+        _shown(screen, store, open_all),
         where,
         Manner(seconds, False, as_json, qr),
         facts=lambda: {"mails": screen.caught},
@@ -143,22 +155,17 @@ def command(
     )
 
 
-def _opened(
-    screen: _Screen, where: Place, path: str | None, keep: Keep, catching: dict[str, Any], *, inbox: bool
+def _shown(
+    screen: _Screen, store: Store, open_all: Callable[[Hosted], AbstractAsyncContextManager[Catcher]]
 ) -> Callable[[Hosted], AbstractAsyncContextManager[Catcher]]:
-    """The store, the catcher with its inbox, and what is said of each mail."""
+    """The catcher with its store, and what is said of each mail."""
 
     @asynccontextmanager
     async def opening(hosted: Hosted) -> AsyncIterator[Catcher]:
-        from ..uses.mail.inbox import Inbox
-        from ..uses.mail.service import opened
-        from ..uses.mail.store import Store
-
         screen.hosted = hosted
-        async with Store(path, keep=keep) as store:
-            pages = Inbox(store) if inbox else None
-            open_all = opened(store, where, pages, usual_port=USUAL_PORT, told=screen.tell_client, **catching)
+        async with store:
             following = asyncio.create_task(screen.follow(store))
+            following.add_done_callback(lambda _: hosted.stop("its lines cannot be written"))
             try:
                 async with open_all(hosted) as catcher:
                     screen.addresses = {name: at for name, at in catcher.addresses.items() if name != "inbox"}
@@ -167,6 +174,8 @@ def _opened(
             finally:
                 following.cancel()
                 await asyncio.wait([following])
+            if not following.cancelled():
+                following.result()
 
     return opening
 

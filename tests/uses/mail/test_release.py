@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from socketkit.uses.mail.database import Incoming
-from socketkit.uses.mail.release import Gate
+from socketkit.uses.mail.release import Gate, Outlet
 from socketkit.uses.mail.serving import Catcher
 from socketkit.uses.mail.store import Store
 from tests.conftest import Run
@@ -39,5 +39,22 @@ def test_released_as_it_was_caught(run: Run) -> None:
             with pytest.raises(LookupError, match="no mail 99"):
                 await gate.release(caught, 99, server.smtps)
             assert len(await real.newest()) == 1
+
+    run(main())
+
+
+def test_an_outlet_needs_both_lists() -> None:
+    for servers, recipients in ((["tls://smtp.example.org:465"], []), ([], ["*"])):
+        with pytest.raises(ValueError, match="nothing may leave"):
+            Outlet(servers, recipients)
+
+
+def test_an_outlet_s_password_goes_to_its_own_servers_only(run: Run) -> None:
+    async def main() -> None:
+        async with Store() as store:
+            outlet = Outlet(["tls://smtp.example.org:465"], ["*"])
+            for server in ("tcp://smtp.example.org:465?plaintext=yes", "tls://other.example:465"):
+                with pytest.raises(PermissionError, match="is none of"):
+                    await outlet.release(store, 1, server=server)
 
     run(main())

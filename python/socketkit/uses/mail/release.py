@@ -59,3 +59,39 @@ class Gate:
         if reason is not None:
             raise PermissionError(reason)
         return await send(raw, sender=mail.sender, recipients=people, server=where, login=login, trust=trust)
+
+
+class Outlet:
+    """A gate together with the servers to choose from, and who logs in there: what the inbox's button may do.
+
+    `servers`: addresses as `send` takes them, the usual one first. `recipients`: patterns.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[str | Endpoint],
+        recipients: Sequence[str],
+        *,
+        login: Login | None = None,
+        trust: Trust | None = None,
+    ) -> None:
+        self.servers = tuple(Endpoint.parse(server) for server in servers)
+        if not (self.servers and recipients):
+            raise ValueError("an outlet needs a server, and a pattern of recipients: else nothing may leave")
+        self.gate = Gate([f"{server.host or 'localhost'}:{server.port}" for server in self.servers], recipients)
+        self._login = login
+        self._trust = trust
+
+    async def release(
+        self, store: Store, number: int, *, server: str | None = None, recipients: Sequence[str] | None = None
+    ) -> list[Delivery]:
+        """As `Gate.release`; to the first of the servers, or to another of them by its address.
+
+        A name and its password go to these addresses and nowhere else: PermissionError for another one.
+        """
+        known = {str(where): where for where in self.servers}
+        where = self.servers[0] if server is None else known.get(server)
+        if where is None:
+            raise PermissionError(f"{server} is none of {', '.join(known)}: those are where mail may go")
+        login, trust = self._login, self._trust
+        return await self.gate.release(store, number, where, recipients=recipients, login=login, trust=trust)

@@ -15,6 +15,7 @@ from socketkit.hosting import Wanted, host, place
 from socketkit.hosting.web import web
 from socketkit.uses.mail import Catcher, Store
 from socketkit.uses.mail.inbox import Inbox
+from socketkit.uses.mail.release import Outlet
 
 
 class Served(NamedTuple):
@@ -29,10 +30,10 @@ class Served(NamedTuple):
 
 
 @asynccontextmanager
-async def served() -> AsyncIterator[Served]:
+async def served(outlet: Outlet | None = None) -> AsyncIterator[Served]:
     async with Store() as store, Catcher(store, smtps=None, imap=None, pop3=None) as catcher:
         assert catcher.smtp is not None and catcher.smtp.port is not None
-        inbox = Inbox(store, addresses={"smtp": str(catcher.smtp)})
+        inbox = Inbox(store, addresses={"smtp": str(catcher.smtp)}, outlet=outlet)
         async with host(web(inbox, relative=True), place(Wanted())) as hosted:
             try:
                 yield Served(store, hosted.link.url, catcher.smtp.port)

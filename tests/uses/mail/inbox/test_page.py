@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from socketkit.uses.mail import Incoming
+from socketkit.uses.mail import Catcher, Failures, Incoming, Store
+from socketkit.uses.mail.release import Outlet
 from tests.browser import until
 from tests.uses.mail.inbox.served import Served, mail, picture, served
 
@@ -26,12 +27,19 @@ pytestmark = pytest.mark.slow
 
 def in_browser(play: Callable[[Page, Served], Coroutine[Any, Any, None]], browser: Browser, **options: Any) -> None:
     async def main() -> None:
-        async with asyncio.timeout(60), served() as inbox, browser(**options) as page:
-            await page.goto(inbox.url)
-            await page.locator("#none, #mails li").first.wait_for()
-            await play(page, inbox)
+        async with served() as inbox:
+            await played(play, inbox, browser, **options)
 
     browser.run(main())
+
+
+async def played(
+    play: Callable[[Page, Served], Coroutine[Any, Any, None]], inbox: Served, browser: Browser, **options: Any
+) -> None:
+    async with asyncio.timeout(60), browser(**options) as page:
+        await page.goto(inbox.url)
+        await page.locator("#none, #mails li").first.wait_for()
+        await play(page, inbox)
 
 
 async def subjects(page: Page) -> list[str]:
@@ -377,3 +385,46 @@ def test_on_a_telephone_nothing_is_wider_than_the_screen(browser: Browser, dark:
         await page.locator("#mails a").wait_for()
 
     in_browser(play, browser, width=360, height=640, dark=dark)
+
+
+# --- sending one on
+
+
+def test_a_mail_is_sent_on_where_that_is_allowed(browser: Browser) -> None:
+    async def main() -> None:
+        async with Store() as real, Catcher(real, failures=Failures(["rcpt:eve@*=550 no such user"], 1)) as server:
+            assert server.smtps is not None
+            outlet = Outlet([server.smtps], ["*@example.org"])
+
+            async def play(page: Page, inbox: Served) -> None:
+                await opened(page, inbox, mail("reset your password"))
+                await page.get_by_role("button", name="send on").click()
+                assert await page.locator("#people").input_value() == "bob@example.org"
+                assert await page.locator("#server").input_value() == str(server.smtps)
+                assert "*@example.org" in await page.locator("#allowed").inner_text()
+                await page.locator("#people").fill("bob@other.example")
+                await page.locator("#leave").click()
+                await page.locator("#said.no", has_text="no mail may go to bob@other.example").wait_for()
+                await page.locator("#people").fill("eve@example.org, bob@example.org")
+                await page.locator("#leave").click()
+                await page.locator("#said.no", has_text="eve@example.org: 550").wait_for()
+                await page.locator("#people").fill("bob@example.org")
+                await page.locator("#leave").click()
+                await page.locator("#notice", has_text="sent on to bob@example.org").wait_for()
+                assert not await page.locator("#releasing").is_visible()
+                last, first = await real.newest()
+                assert last.recipients == first.recipients == ("bob@example.org",)
+                assert await real.raw(last.id) == await inbox.store.raw(1)
+
+            async with served(outlet) as inbox:
+                await played(play, inbox, browser, page_errors=False)  # a browser calls a 403 an error
+
+    browser.run(main())
+
+
+def test_nothing_leaves_unless_it_is_allowed(browser: Browser) -> None:
+    async def play(page: Page, inbox: Served) -> None:
+        await opened(page, inbox, mail("hello"))
+        assert not await page.locator("#release").is_visible()
+
+    in_browser(play, browser)

@@ -6,11 +6,12 @@
     api/mails/ID/raw              as it was sent
     api/mails/ID/html             its HTML to be shown, under a policy that lets it do nothing (pictures=yes)
     api/mails/ID/parts/NUMBER     a part, to be saved
+    api/mails/ID/release          POST: send it on to a real server, where that is allowed
     api/events                    what changes from now on (server-sent events)
 
 Who may come in at all is the business of a `hosting.Gate` before it. What changes something, and what a browser asks
 for with the cookie of that gate, is refused to pages of other sites: by their Origin, and by what browsers say of who
-asks (Sec-Fetch-Site). To other sites DELETE and PATCH need a permission (CORS) that is never given, too.
+asks (Sec-Fetch-Site). To other sites DELETE, PATCH and POST of JSON need a permission (CORS) that is never given, too.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from ....http.exchange import POLICY, Answer, Request, accompany, answer, body_o
 from ..search import SearchError
 from ..told import caught_as_json
 from .content import detail, document, part, saved
+from .releasing import Refused, Releasing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from ....http.asgi import Receive, Scope, Send
     from ..database import Caught
+    from ..release import Outlet
     from ..store import Change, Store
 
     Call = Callable[["Request", tuple[int, ...], "Receive"], Awaitable[Answer]]
@@ -40,11 +43,15 @@ if TYPE_CHECKING:
 class Inbox:
     """An ASGI application. `addresses`: where to send mail to and read it, by service; pages that open say it.
 
+    `outlet`: where mail may be sent on to; without one nothing leaves, and the page has no button for it.
     `end` lets the pages that are open go: it is due before the service that it runs in ends.
     """
 
-    def __init__(self, store: Store, *, addresses: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, store: Store, *, addresses: Mapping[str, str] | None = None, outlet: Outlet | None = None
+    ) -> None:
         self._store = store
+        self._releasing = Releasing(store, outlet)
         self.addresses = dict(addresses or {})
         self._files = files_of(Path(__file__).with_name("page"))
         page = self._files["page.html"]
@@ -57,6 +64,7 @@ class Inbox:
             (_path("/ID/raw"), {"GET": self._raw}),
             (_path("/ID/html"), {"GET": self._html}),
             (_path("/ID/parts/ID"), {"GET": self._part}),
+            (_path("/ID/release"), {"POST": self._release}),
         )
 
     def end(self) -> None:
@@ -167,6 +175,14 @@ class Inbox:
     async def _clear(self, request: Request, numbers: tuple[int, ...], receive: Receive) -> Answer:
         return _json({"deleted": len(await self._store.clear())})
 
+    # --- what leaves
+
+    async def _release(self, request: Request, numbers: tuple[int, ...], receive: Receive) -> Answer:
+        try:
+            return _json({"deliveries": await self._releasing(request, numbers[0], receive)})
+        except Refused as refused:
+            return _json({"error": str(refused), "deliveries": refused.deliveries}, refused.status)
+
     # --- what is told
 
     async def _events(self, receive: Receive, send: Send) -> None:
@@ -181,7 +197,7 @@ class Inbox:
         try:
             await asyncio.sleep(0)  # it subscribes with its first step: what comes behind the greeting is told
             await begin_events(send)
-            await send_event(send, {"kind": "hello", "addresses": self.addresses, **self._held()})
+            await send_event(send, {"kind": "hello", **self._offers(), **self._held()})
             while True:
                 waiting: list[asyncio.Future[Any]] = [leaving, ending, news]
                 await asyncio.wait(waiting, timeout=SIGN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -201,6 +217,9 @@ class Inbox:
                 task.cancel()
             await asyncio.wait([news])
             await changes.aclose()
+
+    def _offers(self) -> dict[str, Any]:
+        return {"addresses": self.addresses, "release": self._releasing.offer()}
 
     def _change(self, change: Change) -> Mapping[str, object]:
         mails = [_summary(mail) for mail in change.mails]

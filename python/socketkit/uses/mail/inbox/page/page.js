@@ -13,14 +13,15 @@ const list = byId("list"), mails = byId("mails"), view = byId("mail"), body = by
 
 const known = new Map(); // what the list says of a mail, by its number
 const drawn = new Map(); // its line
-let order = [], next = null, addresses = {}, cursor = 0, lostTimes = 0;
+let order = [], next = null, addresses = {}, outlet = null, cursor = 0, lostTimes = 0;
 let shown = null; // the mail that is open, with all that is in it
 let tab = "", width = "full", withPictures = false;
 
 // --- asking the command
 
 async function ask(path, method = "GET", value = undefined) {
-  const answer = await fetch(`api/${path}`, { method, body: value === undefined ? undefined : JSON.stringify(value) });
+  const headers = value === undefined ? {} : { "content-type": "application/json" };
+  const answer = await fetch(`api/${path}`, { method, headers, body: value === undefined ? undefined : JSON.stringify(value) });
   const told = answer.status === 204 ? null : await answer.json();
   if (!answer.ok) throw new Error(told.error);
   return told;
@@ -102,6 +103,8 @@ function changed(news) {
   held(news);
   if (news.kind === "hello") {
     addresses = news.addresses;
+    outlet = news.release;
+    byId("release").hidden = !outlet;
     lostTimes = 0;
     byId("lost").hidden = true;
     load();
@@ -490,6 +493,35 @@ async function clear() {
   }
 }
 
+// --- sending one on, where that is allowed
+
+function release() {
+  byId("people").value = shown.to.join(", ");
+  byId("server").replaceChildren(...outlet.servers.map((server) => made("option", "", server)));
+  byId("allowed").textContent = `Mail may go to ${outlet.to.join(", ")}, and to nobody else.`;
+  byId("said").textContent = "";
+  byId("leave").disabled = false;
+  byId("releasing").showModal();
+}
+
+async function leave() {
+  const { id } = shown, people = byId("people").value.split(/[\s,;]+/).filter(Boolean);
+  byId("leave").disabled = true;
+  byId("said").className = "";
+  byId("said").textContent = "on its way …";
+  try {
+    const told = await ask(`mails/${id}/release`, "POST", { server: byId("server").value, to: people });
+    const refused = told.deliveries.filter((delivery) => !delivery.accepted);
+    if (refused.length) throw new Error(`Not all of them took it.\n${refused.map(({ recipient, code, text }) => `${recipient}: ${code} ${text}`).join("\n")}`);
+    byId("releasing").close();
+    notice(`sent on to ${told.deliveries.map(({ recipient }) => recipient).join(", ")}`);
+  } catch (failure) {
+    byId("said").className = "no";
+    byId("said").textContent = failure instanceof TypeError ? "the command does not answer" : failure.message;
+    byId("leave").disabled = false;
+  }
+}
+
 let noticed = 0;
 
 function notice(text) {
@@ -550,6 +582,9 @@ function begin() {
   byId("unseen").addEventListener("click", mark);
   byId("delete").addEventListener("click", () => remove(shown.id));
   byId("clear").addEventListener("click", question);
+  byId("release").addEventListener("click", release);
+  byId("stay").addEventListener("click", () => byId("releasing").close());
+  byId("leave").addEventListener("click", leave);
   byId("keep").addEventListener("click", () => byId("question").close());
   byId("really").addEventListener("click", clear);
   byId("help").addEventListener("click", () => byId("keys").showModal());
