@@ -33,6 +33,7 @@ class MessageForward(Forward):
     As `Forward`, and: `a_to_b_messages`, `b_to_a_messages`; `refused`: messages that the other side does not take;
     `unreachable`: how often datagrams were said not to have arrived; `dropped`: datagrams that came faster than the
     target took them; `evicted`: peers that had to go for newer ones. The log tells of each, at most every ten seconds.
+    `unsent`: datagrams that a full interface of this machine has lost.
 
     A peer of a datagram socket is one of `connections` until nothing has moved for `Limits.idle_seconds`, or the target
     has ended; its next datagram makes it one again. There are at most `Limits.connections` of them, and at most
@@ -72,6 +73,11 @@ class MessageForward(Forward):
         return self._count("dropped")
 
     @property
+    def unsent(self) -> int:
+        """Datagrams, to the target or to a peer, that a full interface of this machine has lost."""
+        return self._count("unsent")
+
+    @property
     def evicted(self) -> int:
         """Peers that had to go for newer ones."""
         return self._count("evicted")
@@ -90,14 +96,16 @@ class MessageForward(Forward):
 class MessagePairs(Pairs):
     """Accepts and connects in this loop, and relays each pair here."""
 
-    COUNTS = ("a_to_b_bytes", "b_to_a_bytes", "a_to_b_messages", "b_to_a_messages")
+    COUNTS = ("a_to_b_bytes", "b_to_a_bytes", "a_to_b_messages", "b_to_a_messages", "unsent")
 
     def __init__(self, listener: Any, target: Endpoint, shape: type[Stream | Messages], cut: str | None) -> None:
         self._shape = shape
         self._cut = cut
         self._troubles = Troubles(f"{listener.local} to {target}")
         self._visitors: Visitors | None = None
+        self._unsent_before = 0
         if isinstance(listener, Datagrams):
+            self._unsent_before = listener.unsent
             self._visitors = Visitors(listener, listener._limits, self._troubles)
         super().__init__(listener, target, listener._limits)
 
@@ -120,6 +128,11 @@ class MessagePairs(Pairs):
     @property
     def dropped(self) -> int:
         return self._troubles.dropped
+
+    @property
+    def unsent(self) -> int:
+        answers = self._visitors.datagrams.unsent - self._unsent_before if self._visitors else 0
+        return self._carried("unsent") + answers
 
     @property
     def evicted(self) -> int:

@@ -59,7 +59,8 @@ class MessageRelay:
     relay: another task that receives gets BusyConnection. Afterwards they are their owner's again, to be closed.
 
     `refused`: messages that the other side cannot take; `unreachable`: how often somebody on the way said that
-    datagrams did not arrive. Both are logged, at most every ten seconds.
+    datagrams did not arrive. Both are logged, at most every ten seconds. `unsent`: messages that a side has taken and
+    a full interface of this machine has lost.
 
     Cancelled: both sides stay usable; what was taken from one is given to the other first, within five seconds. When
     one side breaks, or is closed here, the other one is reset, and the relay raises BrokenConnection or
@@ -101,6 +102,11 @@ class MessageRelay:
     def unreachable(self) -> int:
         """How often somebody on the way said that what was sent did not arrive."""
         return self._troubles.unreachable
+
+    @property
+    def unsent(self) -> int:
+        """Messages that a full interface of this machine has lost meanwhile."""
+        return self._there.unsent + self._back.unsent
 
     def __await__(self) -> Generator[Any, Any, RelayReport]:
         return self._run().__await__()
@@ -253,11 +259,20 @@ class _Way:
         self.messages = self.bytes = 0
         self.pending: list[bytes] = []
         """Taken from the source, and not yet by the target."""
+        self._unsent_before = self._unsent_by_target()
 
     def sent(self, count: int) -> None:
         self.messages += count
         self.bytes += sum(map(len, self.pending[:count]))
         self.pending = self.pending[count:]
+
+    @property
+    def unsent(self) -> int:
+        return self._unsent_by_target() - self._unsent_before
+
+    def _unsent_by_target(self) -> int:
+        # A stream loses nothing, and what a peer of a datagram socket misses is counted by that socket.
+        return getattr(self.target, "unsent", 0)
 
 
 class Troubles:

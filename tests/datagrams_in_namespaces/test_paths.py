@@ -6,11 +6,14 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
-from socketkit import MessageTooLarge, SocketError, UnreachablePeer
+from socketkit import Messages, MessageTooLarge, SocketError, UnreachablePeer, relay, serve
+from socketkit.testing import message_pair
+from socketkit.testing.claims import started
 from tests.conftest import Run
 from tests.datagrams_in_namespaces.hosts import at, bound, connected, heard, ip, next_of, plain, raised
 from tests.threats.namespaces import Host, Network
@@ -262,6 +265,50 @@ def test_what_a_full_interface_loses_is_counted(
                 assert (peer.unsent, peer.sent_messages) == (13, 3)
 
     run(main())
+
+
+def test_a_relay_counts_what_a_full_interface_loses(
+    run: Run, network: MakeNetwork, family: str, program: Callable[[str], str]
+) -> None:
+    """What goes to a target by datagrams, and what a peer of its own socket would have been answered."""
+    hosts = network("relay", "other")
+
+    async def main() -> None:
+        here, there = ip(hosts["relay"], family), ip(hosts["other"], family)
+        async with (
+            serve("mem://echo", echo, Messages) as server,
+            await bound(hosts["other"], there) as other,
+            await bound(hosts["relay"], here) as front,
+            await connected(hosts["relay"], there, other.local.port) as target,
+            message_pair() as (near, far),
+        ):
+            await front.send(b"marker", at(there, other.local.port))  # the neighbour's address is known from here on
+            assert await heard(other, b"marker") == []
+            hosts["relay"].run(program("tc"), "qdisc", "add", "dev", "eth0", "root", "bfifo", "limit", "600")
+            forwarding, relaying = relay(front, server.local), relay(far, target)
+            tasks = [await started(awaited(each)) for each in (forwarding, relaying)]
+            await near.send_many([bytes(700), bytes(701), b"", b"small", b"marker"])
+            assert await heard(other, b"marker") == [b"", b"small"]
+            assert (relaying.unsent, relaying.a_to_b_messages) == (2, 5)
+            asked = at(here, front.local.port)
+            other.validate(asked)  # it was heard first, and is asked more than it said
+            await other.send_many([bytes(700), b"", b"marker"], asked)
+            assert await heard(other, b"marker") == [b""]
+            assert (forwarding.unsent, forwarding.b_to_a_messages) == (1, 3)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    run(main())
+
+
+async def echo(messages: Messages) -> None:
+    async for message in messages:
+        await messages.send(message)
+
+
+async def awaited(relaying: Awaitable[Any]) -> None:
+    await relaying
 
 
 def test_an_answer_leaves_from_the_address_that_was_asked(run: Run, network: MakeNetwork, family: str) -> None:

@@ -145,5 +145,5 @@ class Traffic:
 
 
 # What is not passed on, or does not arrive.
-TROUBLES = ("refused", "dropped", "withheld", "unreachable", "evicted")
-COUNTS = ("a_to_b_messages", "b_to_a_messages", "refused", "dropped", "unreachable", "evicted")
+TROUBLES = ("refused", "dropped", "withheld", "unsent", "unreachable", "evicted")
+COUNTS = ("a_to_b_messages", "b_to_a_messages", "refused", "dropped", "unsent", "unreachable", "evicted")
