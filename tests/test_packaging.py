@@ -46,7 +46,6 @@ TESTED_ELSEWHERE = {
     "uses/web/uploads/claims.py": "tests/uses/web/uploads/test_application.py",  # two at once
     "uses/web/uploads/refusals.py": "tests/uses/web/uploads/test_application.py",  # every refusal
     "uses/web/uploads/threads.py": "tests/uses/web/uploads/test_parts.py",
-    "uses/web/uploads/tus.py": "tests/uses/web/uploads/test_application.py",  # what its requests say
     "schemes.py": "tests/test_endpoint.py",  # the table behind the grammar
     "uses/mail/access.py": "tests/uses/mail/test_imap.py",  # what the state machines ask
     "uses/mail/smtp_events.py": "tests/uses/mail/test_smtp.py",  # what the state machine tells
