@@ -55,8 +55,9 @@ def anchors(page: Path) -> set[str]:
 
 def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs" / "README.md").read_text()
-    listed = {(ROOT / "docs" / link).resolve() for link in re.findall(r"\]\(([^)#\s]+)", index)}
-    assert not set((ROOT / "docs").rglob("*.md")) - listed - {ROOT / "docs" / "README.md"}
+    listed = [(ROOT / "docs" / link).resolve() for link in re.findall(r"\]\(([^)#\s]+)", index)]
+    assert not set((ROOT / "docs").rglob("*.md")) - {*listed} - {ROOT / "docs" / "README.md"}
+    assert [page.name for page in listed if listed.count(page) > 1] == []
 
 
 # --- examples

@@ -165,6 +165,14 @@ def dotted(name: tuple[str, ...]) -> str:
     return ".".join(("socketkit", *name))
 
 
+def test_architecture_names_every_layer_and_package() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    layers = {name for names in LAYERS for name in names} - {"", "__main__"}
+    folders = [path.parent.relative_to(PACKAGE).parts for path in PACKAGE.glob("*/*/__init__.py")]
+    packages = {f"uses.{last}" if first == "uses" else last for first, last in folders if first in ("inspect", "uses")}
+    assert [name for name in sorted(layers | packages) if f"`{name}`" not in page] == []
+
+
 @pytest.mark.parametrize(
     ("importer", "imported", "allowed"),
     [
