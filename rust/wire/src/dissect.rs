@@ -7,7 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{
     ArpHardwareId, ArpOperation, ArpPacketSlice, EtherType, Icmpv4Slice, Icmpv4Type, Icmpv6Slice, Icmpv6Type, IpNumber,
-    Ipv6ExtensionSlice, LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket, LinkSlice, TcpSlice, TransportSlice, UdpSlice,
+    Ipv6ExtensionsSlice, Ipv6FragmentHeaderSlice, LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket, LinkSlice, TcpSlice,
+    TransportSlice, UdpSlice,
 };
 use simple_dns::{Packet as Dns, PacketFlag, QTYPE, RCODE};
 
@@ -60,14 +61,7 @@ fn put_packet(line: &mut String, packet: &LaxSlicedPacket<'_>, cut: bool) -> fmt
         }
         Some(LaxNetSlice::Ipv6(ip)) => {
             let (source, destination) = (ip.header().source_addr().into(), ip.header().destination_addr().into());
-            let fragment = ip.extensions().clone().into_iter().find_map(|extension| match extension {
-                Ipv6ExtensionSlice::Fragment(header) if header.is_fragmenting_payload() => Some(Fragment {
-                    id: header.identification(),
-                    offset: header.fragment_offset().byte_offset(),
-                    more: header.more_fragments(),
-                }),
-                _ => None,
-            });
+            let fragment = fragment_in(ip.extensions());
             put_ip(line, source, destination, ip.payload().ip_number, fragment, packet, cut)?;
         }
         None => put_link(line, packet)?,
@@ -131,6 +125,31 @@ struct Fragment {
     id: u32,
     offset: u16,
     more: bool,
+}
+
+/// The first that says that the packet is a part of one. etherparse's own iterator is not taken: where the header behind the last
+/// whole one was cut, it reads beyond the packet (0.21).
+fn fragment_in(extensions: &Ipv6ExtensionsSlice<'_>) -> Option<Fragment> {
+    let (mut kind, mut rest) = (extensions.first_header()?, extensions.slice());
+    while let [next, length, ..] = rest {
+        if kind == IpNumber::IPV6_FRAGMENTATION_HEADER {
+            let header = Ipv6FragmentHeaderSlice::from_slice(rest).ok()?;
+            if header.is_fragmenting_payload() {
+                return Some(Fragment {
+                    id: header.identification(),
+                    offset: header.fragment_offset().byte_offset(),
+                    more: header.more_fragments(),
+                });
+            }
+        }
+        let bytes = match kind {
+            IpNumber::IPV6_FRAGMENTATION_HEADER => 8,
+            IpNumber::AUTHENTICATION_HEADER => (usize::from(*length) + 2) * 4, // RFC 4302 §2.2
+            _ => (usize::from(*length) + 1) * 8,                               // RFC 8200 §4
+        };
+        (kind, rest) = (IpNumber(*next), rest.get(bytes..)?);
+    }
+    None
 }
 
 fn put_ip(
@@ -422,6 +441,42 @@ mod tests {
         );
         data[14 + 6] = 0;
         assert!(line(&data).contains(" udp fragment 7 at 1480, the last, "));
+    }
+
+    /// Extensions of IPv6: hop-by-hop options with this behind them, a fragment's header with that, and the start of the last.
+    fn extended(behind: [u8; 2], last: &[u8]) -> Vec<u8> {
+        let options = [behind[0], 0, 5, 2, 0, 0, 1, 0];
+        let fragment = [behind[1], 0, 5, 0xc9, 0, 0, 0, 7];
+        let payload = [&options[..], &fragment, last].concat();
+        let mut data = packet!(PacketBuilder::ethernet2(A, B).ipv6([1; 16], [2; 16], 64).udp(1, 2), &[]);
+        data.truncate(14 + 40);
+        data[14 + 5] = payload.len() as u8;
+        data[14 + 6] = 0;
+        [data, payload].concat()
+    }
+
+    #[test]
+    fn a_fragment_is_found_behind_other_extensions() {
+        let whole = line(&extended([44, 17], b"data"));
+        assert!(whole.contains(" udp fragment 7 at 1480, "), "{whole}");
+    }
+
+    #[test]
+    fn no_extension_is_looked_for_behind_the_last_whole_one() {
+        // Another one that is cut, one where it may not stand, and none.
+        for (behind, last, told) in [
+            ([60, 17], &b""[..], " malformed "),
+            ([0, 17], b"", " malformed "),
+            ([44, 60], b"\x11", " malformed "),
+            ([44, 51], b"", " malformed "),
+            ([59, 17], b"", "ipv6-nonxt, "),
+        ] {
+            let mut data = extended(behind, last);
+            if behind[0] == 60 {
+                data[14 + 40 + 8 + 1] = 200;
+            }
+            assert!(line(&data).contains(told), "{}", line(&data));
+        }
     }
 
     #[test]
