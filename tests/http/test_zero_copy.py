@@ -125,3 +125,22 @@ def test_more_than_was_promised_is_not_sent(path: Path, caplog: pytest.LogCaptur
     app = application(path, {"type": ZERO_COPY, "offset": 0, "count": 6}, length=5)
     assert asked(app, "GET").startswith(b"HTTP/1.1 500")
     assert "failed" in caplog.text
+
+
+def test_a_client_that_goes_away_is_no_fault_of_the_application(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "large").write_bytes(bytes(20 << 20))
+    app = application(tmp_path / "large", {"type": ZERO_COPY})
+
+    async def main() -> None:
+        async with asyncio.timeout(20), serve("tcp://localhost:0", app) as server:
+            stream = await connect(str(server.local))
+            await stream.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            await stream.receive()
+            stream.abort()
+            while server.connections:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

@@ -55,7 +55,8 @@ async def _answer(service: Service, stream: Stream, scope: dict[str, Any], excha
     except (Exception, asyncio.CancelledError) as raised:
         failure = raised
     try:
-        if exchange.gone and not isinstance(failure, asyncio.CancelledError) and exchange.refusal is None:
+        gone = exchange.gone or (isinstance(failure, SocketError) and failure.endpoint == stream.peer.endpoint)
+        if gone and not isinstance(failure, asyncio.CancelledError) and exchange.refusal is None:
             # The client went away, and whatever the application made of that is none of its faults.
             _logger.info("%s went away before it had its answer", stream.peer.endpoint)
             stream.abort()

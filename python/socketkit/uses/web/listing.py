@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import time
 from functools import cache
 from html import escape
@@ -42,6 +43,8 @@ class Listing:
         self._above = above
         self._clock = clock
         self._title = os.path.basename(tree.path) or "files"
+        # A hundred thousand files take seconds: whoever asks again and again must not have all threads.
+        self._turns = asyncio.Semaphore(LISTINGS_AT_ONCE)
 
     async def __call__(self, scope: Scope, send: Send, folder: Opened) -> None:
         wishes = wishes_of(scope)
@@ -50,17 +53,22 @@ class Listing:
             return
         try:
             # A folder may be large, or on a disk that sleeps.
-            body = await asyncio.to_thread(self._listed, scope, folder, wishes)
+            async with self._turns:
+                body = await asyncio.to_thread(self._listed, scope, folder, wishes)
         except PermissionError:
             await refuse(scope, send, 403, "who serves this may not read it himself")
             return
         await answer(scope, send, 200, JSON if wishes.as_json else HTML, body, HEADERS)
 
     def _listed(self, scope: Scope, folder: Opened, wishes: Wishes) -> bytes:
-        entries = [entry for entry in self._tree.entries(folder) if wishes.search in shown(entry.name).casefold()]
+        entries = list(self._tree.entries(folder))
+        if search := wishes.search:
+            entries = [entry for entry in entries if search in shown(entry.name).casefold()]
         entries = ordered(entries, wishes)
         if wishes.as_json:
-            return json.dumps({"path": self._path(folder), "entries": [as_json(entry) for entry in entries]}).encode()
+            # One by one: a call that takes a second in one go lets nobody else have a turn.
+            listed = ", ".join(json.dumps(as_json(entry)) for entry in entries)
+            return f'{{"path": {json.dumps(self._path(folder))}, "entries": [{listed}]}}'.encode()
         return self._page(scope, folder, entries, wishes).encode()
 
     def _page(self, scope: Scope, folder: Opened, entries: list[Entry], wishes: Wishes) -> str:
@@ -159,21 +167,11 @@ def ordered(entries: list[Entry], wishes: Wishes) -> list[Entry]:
 
 def natural(name: str) -> list[tuple[int, int, str]]:
     """`a2` before `a10`."""
-    parts: list[tuple[int, int, str]] = []
-    digits = letters = ""
-    for char in f"{name.casefold()}\0":
-        if "0" <= char <= "9":
-            if letters:
-                parts.append((1, 0, letters))
-                letters = ""
-            digits += char
-            continue
-        if digits:
-            # No int() of what is long: that takes the square of its length.
-            parts.append((0, len(digits.lstrip("0")), digits.lstrip("0")))
-            digits = ""
-        letters += char
-    return [*parts, (1, 0, letters)]
+    # No int() of what is long: that takes the square of its length.
+    return [
+        (0, len(part.lstrip("0")), part.lstrip("0")) if "0" <= part[0] <= "9" else (1, 0, part)
+        for part in _PARTS.findall(f"{name.casefold()}\0")
+    ]
 
 
 def as_json(entry: Entry) -> dict[str, object]:
@@ -259,6 +257,8 @@ def asset(name: str) -> bytes:
     return resources(__package__).joinpath("page", name).read_bytes()
 
 
+_PARTS = re.compile("[0-9]+|[^0-9]+")
+
 KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 COLUMNS = {"name": "Name", "size": "Size", "time": "Changed"}
 HTML, JSON = "text/html; charset=utf-8", "application/json"
@@ -275,6 +275,7 @@ HEADERS = [
     (b"x-content-type-options", b"nosniff"),
 ]
 MOST_ROWS = 5_000
+LISTINGS_AT_ONCE = 2
 MOST_LETTERS = 200
 PREVIEW_BYTES = 4_000_000  # a telephone loads those that are in sight
 LAST_SECOND = 253_402_300_799  # of the year 9999

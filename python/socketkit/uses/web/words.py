@@ -14,6 +14,8 @@ __all__ = ["age", "href", "shown", "size", "sort_of"]
 
 def shown(name: str) -> str:
     """A file's name as text that can be shown: what is no UTF-8, or steers the writing, becomes a question mark."""
+    if name.isprintable() and STEERING.isdisjoint(name):
+        return name  # a folder may have a hundred thousand of them
     text = os.fsencode(name).decode("utf-8", "replace")
     return "".join(char if char == " " or (char.isprintable() and char not in STEERING) else "\ufffd" for char in text)
 
