@@ -11,13 +11,9 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
-import click
 import pytest
-from click.testing import CliRunner
 
 from socketkit.cli import hosting
-from socketkit.cli.hosting import place_options, wanted_of
-from socketkit.hosting import Wanted
 from tests.cli.programs import Result, Start
 from tests.cli.terminals import Terminal
 
@@ -108,52 +104,19 @@ def test_that_which_cannot_be_opened(ran: Ran, socketkit: Start) -> None:
     assert result.err.count("\n") == 1
 
 
-# --- where to open
-
-
-@click.command
-@place_options
-def asked(**options: Any) -> None:
-    qr = options.pop("qr")
-    click.echo(f"{wanted_of(options)!r} {qr}")
-
-
-def told(*words: str) -> str:
-    return CliRunner().invoke(asked, words).output
-
-
-def test_place_options() -> None:
-    assert told() == f"{Wanted()!r} None\n"
-    assert told("--lan", "--port", "8443", "--no-qr") == f"{Wanted(lan=True, port=8443)!r} False\n"
-    assert told("--on", "eth0", "--public") == f"{Wanted(on='eth0', public=True)!r} None\n"
-    assert told("--tls") == f"{Wanted(tls=True)!r} None\n"
-    assert told("--token-file", "kept") == f"{Wanted(token_file='kept')!r} None\n"
-    assert told("--name", "a.example", "--name", "b") == f"{Wanted(names=('a.example', 'b'))!r} None\n"
-    assert "leaves it out" in told("--token-file", "kept", "--public")
-    assert "contradict" in told("--lan", "--tls", "--plaintext")
-    assert "--plaintext is for the network" in told("--plaintext")
-
-
-def test_addresses() -> None:
-    lines = told("--addresses").splitlines()
-    assert lines[0].split() == ["address", "interface", "reached", "from", "not", "chosen", "because"]
-    (loopback,) = [line for line in lines if line.startswith("127.0.0.1 ")]
-    assert loopback.endswith("reached from this machine only")
-
-
 WEB = """
 import asyncio
 from socketkit import serve
 from socketkit.cli.commands import socketkit
 import click
-from socketkit.cli import hosting
+from socketkit.cli import hosting, hosting_options
 from socketkit.hosting import place
 
 @click.command
-@hosting.ending_options
-@hosting.place_options
+@hosting_options.ending_options
+@hosting_options.place_options
 def web(seconds, once, as_json, qr, **options):
-    made = place(hosting.wanted_of(options))
+    made = place(hosting_options.wanted_of(options))
     hosting.run_hosted(
         lambda hosted: serve(made.endpoint, lambda stream: stream.receive(), identity=made.identity),
         made, hosting.Manner(seconds, once, as_json, qr),

@@ -182,3 +182,45 @@ def test_chromium(trusted: bool, home: Path, program: Callable[[str], str], tmp_
                 assert await page.evaluate("isSecureContext && document.cookie") == ""  # pages cannot read it
 
     asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_a_link_that_is_followed(home: Path, program: Callable[[str], str], tmp_path: Path) -> None:
+    """In a page of another site, to a service whose cookie is strict; what such a page asks for itself is refused."""
+    aims: list[str] = []
+    reached: list[str] = []
+
+    async def linking(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            body = f"<!doctype html><a href='{aims[0]}'>there</a>".encode()
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+            await send({"type": "http.response.body", "body": body})
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        reached.append(scope.get("path", ""))
+        await Application()(scope, receive, send)
+
+    async def main() -> None:
+        async with (
+            host(web(application, relative=True), place(Wanted())) as hosted,
+            host(web(linking), place(Wanted(public=True))) as other,
+            opened(program("chromium"), tmp_path, page_errors=False) as page,
+        ):
+            here = f"http://127.0.0.1:{hosted.local.port}"  # to `localhost` it is another site
+            aims.append(f"{here}{hosted.link.prefix}/a?x=1")
+            await page.goto(other.link.url)
+            await page.click("a")
+            await page.wait_for_selector("#path")
+            assert (await page.text_content("#path"), page.url.endswith("/a?x=1")) == ("/a", True)
+            assert hosted.link.prefix not in page.url
+            folder = page.url.removesuffix("a?x=1")
+            for origin in (other.link.base, f"http://127.0.0.1:{other.local.port}"):  # the second one is the same site
+                await page.goto(origin)
+                asked = f"fetch({folder + 'secret'!r}, {{mode: 'no-cors', credentials: 'include'}})"
+                assert await page.evaluate(f"{asked}.then(() => 'answered', () => 'blocked')") in (
+                    "answered",
+                    "blocked",
+                )
+
+    asyncio.run(main())
+    assert "/a" in reached and "/secret" not in reached

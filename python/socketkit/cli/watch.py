@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from .hosting_options import place_options_with_token, wanted_of
 from .watch_recording import recording_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ Examples:
   sudo socketkit watch --quiet --record /var/lib/socketkit/history.db
   sudo socketkit watch --web
   socketkit watch --web --port 9464 --token-file ~/.config/socketkit/watch-token
+  sudo socketkit watch --web --lan
 
 \b
 TERMs are those of `socketkit ls`. Keys: 1 to 4 choose the view (all, by process, by use, listeners),
@@ -34,8 +36,9 @@ its packets or traces its way, q ends. The screen needs the extra `watch`.
 --quiet, it does nothing else until SIGTERM.
 
 \b
---web shows the same in a browser, and prints the address to open; it has a secret token. Only this
-machine reaches it. Prometheus scrapes /metrics there with that token; --token-file keeps it.
+--web shows the same in a browser, and prints the link to open; it has a secret token. Without --lan
+or --on only this machine reaches it. Prometheus scrapes /metrics there with that token, which
+--token-file keeps. With --json it prints who comes and goes, an object a line.
 """
 
 
@@ -47,10 +50,9 @@ machine reaches it. Prometheus scrapes /metrics there with that token; --token-f
 @click.option("-q", "--quiet", is_flag=True, help="With --record: without a screen, as a service.")
 @click.option("--max-size", metavar="SIZE", help="With --record: how large the file becomes (256Mi).")
 @click.option("--max-age", metavar="TIME", help="With --record: how long it keeps what has ended (30d).")
-@click.option("--web", is_flag=True, help="Serve a page on 127.0.0.1, and print its address.")
-@click.option("--port", type=click.IntRange(0, 65_535), metavar="N", help="With --web: this port, not a free one.")
-@click.option("--token-file", type=click.Path(dir_okay=False), help="With --web: keep the token in this file.")
-@click.option("--allow-close", is_flag=True, help="With --web: the page may close sockets, after a question.")
+@click.option("--web", is_flag=True, help="Serve a page, and print its link; the options below are the page's.")
+@click.option("--allow-close", is_flag=True, help="The page may close sockets, after a question.")
+@place_options_with_token
 def command(
     terms: tuple[str, ...],
     own: bool,
@@ -60,34 +62,27 @@ def command(
     max_size: str | None,
     max_age: str | None,
     web: bool,
-    port: int | None,
-    token_file: str | None,
     allow_close: bool,
+    qr: bool | None,
+    **options: Any,
 ) -> None:
     """Watch what the sockets of this machine do, as they do it."""
     from ..inspect.watch import watch
     from .running import run
 
-    if not web and (port is not None or token_file is not None or allow_close):
-        raise click.UsageError("--port, --token-file and --allow-close are those of the page: add --web")
-    if web and (as_json or quiet):
-        raise click.UsageError("--web excludes --json and --quiet")
+    if not web and (any(options.values()) or qr is not None or allow_close):
+        raise click.UsageError("where it is opened, and --allow-close, are said of the page: add --web")
+    if web and quiet:
+        raise click.UsageError("--web excludes --quiet")
     namespaces: Literal["all", "own"] = "own" if own else "all"
     watching = watch(" ".join(terms), namespaces=namespaces)
     recording = recording_of(record, quiet=quiet, max_size=max_size, max_age=max_age)
     if web:
+        from .hosting import Manner
         from .watch_web.serving import serve_page
 
-        run(
-            serve_page(
-                watching,
-                recording,
-                port=port or 0,
-                token_file=token_file,
-                may_close=allow_close,
-                namespaces=namespaces,
-            )
-        )
+        manner = Manner(as_json=as_json, qr=qr)
+        serve_page(watching, wanted_of(options), manner, recording, may_close=allow_close, namespaces=namespaces)
         return
     if as_json:
         run(_print_json(watching, recording))

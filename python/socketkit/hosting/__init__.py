@@ -7,12 +7,16 @@ that holds all of it (`host`).
 
 from __future__ import annotations
 
-from .gate import Gate
+from typing import TYPE_CHECKING
+
 from .hosted import Hosted, host
 from .link import Link
 from .peers import About, Happening, Peers, Present, Row
 from .places import Place, Wanted, at, place
 from .together import Door, Together
+
+if TYPE_CHECKING:
+    from .gate import Gate
 
 __all__ = [
     "About",
@@ -31,3 +35,12 @@ __all__ = [
     "host",
     "place",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # It needs HTTP, which services without browsers do not.
+    if name != "Gate":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .gate import Gate
+
+    return Gate

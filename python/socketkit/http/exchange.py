@@ -36,12 +36,6 @@ class Request(NamedTuple):
         query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), max_num_fields=MOST_FIELDS)
         return cls(scope["method"], scope["path"], dict(query), headers)
 
-    @property
-    def cookies(self) -> list[tuple[str, str]]:
-        """Those of several paths may have one name, so none of them is left out."""
-        pairs = (part.strip().partition("=") for part in self.headers.get("cookie", "").split(";"))
-        return [(name, value) for name, _, value in pairs]
-
 
 class Answer(NamedTuple):
     """A whole answer: its status, what its body is, the body, more headers."""

@@ -1,4 +1,4 @@
-"""The application, called as a server calls it."""
+"""The application, called as a server calls it; who is let in is in tests/hosting/test_gate.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from socketkit.cli.watch_web.application import MOST_PAGES, Page
 from socketkit.cli.watch_web.auditing import Auditing
-from socketkit.cli.watch_web.door import Door
 from socketkit.errors import SocketError
 from socketkit.threats.audit import Report
 from socketkit.threats.view import View
@@ -40,80 +39,41 @@ class Watching(Scripted):
 
 
 class Browser:
-    """One that has entered, and the page over rows that were made up."""
+    """The page over rows that were made up, and what asks it."""
 
     def __init__(self, **options: Any) -> None:
-        self.door = Door()
         self.watching: Any = Watching()
         auditing = Auditing(lambda: Report([], [], View()))
-        self.page = Page(self.watching, self.door, auditing, **{"update_seconds": 0.01, **options})
-        self.headers: dict[str, str] = {}
-
-    async def enter(self) -> Answered:
-        answer = await called(self.page, f"/?token={self.door.token}")
-        self.headers = {"cookie": answer.headers["set-cookie"].partition(";")[0]}
-        return answer
+        self.page = Page(self.watching, auditing, **{"update_seconds": 0.01, **options})
+        self.key = ""
 
     def call(self, name: str, **options: Any) -> Call:
-        return Call(self.page, self.door.folder + name, headers=self.headers, **options)
+        return Call(self.page, f"/{name}", **options)
 
     async def got(self, name: str) -> Answered:
         return await self.call(name).run()
 
+    async def open(self, name: str = "events") -> tuple[Call, asyncio.Task[Answered], Any]:
+        """A page: what tells it, and what it was told first."""
+        call = self.call(name)
+        running = asyncio.create_task(call.run())
+        hello, *_ = await call.until(lambda events: len(events) > 0)
+        self.key = hello["key"]
+        return call, running, hello
+
     async def posted(self, name: str, value: object, **headers: str) -> Answered:
-        own = {"origin": "http://127.0.0.1:7000", "content-type": "application/json", "x-socketkit-key": self.door.key}
-        headers = self.headers | own | {name.replace("_", "-"): value for name, value in headers.items()}
+        own = {"content-type": "application/json", "x-socketkit-key": self.key}
+        given = own | {name.replace("_", "-"): value for name, value in headers.items()}
         body = value if isinstance(value, bytes) else json.dumps(value).encode()
-        return await called(self.page, self.door.folder + name, "POST", body=body, headers=headers)
+        return await called(self.page, f"/{name}", "POST", body=body, headers=given)
 
 
 def browsed(play: Callable[[Browser], Coroutine[Any, Any, None]], **options: Any) -> None:
     async def main() -> None:
         async with asyncio.timeout(25):
-            browser = Browser(**options)
-            await browser.enter()
-            await play(browser)
+            await play(Browser(**options))
 
     asyncio.run(main())
-
-
-# --- who is let in
-
-
-def test_the_token_opens_and_leaves_the_address() -> None:
-    async def play(browser: Browser) -> None:
-        answer = await browser.enter()
-        assert (answer.status, answer.headers["location"]) == (303, browser.door.folder)
-        assert browser.door.token not in str(answer.headers)
-        page = await browser.got("")
-        assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
-        assert not any(secret in page.text for secret in (browser.door.token, browser.door.key))
-
-    browsed(play)
-
-
-def test_without_it_nothing_is_told() -> None:
-    async def play(browser: Browser) -> None:
-        folder = browser.door.folder
-        for path in ("/", "/?token=wrong", "/nothing", folder, *(folder + name for name in (*FILES, "events", "look"))):
-            answer = await called(browser.page, path)
-            assert (answer.status, "socketkit watch --web" in answer.text) == (403, True), path
-        assert (await called(browser.page, f"{folder}close", "POST", body=b"{}")).status == 403
-        assert (await called(browser.page, "/metrics")).status == 401
-
-    browsed(play)
-
-
-def test_another_name_is_refused_whoever_asks() -> None:
-    async def play(browser: Browser) -> None:
-        for path in (browser.door.folder, f"/?token={browser.door.token}", f"/metrics?token={browser.door.token}"):
-            headers = browser.headers | {"host": "rebound.example"}
-            answer = await called(browser.page, path, headers=headers)
-            assert (answer.status, "set-cookie" in answer.headers) == (403, False)
-        twice = Call(browser.page, browser.door.folder, headers=browser.headers, repeated=(("Host", "localhost"),))
-        assert (await twice.run()).status == 403
-
-    browsed(play)
 
 
 def test_files_and_what_is_none() -> None:
@@ -121,13 +81,14 @@ def test_files_and_what_is_none() -> None:
         for name, kind in FILES.items():
             answer = await browser.got(name)
             assert (answer.status, answer.headers["content-type"]) == (200, kind)
-        assert (await browser.got("door.py")).status == 404
+        assert (await browser.got("")).body == (await browser.got("page.html")).body
+        assert (await browser.got("serving.py")).status == 404
         assert (await browser.got("../watch.py")).status == 404
-        assert (await called(browser.page, "/else", headers=browser.headers)).status == 404
         assert (await browser.posted("", {})).status == 405
         assert (await browser.got("look")).headers["allow"] == "POST"
+        assert (await browser.got("close")).status == 405
         many = "&".join(f"a{number}=1" for number in range(50))
-        assert (await called(browser.page, f"/?{many}")).status == 400
+        assert (await browser.got(f"?{many}")).status == 400
 
     browsed(play)
 
@@ -150,9 +111,7 @@ def test_nothing_in_the_page_comes_from_elsewhere() -> None:
 
 def test_events() -> None:
     async def play(browser: Browser) -> None:
-        call = browser.call("events?size=2&view=all")
-        running = asyncio.create_task(call.run())
-        hello, *_ = await call.until(lambda events: len(events) > 0)
+        call, running, hello = await browser.open("events?size=2&view=all")
         assert call.answer.headers["content-type"] == "text/event-stream"
         assert (len(hello["rows"]), hello["total"], hello["may_close"]) == (2, 4, False)
         answer = await browser.posted("look", {"page": hello["page"], "filter": "listening"})
@@ -252,9 +211,7 @@ def test_what_fails_in_watching_ends_the_work() -> None:
 
 
 async def number_of(browser: Browser, state: str) -> int:
-    call = browser.call("events")
-    running = asyncio.create_task(call.run())
-    (hello, *_) = await call.until(lambda events: len(events) > 0)
+    call, running, hello = await browser.open()
     await ended(call, running)
     return next(int(number) for number, row in hello["rows"].items() if row["state"] == state)
 
@@ -292,13 +249,12 @@ def test_only_the_page_closes() -> None:
 
     async def play(browser: Browser) -> None:
         value = {"number": await number_of(browser, "established")}
-        assert (await browser.posted("close", value, origin="http://evil.example")).status == 403
-        assert (await browser.posted("close", value, x_socketkit_key="guessed")).status == 403
-        assert (await browser.posted("close", value, content_type="text/plain")).status == 403
-        assert (await browser.posted("close", value, cookie="")).status == 403
-        assert (await browser.posted("close", value, sec_fetch_site="same-site")).status == 403
-        assert (await browser.got("close")).status == 405
+        for wrong in ({"x_socketkit_key": "guessed"}, {"x_socketkit_key": "\xfc"}, {"content_type": "text/plain"}):
+            assert (await browser.posted("close", value, **wrong)).status == 403
+        assert browser.key not in (await browser.got("")).text
         assert closed == []
+        kind = "application/json; charset=utf-8"
+        assert (await browser.posted("close", value, content_type=kind)).status == 204
 
     browsed(play, close_socket=closed.append)
 
@@ -306,6 +262,7 @@ def test_only_the_page_closes() -> None:
 @pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b'{"number": "x"}', b"{}", b"[" * 10_000])
 def test_what_is_no_request(body: bytes) -> None:
     async def play(browser: Browser) -> None:
+        await number_of(browser, "established")
         assert (await browser.posted("close", body)).status == 400
 
     browsed(play, close_socket=lambda row: None)
@@ -313,6 +270,7 @@ def test_what_is_no_request(body: bytes) -> None:
 
 def test_requests_are_bounded() -> None:
     async def play(browser: Browser) -> None:
+        await number_of(browser, "established")
         assert (await browser.posted("look", {"page": "x" * 20_000})).status == 413
 
     browsed(play)
@@ -323,19 +281,14 @@ def test_requests_are_bounded() -> None:
 
 def test_metrics() -> None:
     async def play(browser: Browser) -> None:
-        token = browser.door.token
-        for target, headers in (("/metrics", {"authorization": f"Bearer {token}"}), (f"/metrics?token={token}", {})):
-            answer = await called(browser.page, target, headers=headers)
-            assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-            names = {family.name for family in text_string_to_metric_families(answer.text)}
-            assert {"socketkit_sockets", "socketkit_opened", "socketkit_listeners"} <= names
-            assert "socketkit_findings" not in names  # no audit has looked yet
-        answer = await called(browser.page, "/metrics", headers={"authorization": "Bearer wrong"})
-        assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
-        assert (await called(browser.page, f"/metrics?token={token}", "POST")).status == 405
+        answer = await browser.got("metrics")
+        assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+        names = {family.name for family in text_string_to_metric_families(answer.text)}
+        assert {"socketkit_sockets", "socketkit_opened", "socketkit_listeners"} <= names
+        assert "socketkit_findings" not in names  # no audit has looked yet
+        assert (await browser.posted("metrics", {})).status == 405
         await browser.page._auditing.again()
-        answer = await called(browser.page, f"/metrics?token={token}")
-        assert 'socketkit_findings{id="OP1",severity="' in answer.text
+        assert 'socketkit_findings{id="OP1",severity="' in (await browser.got("metrics")).text
 
     browsed(play)
 

@@ -1,13 +1,13 @@
 """The page as an ASGI 3 application: its files, what it is told (server-sent events), and what it may change.
 
-    /?token=...      the cookie, then the page
-    /FOLDER/         the page; /FOLDER/page.css, /FOLDER/page.js, /FOLDER/icon.svg
-    /FOLDER/events   what is new, once a second and whenever the page looks at something else
-    /FOLDER/look     POST: what the page looks at
-    /FOLDER/close    POST: end a socket, if that was allowed at the start
-    /metrics         for Prometheus, with the token
+    /                the page; /page.css, /page.js, /icon.svg
+    /events          what is new, once a second and whenever the page looks at something else
+    /look            POST: what the page looks at
+    /close           POST: end a socket, if that was allowed at the start
+    /metrics         for Prometheus
 
-door.py says who may.
+Who may come in at all is the business of the `hosting.Gate` before it. Where something is changed, the page's scripts
+show a key besides, which nobody else is told.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import asyncio
 import json
 import secrets
 import time
+from hmac import compare_digest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from ...http.asgi import Receive, Send
     from ...inspect.watch import Watched, Watching
     from .auditing import Audited, Auditing
-    from .door import Door
 
 
 class Page:
@@ -44,14 +44,12 @@ class Page:
     def __init__(
         self,
         watching: Watching,
-        door: Door,
         auditing: Auditing,
         *,
         close_socket: Callable[[Watched], None] | None = None,
         update_seconds: float = 1.0,
     ) -> None:
         self._watching = watching
-        self._door = door
         self._auditing = auditing
         self._close_socket = close_socket
         self._update_seconds = update_seconds
@@ -59,6 +57,7 @@ class Page:
         self._open: dict[str, Open] = {}
         self._highest: dict[str, float] = {}
         self._ended = False
+        self._key = secrets.token_urlsafe(32)
         self._files = files_of(Path(__file__).parent)
 
     async def work(self) -> None:
@@ -88,38 +87,23 @@ class Page:
         except ValueError:
             await answer(send, plain(400, "This query has too many fields."))
             return
-        what = self._door.refusal(request) or self._door.entrance(request)
-        if what is not None:
-            await answer(send, what)
-        elif request.path == "/metrics":
-            await answer(send, self._metrics(request))
-        elif not self._door.admits(request):
-            await answer(send, plain(403, NO_KEY))
-        elif not request.path.startswith(self._door.folder):
-            await answer(send, plain(404, "There is nothing here."))
-        else:
-            await self._page(request, receive, send)
-
-    async def _page(self, request: Request, receive: Receive, send: Send) -> None:
-        name = request.path.removeprefix(self._door.folder)
+        name = request.path.removeprefix("/") or "page.html"
         changes = {"look": self._look, "close": self._close}
         method = "POST" if name in changes else "GET"
-        if name not in changes and name != "events" and (name or "page.html") not in self._files:
+        if name not in (*changes, *self._files, "events", "metrics"):
             await answer(send, plain(404, "There is nothing here."))
         elif request.method != method:
             await answer(send, plain(405, f"This takes {method}.", ("allow", method)))
         elif name == "events":
             await self._events(request, receive, send)
+        elif name == "metrics":
+            await answer(send, self._metrics())
         elif name in changes:
             await answer(send, await self._change(changes[name], request, receive))
         else:
-            await answer(send, self._files[name or "page.html"])
+            await answer(send, self._files[name])
 
-    def _metrics(self, request: Request) -> Answer:
-        if not self._door.admits_reader(request):
-            return plain(401, "Bring the token: as Bearer, or as ?token=.", ("www-authenticate", "Bearer"))
-        if request.method != "GET":
-            return plain(405, "This takes GET.", ("allow", "GET"))
+    def _metrics(self) -> Answer:
         text = exposition(self._watching, self._auditing.last.found(), highest=self._highest)
         return Answer(200, CONTENT_TYPE, text.encode())
 
@@ -139,7 +123,7 @@ class Page:
         leaving = asyncio.ensure_future(gone(receive))
         try:
             await begin_events(send)
-            hello = {"page": name, "key": self._door.key, "may_close": self._close_socket is not None}
+            hello = {"page": name, "key": self._key, "may_close": self._close_socket is not None}
             await send_event(send, {**hello, **page.message(self._auditing.last)})
             while not (leaving.done() or self._ended):
                 await self._until_news(page, leaving)
@@ -165,7 +149,7 @@ class Page:
     async def _change(
         self, act: Callable[[Mapping[str, object]], Answer], request: Request, receive: Receive
     ) -> Answer:
-        if not self._door.admits_change(request):
+        if not self._is_of_page(request):
             return plain(403, "Only the page itself changes something: load it again.")
         body = await body_of(receive, max_bytes=MOST_BODY_BYTES)
         if body is None:
@@ -177,6 +161,12 @@ class Page:
             return act(asked)
         except (ValueError, RecursionError) as failure:  # of JSON, of UTF-8, of numbers; brackets within brackets
             return plain(400, str(failure))
+
+    def _is_of_page(self, request: Request) -> bool:
+        # To send JSON a page of another site would need a permission (CORS), which is never given.
+        kind = request.headers.get("content-type", "").partition(";")[0].strip()
+        given = request.headers.get("x-socketkit-key", "").encode("latin-1")
+        return kind == "application/json" and compare_digest(given, self._key.encode())
 
     def _look(self, asked: Mapping[str, object]) -> Answer:
         page = self._open.get(str(asked.get("page")))
@@ -219,7 +209,6 @@ async def _set(event: asyncio.Event) -> None:
     await event.wait()
 
 
-NO_KEY = "Open the address that `socketkit watch --web` has printed: its token is the key."
 MOST_PAGES = 16
 # A message of fifty thousand rows takes a tenth of a second or more: most of the time still goes to watching.
 PAUSES_PER_MESSAGE = 5
