@@ -3,8 +3,9 @@
 Settings: `target` (host, port), `sources` (addresses of its own), `connections` (held at once), `per_second` (how fast
 it opens them), `reopen_seconds` (how long it replaces those that the server cut), `most` (connections in all),
 and what each one does: `first` (hexadecimal, sent at once), `drip` (hexadecimal, sent a byte at a time, over and over,
-one per `drip_seconds`), `reads` (False: it never does), `tls` (True: all of it inside a finished TLS handshake),
-`leaves` (True: it hangs up once `first` is sent). Every one of these numbers is finite: the attack ends by itself.
+one per `drip_seconds`), `reads` (False: it never does), `tls` (True: all of it inside a finished TLS handshake), `alpn`
+(the protocols that it offers there), `leaves` (True: it hangs up once `first` is sent). Every one of these numbers is
+finite: the attack ends by itself.
 
 It says `ready`, begins with the first word on standard input, says `opened` when it opens no more, and answers the
 second word with what became of its connections.
@@ -54,6 +55,8 @@ class Attack:
         self._reads = given.get("reads", True)
         self._leaves = given.get("leaves", False)
         self._tls = context() if given.get("tls") else None
+        if self._tls is not None and "alpn" in given:
+            self._tls.set_alpn_protocols(given["alpn"])
         self._epoll = select.epoll()
         self._held: dict[int, Connection] = {}
         self._drips: deque[tuple[float, Connection]] = deque()

@@ -55,6 +55,16 @@ async def forgetting_the_end(handler: Handler, stream: Stream) -> None:
         await handler(stream)
 
 
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """Behind a whole body, the same bytes for everybody."""
+    if scope["type"] != "http":
+        raise NotImplementedError(scope["type"])
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"date", b"now")]})
+    await send({"type": "http.response.body", "body": b"served"})
+
+
 HANDLERS: dict[str, Handler] = {"echo": echo, "frames": frames, "web": web}
 
 
@@ -73,12 +83,17 @@ async def naive(port: int) -> asyncio.Server:
 async def opened(stack: contextlib.AsyncExitStack, listener: dict[str, Any], options: dict[str, Any]) -> Any:
     if listener["serve"] == "naive":
         return await stack.enter_async_context(await naive(listener["port"]))
-    handler = HANDLERS[listener["serve"]]
     # JSON has no tuples.
     bounds: dict[str, Any] = {
         name: tuple(bound) if isinstance(bound, list) else bound for name, bound in listener.get("limits", {}).items()
     }
     kept = options if listener["address"].startswith("tls") else {}
+    if listener["serve"] == "http":
+        from socketkit import http  # a server without it does without its memory, too
+
+        limits = Limits(**bounds) if bounds else None
+        return await stack.enter_async_context(http.serve(listener["address"], application, limits=limits, **kept))
+    handler = HANDLERS[listener["serve"]]
 
     async def handle(stream: Stream) -> None:
         await forgetting_the_end(handler, stream)
