@@ -113,7 +113,7 @@ def order() -> EmailMessage:
     message.add_alternative(ORDER_HTML, subtype="html")
     body = message.get_payload(1)
     assert isinstance(body, EmailMessage)
-    body.add_related(picture(15, 118, 110, 120, 44), "image", "png", cid="<logo@shop.example>")
+    body.add_related(picture(15, 118, 110, 36, 36), "image", "png", cid="<logo@shop.example>")
     message.add_attachment(b"%PDF-1.7\n" + bytes(83_000), "application", "pdf", filename="invoice-20418.pdf")
     message.add_attachment("BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n", subtype="calendar", filename="delivery.ics")
     return message
@@ -131,9 +131,10 @@ td + td { text-align: right }
 .total td { font-weight: bold; border: 0 }
 .button { display: inline-block; background: #0f766e; color: #fff; padding: 10px 18px; border-radius: 6px;
   text-decoration: none }
+.logo { display: flex; gap: 12px; align-items: center; font-size: 24px; font-weight: bold; color: #0f766e }
 .small { font-size: 12px; color: #6b7280 }
 </style></head><body><div class="card">
-<img src="cid:logo@shop.example" alt="Shop"><h2>Your order is on its way</h2>
+<p class="logo"><img src="cid:logo@shop.example" alt=""> Shop</p><h2>Your order is on its way</h2>
 <p>Hello Ann, we have handed over order 20418. It should arrive on Wednesday.</p>
 <table><tr><td>Watering can, 5 l</td><td>24.90</td></tr><tr><td>Seeds, wild flowers (3)</td><td>11.70</td></tr>
 <tr class="total"><td>Together</td><td>36.60</td></tr></table>
