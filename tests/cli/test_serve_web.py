@@ -88,6 +88,19 @@ def test_a_link_to_one_file(socketkit: Start, folder: Path) -> None:
     assert [line.split('"')[1] for line in log.read_text().splitlines()] == ["GET /=.../a.txt"] * 2
 
 
+def test_a_program_reads_the_link_to_one_file(socketkit: Start, folder: Path) -> None:
+    (folder / "b ü.txt").write_text("two")
+    server = socketkit("serve", "web", "--json", "--give", "a.txt", "--give", "b ü.txt", str(folder))
+    listening, *links = (json.loads(server.output.readline()) for _ in range(3))
+    assert listening["event"] == "listening"
+    assert [(link["event"], link["path"], link["uses"], link["seconds"]) for link in links] == [
+        ("link", path, 1, 86_400) for path in ("a.txt", "b ü.txt")
+    ]
+    assert [curl(link["url"]) for link in links] == ["hello", "two"]
+    server.interrupt()
+    server.finish()
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

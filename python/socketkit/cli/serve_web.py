@@ -11,6 +11,7 @@ import click
 from ..hosting import place
 from .hosting import Manner as HostingManner
 from .hosting import ending_options, place_options, run_hosted, summary, wanted_of
+from .peer_screen import JsonEvents
 from .units import parsed_amount, plural
 
 if TYPE_CHECKING:
@@ -122,7 +123,9 @@ def _serve(site: Site, wanted: Wanted, manner: HostingManner, log: str | None, g
             manner,
             facts=lambda: {"requests": requests.count, "refused": requests.refused},
             words=lambda hosted: _words(requests, hosted),
-            hint=lambda hosted: "\n".join([f"serving {site.name}", *_links(site, hosted, gifts)]),
+            hint=lambda hosted: "\n".join(
+                [f"serving {site.name}", *_links(site, hosted, gifts, as_json=manner.as_json)]
+            ),
         )
 
 
@@ -139,11 +142,15 @@ def _check_gifts(site: Site, gifts: tuple[str, ...]) -> None:
                 raise click.UsageError(f"--give {path}: a link gives one file, and this is a folder")
 
 
-def _links(site: Site, hosted: Hosted, gifts: tuple[str, ...]) -> list[str]:
+def _links(site: Site, hosted: Hosted, gifts: tuple[str, ...], *, as_json: bool) -> list[str]:
+    """A line for each; with --json also an event, as a program reads no stderr."""
     if site.links is None:
         return []
-    links = site.links
-    return [f"once: {hosted.link.base}{links.make(path)}" for path in gifts]
+    links = [(path, f"{hosted.link.base}{site.links.make(path, seconds=GIFT_SECONDS)}") for path in gifts]
+    if as_json:
+        for path, url in links:
+            JsonEvents().say(event="link", path=path, url=url, uses=1, seconds=GIFT_SECONDS)
+    return [f"once: {url}" for _, url in links]
 
 
 class AccessLog:
@@ -227,3 +234,4 @@ def _not_found(fault: OSError, target: str) -> str:
 
 FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 MOST_LETTERS = 1_024
+GIFT_SECONDS = 86_400
