@@ -106,6 +106,8 @@ def test_a_program_reads_the_link_to_one_file(socketkit: Start, folder: Path) ->
     [
         (["--quota", "1G"], "but not --upload"),
         (["--upload", "--max-size", "x"], "--max-size x"),
+        (["--upload", "--keep-unfinished", "x"], "--keep-unfinished x"),
+        (["--keep-unfinished", "1h"], "but not --upload"),
         (["--give", "none"], "nothing of this name"),
         (["--give", "sub"], "a folder"),
     ],

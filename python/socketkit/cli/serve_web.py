@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -12,15 +12,18 @@ from ..hosting import place
 from .hosting import Manner as HostingManner
 from .hosting import ending_options, place_options, run_hosted, summary, wanted_of
 from .peer_screen import JsonEvents
-from .units import parsed_amount, plural
+from .units import parsed_amount, parsed_span, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
     from ..hosting import Hosted
     from ..hosting.places import Wanted
     from ..http import Access
     from ..uses.web.service import Site
+
+_T = TypeVar("_T")
 
 EPILOG = """\b
 Examples:
@@ -58,6 +61,7 @@ this folder. Without --upload nothing can be changed in a folder that is served;
 @click.option("--overwrite", is_flag=True, help="Let uploads replace files that are there.")
 @click.option("--max-size", metavar="SIZE", help="What one upload may have (default: 64Gi).")
 @click.option("--quota", metavar="SIZE", help="What the folder may have with all that is uploaded.")
+@click.option("--keep-unfinished", metavar="TIME", help="Remove uploads that nobody goes on with after this (1d).")
 @click.option(
     "--give",
     "gifts",
@@ -77,6 +81,7 @@ def command(
     overwrite: bool,
     max_size: str | None,
     quota: str | None,
+    keep_unfinished: str | None,
     gifts: tuple[str, ...],
     seconds: float | None,
     once: bool,
@@ -101,8 +106,12 @@ def command(
             raise click.UsageError("--password over a network needs encryption: leave --plaintext out")
         wanted = wanted._replace(public=True)  # the password is asked for in place of the token
     try:
-        taken = (upload, overwrite, _amount("--max-size", max_size), _amount("--quota", quota))
-        site = Site(target, Manner(hidden, not unlisted, password, once, *taken))
+        bounds = (
+            _amount("--max-size", max_size),
+            _amount("--quota", quota),
+            _span("--keep-unfinished", keep_unfinished),
+        )
+        site = Site(target, Manner(hidden, not unlisted, password, once, upload, overwrite, *bounds))
     except (NoApplication, ValueError) as fault:
         raise click.UsageError(str(fault)) from None
     except FileNotFoundError as fault:
@@ -199,10 +208,16 @@ def _words(requests: AccessLog, hosted: Hosted) -> str:
 
 
 def _amount(option: str, text: str | None) -> int | None:
-    if text is None:
-        return None
+    return None if text is None else _parsed(option, text, parsed_amount)
+
+
+def _span(option: str, text: str | None) -> float | None:
+    return None if text is None else _parsed(option, text, parsed_span)
+
+
+def _parsed(option: str, text: str, parse: Callable[[str], _T]) -> _T:
     try:
-        return parsed_amount(text)
+        return parse(text)
     except ValueError as fault:
         raise click.UsageError(f"{option} {text}: {fault}") from None
 

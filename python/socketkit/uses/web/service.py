@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import http
@@ -50,6 +50,8 @@ class Manner(NamedTuple):
     """What one upload may have; None: 64 GiB."""
     quota_bytes: int | None = None
     """What all files of the folder may have together with what is uploaded; None: no bound but the disk's."""
+    keep_seconds: float | None = None
+    """How long an upload is kept that nobody goes on with; None: a day."""
 
 
 class Site:
@@ -66,8 +68,11 @@ class Site:
         self._hosted: Hosted | None = None
         self._uploads: Uploads | None = None
         self._files: Files | None = None
-        if not manner.upload and (manner.overwrite or manner.max_bytes is not None or manner.quota_bytes is not None):
-            raise ValueError("what uploads may do is said (--overwrite, --max-size, --quota), but not --upload")
+        if not manner.upload and (manner.overwrite or self._of_uploads(manner)):
+            words = (
+                "what uploads may do is said (--overwrite, --max-size, --quota, --keep-unfinished), but not --upload"
+            )
+            raise ValueError(words)
         if isinstance(target, str) and is_application(target):
             if manner.once or manner.hidden or manner.upload or not manner.listed:
                 words = "hidden files, lists, --once and --upload are for folders and files, and this is an application"
@@ -98,9 +103,12 @@ class Site:
             options.setdefault("body_bytes", self._uploads.body_bytes)
         opening = web(application, before=None if self.tree is None else self._linked, **options)
 
-        def open_service(hosted: Hosted) -> http.Service:
+        @asynccontextmanager
+        async def open_service(hosted: Hosted) -> AsyncIterator[http.Service]:
             self._hosted = hosted
-            return opening(hosted)
+            tidied = nullcontext() if self._uploads is None else self._uploads.tidied()
+            async with opening(hosted) as service, tidied:
+                yield service
 
         return open_service
 
@@ -125,8 +133,13 @@ class Site:
             return Once(only, opened.size, self._given) if self.manner.once else only
 
     def _taking(self, tree: Tree) -> Uploads:
-        given = {} if self.manner.max_bytes is None else {"max_bytes": self.manner.max_bytes}
-        return Uploads(tree, overwrite=self.manner.overwrite, quota_bytes=self.manner.quota_bytes, **given)
+        return Uploads(tree, overwrite=self.manner.overwrite, **self._of_uploads(self.manner))
+
+    @staticmethod
+    def _of_uploads(manner: Manner) -> dict[str, Any]:
+        """What is said of uploads, beside their own defaults."""
+        said = {name: getattr(manner, name) for name in ("max_bytes", "quota_bytes", "keep_seconds")}
+        return {name: value for name, value in said.items() if value is not None}
 
     def _linked(self, gate: Application) -> Application:
         """Who has a link to one file needs no other."""

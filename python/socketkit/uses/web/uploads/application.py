@@ -24,9 +24,11 @@ from .names import fault_of
 from .parts import KEEP_SECONDS, Parts
 from .refusals import Refused
 from .threads import in_thread
+from .tidying import tidied
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from ....http.asgi import Receive, Scope, Send
     from ..tree import Opened, Tree
@@ -40,9 +42,9 @@ class Uploads:
     """Takes files into `tree`: what `Files(tree, changes=...)` asks.
 
     A file appears under its name when all of it is on the disk; until then it is a hidden part beside it, which is kept
-    for a day. `overwrite`: files that are there may be replaced. `max_bytes` is what a file, or a form, may have;
-    `quota_bytes` what all files in the tree may have together (None: no bound but the disk's); `free_bytes` are kept
-    free on the disk; `most_parts` is how many uploads may be unfinished at a time.
+    for `keep_seconds`. `overwrite`: files that are there may be replaced. `max_bytes` is what a file, or a form, may
+    have; `quota_bytes` what all files in the tree may have together (None: no bound but the disk's); `free_bytes` are
+    kept free on the disk; `most_parts` is how many uploads may be unfinished at a time.
     """
 
     def __init__(
@@ -54,11 +56,14 @@ class Uploads:
         quota_bytes: int | None = None,
         free_bytes: int = 268_435_456,
         most_parts: int = 64,
+        keep_seconds: float = KEEP_SECONDS,
     ) -> None:
         self.overwrite = overwrite
         self.max_bytes = max_bytes
         self.tree = tree
-        self.parts = Parts(tree, quota_bytes=quota_bytes, free_bytes=free_bytes, most=most_parts)
+        self.parts = Parts(
+            tree, quota_bytes=quota_bytes, free_bytes=free_bytes, most=most_parts, keep_seconds=keep_seconds
+        )
         self.claims = Claims()
         # Whose last answer got lost on the way is told that his file is here.
         self._finished: OrderedDict[str, int] = OrderedDict()
@@ -69,8 +74,12 @@ class Uploads:
         return self.max_bytes + FORM_BYTES
 
     async def tidy(self) -> None:
-        """Remove what nobody has gone on with for a day; every upload does so, too, at most twice a minute."""
+        """Remove what nobody has gone on with for so long; every upload does so, too, at most twice a minute."""
         await self.parts.tidy()
+
+    def tidied(self) -> AbstractAsyncContextManager[None]:
+        """A block in which that is done at its beginning, and then each hour at least."""
+        return tidied(self.parts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
         headers = dict(scope["headers"])
@@ -163,7 +172,7 @@ class Uploads:
                 finally:
                     part.close()
             location = address_of(scope, folder, name) + f"?upload={token}-{wanted.length}".encode()
-            told = [(b"location", location), (b"upload-offset", b"%d" % at), *_expires()]
+            told = [(b"location", location), (b"upload-offset", b"%d" % at), *self._expires()]
             await _say(send, 201, [tus.RESUMABLE, (b"content-length", b"0"), *told])
 
     async def _go_on(
@@ -188,7 +197,9 @@ class Uploads:
                             await self._finish(part, name, token, headers)
                             await _say(send, 200, _progress(length, length))
                             return
-                        await _say(send, 200, [*_progress(part.size, length), *_expires(os.fstat(part.fd).st_mtime)])
+                        await _say(
+                            send, 200, [*_progress(part.size, length), *self._expires(os.fstat(part.fd).st_mtime)]
+                        )
                     elif method == "DELETE":
                         await self.parts.remove(part)
                         await _say(send, 204, [tus.RESUMABLE])
@@ -209,7 +220,7 @@ class Uploads:
         self.require_absent(part.folder, name)
         at = await self._append(receive, part, name, token, offset, headers)
         if at is not None:
-            await _say(send, 204, [tus.RESUMABLE, (b"upload-offset", b"%d" % at), *_expires()])
+            await _say(send, 204, [tus.RESUMABLE, (b"upload-offset", b"%d" % at), *self._expires()])
 
     # --- what they share
 
@@ -328,6 +339,12 @@ class Uploads:
         if not self.overwrite:
             raise Refused(409, THERE)
 
+    def _expires(self, modified: float | None = None) -> list[tuple[bytes, bytes]]:
+        import time
+
+        since = time.time() if modified is None else modified
+        return [(b"upload-expires", http_date(since + self.parts.keep_seconds).encode())]
+
     def _abilities(self) -> list[tuple[bytes, bytes]]:
         return [
             tus.RESUMABLE,
@@ -370,13 +387,6 @@ def _range_of(headers: Mapping[bytes, bytes]) -> tuple[int, int | None]:
     if int(first) > int(last) or int(last) + 1 != int(total) or length not in (None, int(total) - int(first)):
         raise Refused(400, "Content-Range: a file is gone on with to its end, by as many bytes as are missing")
     return int(first), int(total)
-
-
-def _expires(modified: float | None = None) -> list[tuple[bytes, bytes]]:
-    import time
-
-    since = time.time() if modified is None else modified
-    return [(b"upload-expires", http_date(since + KEEP_SECONDS).encode())]
 
 
 def _progress(offset: int, length: int) -> list[tuple[bytes, bytes]]:

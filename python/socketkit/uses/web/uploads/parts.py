@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from ..tree import Opened, Tree
     from .digests import Digest
 
-__all__ = ["Part", "Parts", "part_name"]
+__all__ = ["KEEP_SECONDS", "Part", "Parts", "part_name"]
+
+KEEP_SECONDS = 86_400.0
 
 
 def part_name(token: str, length: int | None) -> bytes:
@@ -79,10 +81,20 @@ class Parts:
     """The parts in a tree, and the room in it.
 
     `quota_bytes`: what all files in the tree may have together, None: no bound but the disk's; `free_bytes`: what stays
-    free on the disk; `most`: how many parts there may be.
+    free on the disk; `most`: how many parts there may be; `keep_seconds`: after which a part goes that nobody has gone
+    on with.
     """
 
-    def __init__(self, tree: Tree, *, quota_bytes: int | None, free_bytes: int, most: int) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        *,
+        quota_bytes: int | None,
+        free_bytes: int,
+        most: int,
+        keep_seconds: float = KEEP_SECONDS,
+    ) -> None:
+        self.keep_seconds = keep_seconds
         self._tree = tree
         self._quota_bytes = quota_bytes
         self._free_bytes = free_bytes
@@ -172,7 +184,7 @@ class Parts:
             part.close()
 
     async def tidy(self) -> None:
-        """Remove the parts that nobody has gone on with for a day, and count anew."""
+        """Remove the parts that nobody has gone on with for so long, and count anew; never one that is written into."""
         async with self._changing:
             await self._count_now()
 
@@ -181,7 +193,7 @@ class Parts:
             await self._count_now()
 
     async def _count_now(self) -> None:
-        self._used_bytes, self._count = await in_thread(_count, self._tree.fd, time.time() - KEEP_SECONDS)
+        self._used_bytes, self._count = await in_thread(_count, self._tree.fd, time.time() - self.keep_seconds)
         self._counted = time.monotonic()
 
     def _require_room(self, folder: Opened, length: int) -> None:
@@ -261,7 +273,6 @@ def _removed(name: bytes, folder: int) -> bool:
     return True
 
 
-KEEP_SECONDS = 86_400.0
 COUNT_SECONDS = 30.0  # others change the folder, too
 READ_BYTES = 1 << 20
 FULL = "the disk is full but for what is kept free: ask whoever serves this to make room"
