@@ -18,13 +18,18 @@ if TYPE_CHECKING:
 
     from ....http.asgi import Receive, Scope, Send
     from ..tree import Opened
-    from .application import Uploads
+    from .taking import Taking
 
-__all__ = ["take_form"]
+__all__ = ["form_bytes", "take_form"]
+
+
+def form_bytes(taking: Taking) -> int:
+    """What a form may have: files, and what stands around them."""
+    return taking.max_bytes + AROUND_BYTES
 
 
 async def take_form(
-    uploads: Uploads, scope: Scope, receive: Receive, send: Send, path: str, headers: Mapping[bytes, bytes]
+    taking: Taking, scope: Scope, receive: Receive, send: Send, path: str, headers: Mapping[bytes, bytes]
 ) -> None:
     """Take the files of a form into the folder `path`.
 
@@ -33,12 +38,12 @@ async def take_form(
     """
     given = headers.get(b"content-length", b"")
     length = int(given) if given.isdigit() else 0
-    if length > uploads.body_bytes:
-        raise Refused(413, f"a form may have {uploads.max_bytes} bytes here, this one has {length}")
+    if length > form_bytes(taking):
+        raise Refused(413, f"a form may have {taking.max_bytes} bytes here, this one has {length}")
     parser = _parser(headers.get(b"content-type", b"").decode("latin-1"))
-    with uploads.opened_above(f"{path.rstrip('/')}/x") as folder:
-        await uploads.parts.check(folder, length)
-        form = _Form(uploads, folder, path)
+    with taking.opened_above(f"{path.rstrip('/')}/x") as folder:
+        await taking.parts.check(folder, length)
+        form = _Form(taking, folder, path)
         try:
             whole = await form.take(receive, parser)
         except Refused as refused:
@@ -62,9 +67,9 @@ async def take_form(
 class _Form:
     """A form while it comes in."""
 
-    def __init__(self, uploads: Uploads, folder: Opened, path: str) -> None:
+    def __init__(self, taking: Taking, folder: Opened, path: str) -> None:
         self.here: list[str] = []
-        self._uploads = uploads
+        self._taking = taking
         self._folder = folder
         self._path = path.rstrip("/")
         self._current: _File | None = None
@@ -99,7 +104,7 @@ class _Form:
         if segment.filename:
             if len(self.here) >= MOST_FILES:
                 raise Refused(413, f"a form has at most {MOST_FILES} files")
-            self._current = _File(self._uploads, self._folder, self._path, segment.filename)
+            self._current = _File(self._taking, self._folder, self._path, segment.filename)
             await self._current.open()
 
     async def _end(self) -> None:
@@ -116,23 +121,23 @@ class _Form:
 
 
 class _File:
-    def __init__(self, uploads: Uploads, folder: Opened, path: str, name: str) -> None:
+    def __init__(self, taking: Taking, folder: Opened, path: str, name: str) -> None:
         self.shown = name
-        self._uploads = uploads
+        self._taking = taking
         self._folder = folder
         if "/" in name or "\\" in name:
             raise Refused(400, "a name has no slashes in it: upload into a folder by its address")
-        self._name = uploads.require_name(f"{path}/{name}")
-        uploads.require_absent(folder, self._name)
-        self._claim = uploads.claims.hold(folder, self._name)
+        self._name = taking.require_name(f"{path}/{name}")
+        taking.require_absent(folder, self._name)
+        self._claim = taking.claims.hold(folder, self._name)
         self._claimed = False
         self._filling: Filling | None = None
 
     async def open(self) -> None:
         await self._claim.__aenter__()
         self._claimed = True
-        self._part = await self._uploads.parts.create(self._folder, new_token(), None)
-        self._filling = Filling(self._uploads.parts, self._part, 0, self._uploads.max_bytes, ())
+        self._part = await self._taking.parts.create(self._folder, new_token(), None)
+        self._filling = Filling(self._taking.parts, self._part, 0, self._taking.max_bytes, ())
 
     async def add(self, data: bytes | bytearray) -> None:
         assert self._filling is not None
@@ -141,12 +146,12 @@ class _File:
     async def finish(self) -> None:
         assert self._filling is not None
         await self._filling.flush()
-        await self._uploads.place(self._part, self._name)
+        await self._taking.place(self._part, self._name)
 
     async def close(self) -> None:
         try:
             if self._filling is not None:
-                await self._uploads.parts.remove(self._part)
+                await self._taking.parts.remove(self._part)
         finally:
             if self._claimed:
                 await self._claim.__aexit__(None, None, None)
@@ -169,4 +174,5 @@ def _parser(kind: str) -> PushMultipartParser:
 
 TEXT = "text/plain; charset=utf-8"
 MOST_FILES = 256
+AROUND_BYTES = 65_536
 MOST_FIELDS = 512
