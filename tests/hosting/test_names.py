@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from socketkit import Endpoint
 from socketkit.hosting import Link, Place, Wanted, authority, host, place
@@ -132,3 +134,17 @@ def test_the_name_of_its_link_is_one() -> None:
         assert answer.status == 200
 
     asyncio.run(main())
+
+
+PARTS = st.sampled_from(
+    ["localhost", "LOCALHOST", "127.0.0.1", "[::1]", ":", "80", "evil.example", ".", "[", "]", "%", "\xff"]
+)
+
+
+@given(st.one_of(st.lists(PARTS, max_size=4).map("".join), st.text(st.characters(max_codepoint=255), max_size=20)))
+def test_no_other_name_is_let_in(name: str) -> None:
+    own = {"localhost", "127.0.0.1", "[::1]"}
+    before, colon, port = name.lower().rpartition(":")
+    expected = name.lower() in own or (before in own and bool(colon) and port.isascii() and port.isdigit())
+    sent = asked(at("tcp://localhost:80"), {"type": "http", "headers": [(b"host", name.encode("latin-1"))]})
+    assert (sent[0]["status"] == 200) == expected
