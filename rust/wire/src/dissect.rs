@@ -312,10 +312,10 @@ fn put_hardware(line: &mut String, address: &[u8]) -> fmt::Result {
     })
 }
 
-/// A stranger's letters: no control character of them reaches a terminal.
+/// A stranger's letters, in one word: no control character of them reaches a terminal, and no words of ours can be among them.
 fn put_printable(line: &mut String, text: &str) -> fmt::Result {
     text.chars().try_for_each(|letter| match letter {
-        ' '..='~' => line.write_char(letter),
+        '!'..='~' => line.write_char(letter),
         other => write!(line, "{}", other.escape_unicode()),
     })
 }
@@ -386,6 +386,8 @@ mod tests {
         assert!(line(&udp(53, answer)).contains(" udp dns answer A example.org NameError, "));
         let terminal = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x05\x1b[2J\n\x03org\0\0\x1c\0\x01";
         assert!(line(&udp(53, terminal)).contains(r"dns query AAAA \u{1b}[2J\u{a}.org"));
+        let ours = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x0aa ServFail\x03org\0\0\x1c\0\x01";
+        assert!(line(&udp(53, ours)).contains(r"dns query AAAA a\u{20}ServFail.org, "));
         assert!(line(&udp(53, &query[..20])).contains(" udp malformed dns, "));
         assert!(line(&udp(53, b"")).contains(" udp malformed dns, "));
         let data = udp(53, query);
