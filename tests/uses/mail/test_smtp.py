@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import gc
+import weakref
 from collections.abc import Iterable
 
 import pytest
@@ -55,6 +57,27 @@ def test_a_mail() -> None:
     ]
     assert codes(out) == [250, 250, 250, 354, 250, 221]
     assert session.closed
+
+
+def test_who_is_not_asking_hears_of_whole_mails_alone() -> None:
+    session = Session("mail.example", asking=False)
+    data = [b"EHLO client\r\n", MAIL, b"DATA\r\nx\r\n.\r\n", b"MAIL FROM:<>\r\nRCPT TO:<nobody>\r\nQUIT\r\n"]
+    events, out = drive(session, data)
+    message = Message(Envelope("ann@example.org", ("bob@example.org",)), b"x\r\n")
+    assert events == [Hello("client", True), message]
+    assert codes(out) == [250, 250, 250, 354, 250, 250, 501, 221]
+
+
+def test_a_session_is_freed_at_once() -> None:
+    session = Session()
+    drive(session, [b"EHLO client\r\n", MAIL, b"DATA\r\nx\r\n.\r\nQUIT\r\n"])
+    alive = weakref.ref(session)
+    gc.disable()
+    try:
+        del session
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_extensions() -> None:

@@ -3,7 +3,8 @@
 `receive` takes what came, `next_event` says what it means, `output` is what must be sent. An event that asks (all
 but `StartTls`) waits for its answer by `accept` or `refuse`, and nothing behind it is looked at before: so whoever
 drives this may wait, store or fail as he likes, and pipelined commands keep their order (RFC 2920). How the bytes were
-cut into chunks makes no difference.
+cut into chunks makes no difference. Who would accept every sender and recipient is not `asking`: they are no events
+then, and the whole mail is the first he hears of them.
 
 What it refuses, and why:
 
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 from . import sasl
 from .smtp_content import Counted, Dotted, has_bare_newline
 from .smtp_events import BOUNDS, Bounds, Envelope, Event, Hello, Login, Mail, Message, Recipient, StartTls
+from .smtp_replies import BEGIN, CLOSING, GO_ON, MISTAKES, OK, RECIPIENT_OK, SENDER_OK, TAKEN, extensions, greeting
 from .smtp_syntax import PathError, mail_path, recipient_path
 
 if TYPE_CHECKING:
@@ -32,7 +34,13 @@ class Session:
     """One connection. `host` is this server's name; `tls`: whether it can begin TLS, `encrypted`: whether it has."""
 
     def __init__(
-        self, host: str = "localhost", bounds: Bounds = BOUNDS, *, tls: bool = False, encrypted: bool = False
+        self,
+        host: str = "localhost",
+        bounds: Bounds = BOUNDS,
+        *,
+        tls: bool = False,
+        encrypted: bool = False,
+        asking: bool = True,
     ) -> None:
         self.host = host
         self.bounds = bounds
@@ -43,17 +51,19 @@ class Session:
         """What the client did that no client should: `bare_newline`, `injection`, `mistake`, `long_line`, `too_large`,
         `recipients`."""
         self._tls = tls
+        self._asking = asking
         self._buffer = bytearray()
         self._searched = 0
         self._starved = True
         self._out: list[bytes] = []
-        self._pending: Callable[[], str] | None = None
+        self._pending: Callable[[], bytes] | None = None
         self._injecting = False
         self._mistakes = 0
         self._name: str | None = None
         self._login: sasl.Login | None = None
         self._exchange: sasl.Exchange | None = None
-        self._read: Callable[[], Event | str | None] = self._command
+        # A function and no bound method: a session that holds itself is freed late, by the collector only.
+        self._read: Callable[[Session], Event | bytes | str | None] = Session._command
         self._mail: str | None = None
         self._recipients: list[str] = []
         self._utf8 = False
@@ -65,7 +75,7 @@ class Session:
 
     def greet(self) -> None:
         """The first line that a client sees."""
-        self._say(f"220 {self.host} ESMTP socketkit")
+        self._out.append(greeting(self.host))
 
     def receive(self, data: bytes) -> None:
         if self._injecting:
@@ -78,8 +88,10 @@ class Session:
         while self._pending is None and not self._injecting and not self.closed:
             if not self._buffer and self._counted is None:
                 return None
-            found = self._read()
-            if isinstance(found, str):
+            found = self._read(self)
+            if isinstance(found, bytes):
+                self._out.append(found)
+            elif isinstance(found, str):
                 self._reply(found)
             elif found is not None or self._starved:
                 return found
@@ -89,7 +101,7 @@ class Session:
         """Say yes to what the last event asks."""
         assert self._pending is not None, "no event waits for an answer"
         pending, self._pending = self._pending, None
-        self._say(pending())
+        self._out.append(pending())
 
     def refuse(self, code: int, text: str) -> None:
         """Say no, with this reply; the session goes on, unless the code is 421."""
@@ -100,9 +112,12 @@ class Session:
 
     def output(self) -> bytes:
         """What must be sent now; it is given once."""
-        out = b"".join(self._out)
-        self._out.clear()
-        return out
+        out = self._out
+        if len(out) == 1:
+            return out.pop()
+        whole = b"".join(out)
+        out.clear()
+        return whole
 
     def close(self, text: str) -> None:
         """End the session with a word to the client (421)."""
@@ -124,26 +139,20 @@ class Session:
 
         Behind DATA nothing has begun before its first byte: until then a client may think.
         """
-        counting = self._counted is not None and self._counted.remaining > 0
-        return not self.closed and (bool(self._buffer) or counting)
+        if self._buffer:
+            return not self.closed
+        return self._counted is not None and self._counted.remaining > 0 and not self.closed
 
     @property
     def begun(self) -> bool:
         """Whether a mail, or a login, has begun and not ended."""
-        return self._mail is not None or self._read != self._command
+        return self._mail is not None or self._read is not Session._command
 
     # ---- lines ----
 
     def _line(self) -> bytes | str | None:
         """The next line without its end; None if it is not whole; what is said of it if it is refused."""
         buffer = self._buffer
-        usual = USUAL_LINE.match(buffer)
-        if usual and usual.end() <= self.bounds.line_bytes:
-            line = usual[1]
-            del buffer[: usual.end()]
-            self._starved = False
-            self._searched = 0
-            return line
         end = buffer.find(b"\n", self._searched) + 1
         self._starved = end == 0
         if (end or len(buffer)) > self.bounds.line_bytes:
@@ -161,16 +170,27 @@ class Session:
             return "500 5.5.2 A line ends with CR LF, and has neither inside (RFC 5321 2.3.8)"
         return line[:-2]
 
-    def _command(self) -> Event | str | None:
-        line = self._line()
-        if not isinstance(line, bytes):
-            return line
-        word, _, rest = line.partition(b" ")
-        verb = COMMANDS.get(word.upper())
+    def _command(self) -> Event | bytes | str | None:
+        buffer = self._buffer
+        usual = USUAL_COMMAND.match(buffer)
+        if usual and (end := usual.end()) <= self.bounds.line_bytes:
+            word, rest = usual.groups(b"")
+            if end == len(buffer):
+                buffer.clear()
+            else:
+                del buffer[:end]
+            self._starved = False
+            self._searched = 0
+        else:
+            line = self._line()
+            if not isinstance(line, bytes):
+                return line
+            word, _, rest = line.partition(b" ")
+        verb = COMMANDS.get(word) or COMMANDS.get(word.upper())
         if verb is None:
             return "500 5.5.1 No such command"
         try:
-            return verb(self, rest.decode("utf-8"))
+            return verb(self, rest.decode())
         except UnicodeDecodeError:
             return "501 5.5.2 That is no UTF-8 (RFC 6531)"
 
@@ -187,19 +207,15 @@ class Session:
         if not name or not name.isprintable() or len(name) > MOST_NAME:
             return "501 5.5.4 Say your name behind it"
 
-        def agree() -> str:
+        def agree() -> bytes:
             self._name = name
             self._forget_mail()
-            return self._extensions() if extended else f"250 {self.host}"
+            if not extended:
+                return f"250 {self.host}\r\n".encode()
+            return extensions(self.host, self.bounds.message_bytes, self._tls and not self.encrypted)
 
-        return self._ask(Hello(name, extended), agree)
-
-    def _extensions(self) -> str:
-        known = [f"{self.host} greets you", "PIPELINING", f"SIZE {self.bounds.message_bytes}", "8BITMIME", "SMTPUTF8"]
-        known += ["CHUNKING", "ENHANCEDSTATUSCODES", f"AUTH {' '.join(sasl.MECHANISMS)}"]
-        if self._tls and not self.encrypted:
-            known.append("STARTTLS")
-        return "\r\n".join([*(f"250-{line}" for line in known), "250 HELP"])
+        self._pending = agree
+        return Hello(name, extended)
 
     def _starttls(self, rest: str) -> Event | str:
         if rest.strip():
@@ -225,7 +241,7 @@ class Session:
             return f"504 5.5.4 {failure}"
         if initial:
             return self._credentials(initial)
-        self._read = self._answer
+        self._read = Session._answer
         return f"334 {self._exchange.first}"
 
     def _answer(self) -> Event | str | None:
@@ -234,30 +250,31 @@ class Session:
         if isinstance(line, bytes):
             return self._credentials(line.decode("ascii", "replace"))
         if line is not None:
-            self._read = self._command
+            self._read = Session._command
         return line
 
     def _credentials(self, line: str) -> Event | str:
         assert self._exchange is not None
-        self._read = self._command
+        self._read = Session._command
         try:
             step = self._exchange.answer(line)
         except sasl.SaslError as failure:
             return f"501 5.5.2 {failure}"
         if isinstance(step, str):
-            self._read = self._answer
+            self._read = Session._answer
             return f"334 {step}"
         login = step
 
-        def agree() -> str:
+        def agree() -> bytes:
             self._login = login
-            return "235 2.7.0 Welcome"
+            return b"235 2.7.0 Welcome\r\n"
 
-        return self._ask(Login(login), agree)
+        self._pending = agree
+        return Login(login)
 
     # ---- a mail ----
 
-    def _from(self, rest: str) -> Event | str:
+    def _from(self, rest: str) -> Event | bytes | str:
         if self._name is None:
             return "503 5.5.1 EHLO comes first"
         if self._mail is not None:
@@ -269,13 +286,16 @@ class Session:
         if size is not None and size > self.bounds.message_bytes:
             return self._too_large()
 
-        def agree() -> str:
+        def agree() -> bytes:
             self._mail, self._utf8 = path.address, "SMTPUTF8" in path.parameters
-            return "250 2.1.0 OK"
+            return SENDER_OK
 
-        return self._ask(Mail(path.address, size), agree)
+        if not self._asking:
+            return agree()
+        self._pending = agree
+        return Mail(path.address, size)
 
-    def _to(self, rest: str) -> Event | str:
+    def _to(self, rest: str) -> Event | bytes | str:
         if self._mail is None or self._counted is not None:
             return "503 5.5.1 MAIL comes first, and RCPT before the message"
         try:
@@ -286,22 +306,25 @@ class Session:
             self.faults.add("recipients")
             return "452 4.5.3 Too many recipients: send the others a mail of their own"
 
-        def agree() -> str:
+        def agree() -> bytes:
             self._recipients.append(address)
-            return "250 2.1.5 OK"
+            return RECIPIENT_OK
 
-        return self._ask(Recipient(address), agree)
+        if not self._asking:
+            return agree()
+        self._pending = agree
+        return Recipient(address)
 
-    def _data(self, rest: str) -> str:
+    def _data(self, rest: str) -> bytes | str:
         if self._mail is None or self._counted is not None or rest.strip():
             return "503 5.5.1 MAIL and RCPT come first, and DATA stands alone"
         if not self._recipients:
             return "554 5.5.1 No recipient was taken"
         self._dotted = Dotted(self.bounds.message_bytes)
-        self._read = self._until_dot
-        return "354 Go on; the end is a dot on a line of its own"
+        self._read = Session._until_dot
+        return BEGIN
 
-    def _until_dot(self) -> Event | str | None:
+    def _until_dot(self) -> Event | bytes | str | None:
         assert self._dotted is not None
         whole = self._dotted.take(self._buffer)
         self._starved = not whole
@@ -323,20 +346,20 @@ class Session:
         if self._counted.hopeless:
             self.closed = True
             return self._too_large()
-        self._read = self._until_counted
+        self._read = Session._until_counted
         return None
 
-    def _until_counted(self) -> Event | str | None:
+    def _until_counted(self) -> Event | bytes | str | None:
         assert self._counted is not None
         whole = self._counted.take(self._buffer)
         self._starved = not whole
         if not whole:
             return None
-        self._read = self._command
+        self._read = Session._command
         if not self._recipients:
             self._forget_mail()
             return "503 5.5.1 MAIL and RCPT come first"
-        return self._whole(self._counted) if self._last else "250 2.0.0 Go on"
+        return self._whole(self._counted) if self._last else GO_ON
 
     def _whole(self, collected: Dotted | Counted) -> Event | str:
         """A message has ended; whether it is taken."""
@@ -347,14 +370,15 @@ class Session:
         if has_bare_newline(collected.content):
             self.faults.add("bare_newline")
             return "550 5.6.0 A line ends with CR LF, and has neither inside (RFC 5321 2.3.8)"
-        return self._ask(Message(envelope, collected.content), lambda: "250 2.0.0 Taken")
+        self._pending = _taken
+        return Message(envelope, collected.content)
 
     def _too_large(self) -> str:
         self.faults.add("too_large")
         return f"552 5.3.4 At most {self.bounds.message_bytes} bytes"
 
     def _forget_mail(self) -> None:
-        self._read = self._command
+        self._read = Session._command
         self._searched = 0
         self._mail = self._dotted = self._counted = None
         self._recipients = []
@@ -362,12 +386,12 @@ class Session:
 
     # ---- the rest ----
 
-    def _rset(self, rest: str) -> str:
+    def _rset(self, rest: str) -> bytes:
         self._forget_mail()
-        return "250 2.0.0 OK"
+        return OK
 
-    def _noop(self, rest: str) -> str:
-        return "250 2.0.0 OK"
+    def _noop(self, rest: str) -> bytes:
+        return OK
 
     def _vrfy(self, rest: str) -> str:
         return "252 2.1.5 Send it, and see"
@@ -380,10 +404,6 @@ class Session:
         return "221 2.0.0 Goodbye"
 
     # ---- what is said ----
-
-    def _ask(self, event: Event, agree: Callable[[], str]) -> Event:
-        self._pending = agree
-        return event
 
     def _say(self, line: str) -> None:
         self._out.append(f"{line}\r\n".encode())
@@ -403,7 +423,11 @@ class Session:
         self.closed = True
 
 
-COMMANDS: dict[bytes, Callable[[Session, str], Event | str | None]] = {
+def _taken() -> bytes:
+    return TAKEN
+
+
+COMMANDS: dict[bytes, Callable[[Session, str], Event | bytes | str | None]] = {
     b"EHLO": Session._ehlo,
     b"HELO": Session._helo,
     b"STARTTLS": Session._starttls,
@@ -418,9 +442,6 @@ COMMANDS: dict[bytes, Callable[[Session, str], Event | str | None]] = {
     b"HELP": Session._help,
     b"QUIT": Session._quit,
 }
-CLOSING = 421
-# A short whole line is read in one step; all else is looked at more closely.
-USUAL_LINE = re.compile(rb"([^\r\n\0]{0,500})\r\n")
-# Of those commands that cannot be understood or come at the wrong time; a refused mail is none.
-MISTAKES = frozenset(("500", "501", "502", "503", "504", "553", "555"))
+# A short whole line of a command is read in one step; all else is looked at more closely.
+USUAL_COMMAND = re.compile(rb"([A-Za-z]{4,8})(?: ([^\r\n\0]{0,480}))?\r\n")
 MOST_NAME = 255

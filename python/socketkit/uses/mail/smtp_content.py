@@ -34,10 +34,11 @@ class Dotted(Content):
 
     def take(self, buffer: bytearray) -> bool:
         """Take what is there of the mail out of `buffer`; whether it is whole now."""
-        if not self.dropped and buffer.startswith(END[2:]):  # the line break before the dot was that of DATA
+        if not self.dropped and buffer.startswith(EMPTY):  # the line break before the dot was that of DATA
             del buffer[:3]
             return True
-        end = buffer.find(END, max(0, self._searched - len(END) + 1))
+        searched = self._searched
+        end = buffer.find(END, searched - len(END) + 1 if searched >= len(END) else 0)
         if end < 0:
             self._searched = len(buffer)
             if len(buffer) > self.most_bytes + len(END):
@@ -47,8 +48,13 @@ class Dotted(Content):
             self._drop(buffer, end + 2)
             del buffer[:3]
             return True
-        content = bytes(buffer[: end + 2])
-        del buffer[: end + len(END)]
+        if len(buffer) == end + len(END):  # nothing behind it: one copy less
+            del buffer[end + 2 :]
+            content = bytes(buffer)
+            buffer.clear()
+        else:
+            content = bytes(buffer[: end + 2])
+            del buffer[: end + len(END)]
         if content.startswith(b"."):
             content = content[1:]
         self.content = content.replace(b"\r\n.", b"\r\n") if b"\r\n." in content else content
@@ -91,9 +97,12 @@ class Counted(Content):
 
 def has_bare_newline(content: bytes) -> bool:
     """Whether a CR or an LF stands alone."""
-    pairs = content.count(b"\r\n")
-    return content.count(b"\n") != pairs or content.count(b"\r") != pairs
+    # In one pass: what is left without all other bytes must be pairs.
+    ends = content.translate(None, ALL_OTHERS)
+    return ends != b"\r\n" * (len(ends) // 2)
 
 
 END = b"\r\n.\r\n"
+EMPTY = b".\r\n"
+ALL_OTHERS = bytes(set(range(256)) - set(b"\r\n"))
 DROPPED_TIMES = 4

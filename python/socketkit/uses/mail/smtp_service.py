@@ -61,26 +61,27 @@ class _Conversation:
     def __init__(self, service: SmtpService, stream: Stream, client: Client) -> None:
         self.service = service
         self.stream = stream
-        self.pace = Pace(stream, service.limits)
-        self.session = Session(service.host, service.bounds, tls=True, encrypted=stream.encrypted)
+        # Without rules every sender and recipient is accepted, and nobody need be asked.
+        asking = bool(service.failures.rules)
+        encrypted = stream.encrypted
+        self.session = Session(service.host, service.bounds, tls=True, encrypted=encrypted, asking=asking)
         self.client = client
         client.faults = self.session.faults
-        if stream.encrypted:
+        if encrypted:
             self.client.encrypted_with(stream.ciphers)
 
     async def run(self) -> None:
-        session, stream, failures = self.session, self.stream, self.service.failures
-        if not await self._greet():
+        session, stream, service = self.session, self.stream, self.service
+        if service.failures.rules and not await self._welcome():
             return
+        session.greet()
+        await stream.send(session.output())
+        pace: Pace | None = None
         data = await self._rested(self._first)
         while True:
             session.receive(data)
             while (event := session.next_event()) is not None:
-                if failures.rules:
-                    await self._decide(event)
-                elif isinstance(event, (Mail, Recipient)):
-                    session.accept()
-                elif isinstance(event, Message):
+                if isinstance(event, Message) and not service.failures.rules:
                     await self._keep(event)
                 else:
                     await self._decide(event)
@@ -90,23 +91,23 @@ class _Conversation:
             if session.closed:
                 return
             if not session.inside:
-                self.pace.rest()
+                pace = None
                 data = await (stream.receive() if session.begun else self._rested(stream.receive))
                 continue
+            if pace is None:
+                pace = Pace(stream, service.limits)
             try:
-                data = await self.pace.receive(inside=True)
+                data = await pace.receive(inside=True)
             except TooSlow:
                 session.close("4.4.2 Too slow")
                 data = b""
 
-    async def _greet(self) -> bool:
+    async def _welcome(self) -> bool:
+        """Whether the client may speak at all."""
         outcome = await self._outcome("connect")
         if outcome.code:
             await self.stream.send(f"{outcome.code} {outcome.text}\r\n".encode())
-            return False
-        self.session.greet()
-        await self.stream.send(self.session.output())
-        return True
+        return not outcome.code
 
     async def _rested(self, receive: Callable[[], Awaitable[bytes]]) -> bytes:
         data = await self.service.resting.until(receive)
