@@ -52,6 +52,21 @@ def test_delete() -> None:
     assert caught.id == 4  # a number is never used again: IMAP's clients remember them
 
 
+def test_numbers_and_the_index_outlast_a_restart(tmp_path: Path) -> None:
+    path = str(tmp_path / "mail.db")
+    database = Database(path)
+    database.add([mail(), mail(), mail("third")], NOW)
+    assert not database.index(9)
+    database.delete([2, 3])
+    database.close()
+    again = Database(path)
+    assert not again.index(9)
+    (caught,), _ = again.add([mail("fourth")], NOW)
+    assert caught.id == 4
+    assert [found.id for found in again.search("subject:fourth", 9)] == [4]
+    again.close()
+
+
 def test_bounds() -> None:
     size = len(mail("x").raw)
     database = Database(keep=Keep(most_mails=3, most_bytes=100 * size, seconds=100.0))
@@ -144,7 +159,7 @@ def test_a_failed_delete_leaves_everything(monkeypatch: pytest.MonkeyPatch) -> N
     database = Database()
     database.add([mail()], NOW)
 
-    def fail(numbers: object) -> None:
+    def fail(numbers: object, following: int) -> None:
         raise OSError("the disk is gone")
 
     monkeypatch.setattr(database, "_delete", fail)

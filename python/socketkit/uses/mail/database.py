@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from .headers import Summary, summary
 from .parsed import Parsed
@@ -85,10 +85,16 @@ class Database:
         sql.execute("PRAGMA synchronous = NORMAL")
         sql.execute(f"PRAGMA application_id = {APPLICATION}")
         sql.executescript(SCHEMA)
-        self._next = 1 + (sql.execute("SELECT seq FROM sqlite_sequence WHERE name = 'mail'").fetchone() or [0])[0]
+        sql.execute("INSERT OR IGNORE INTO fact VALUES ('next', 1), ('indexed', 0)")
+        (last,) = sql.execute("SELECT coalesce(max(id), 0) FROM mail").fetchone()
+        self._next: int = max(last + 1, self._fact("next"))
+        self._indexed = self._fact("indexed")
         self.count, self.bytes = sql.execute("SELECT count(*), coalesce(sum(size), 0) FROM mail").fetchone()
         sql.execute("INSERT OR IGNORE INTO fact VALUES ('made', CAST(strftime('%s') AS INTEGER))")
-        self.made: int = sql.execute("SELECT value FROM fact WHERE name = 'made'").fetchone()[0]
+        self.made = self._fact("made")
+
+    def _fact(self, name: str) -> int:
+        return cast("int", self._sql.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()[0])
 
     def close(self) -> None:
         self._sql.close()
@@ -104,13 +110,13 @@ class Database:
                 )
             )
             # One text and not four: taking JSON apart and together costs more than what SQLite does with it.
-            facts = json.dumps((mail.sender, mail.recipients, short, mail.client))
+            facts = ENCODER.encode((mail.sender, mail.recipients, short, mail.client))
             rows.append((number, mail.received, len(mail.raw), mail.raw, facts))
         with self._transaction():
             self._sql.executemany("INSERT INTO mail (id, received, size, raw, facts) VALUES (?, ?, ?, ?, ?)", rows)
             added = sum(mail.size for mail in caught)
             gone, freed = self._surplus(self.count + len(caught), self.bytes + added, now)
-            self._delete(gone)
+            self._delete(gone, self._next + len(caught))
         self._next += len(caught)
         self.count += len(caught) - len(gone)
         self.bytes += added - freed
@@ -140,14 +146,16 @@ class Database:
         ]
         gone = [number for number, _ in there]
         with self._transaction():
-            self._delete(gone)
+            self._delete(gone, self._next)
         self._sql.execute("PRAGMA incremental_vacuum").fetchall()
         self.count -= len(gone)
         self.bytes -= sum(size for _, size in there)
         return gone
 
-    def _delete(self, numbers: Sequence[int]) -> None:
+    def _delete(self, numbers: Sequence[int], following: int) -> None:
         if numbers:
+            # No number is used again, even if the newest mail goes: here it is kept, so that `add` need not.
+            self._sql.execute("UPDATE fact SET value = ? WHERE name = 'next'", (following,))
             self._sql.executemany("DELETE FROM words WHERE rowid = ?", [(number,) for number in numbers])
             self._sql.executemany("DELETE FROM mail WHERE id = ?", [(number,) for number in numbers])
 
@@ -193,13 +201,16 @@ class Database:
 
     def index(self, most: int) -> bool:
         """Index the words of some mails that are not yet; whether there may be more."""
-        waiting = self._sql.execute("SELECT id, raw, facts FROM mail WHERE indexed = 0 LIMIT ?", (most,)).fetchall()
+        waiting = self._sql.execute(
+            "SELECT id, raw, facts FROM mail WHERE id > ? ORDER BY id LIMIT ?", (self._indexed, most)
+        ).fetchall()
         rows = [(number, *_words(raw, *json.loads(facts)[:2])) for number, raw, facts in waiting]
         if rows:
             with self._transaction():
                 columns = "rowid, subject, author, receiver, body"
                 self._sql.executemany(f"INSERT INTO words ({columns}) VALUES (?, ?, ?, ?, ?)", rows)
-                self._sql.executemany("UPDATE mail SET indexed = 1 WHERE id = ?", [row[:1] for row in rows])
+                self._sql.execute("UPDATE fact SET value = ? WHERE name = 'indexed'", (rows[-1][0],))
+            self._indexed = rows[-1][0]
         return len(waiting) == most
 
     @contextmanager
@@ -250,20 +261,21 @@ def _taken_apart(mail: Parsed, sender: str, recipients: Iterable[str]) -> tuple[
     )
 
 
+# What is encoded holds no circles: it was made of a mail.
+ENCODER = json.JSONEncoder(check_circular=False)
 SEEN = "\\Seen"
 COLUMNS = "id, received, size, facts, flags"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS mail (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER PRIMARY KEY,
     received REAL NOT NULL,
     size INTEGER NOT NULL,
     facts TEXT NOT NULL,  -- sender, recipients, summary, client
     flags TEXT NOT NULL DEFAULT '',
-    indexed INTEGER NOT NULL DEFAULT 0,
     raw BLOB NOT NULL
 );
-CREATE INDEX IF NOT EXISTS unindexed ON mail (id) WHERE indexed = 0;
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (subject, author, receiver, body);
+-- next: no mail had this id or one above; indexed: words has all mails up to this id; made: when the store was
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value);
 """
 APPLICATION = 0x736B6D6C  # "skml"
