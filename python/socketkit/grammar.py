@@ -332,7 +332,7 @@ def _decoded(text: str, start: int, end: int) -> str:
 
 def _quoted(text: str, reserved: str) -> str:
     """`text` with percent-encoding where it would not survive as written; other printable characters stay readable."""
-    if text.isascii() and text.isalnum():
+    if _PLAIN.issuperset(text):
         return text
     return "".join(
         char if char.isprintable() and char != " " and char not in reserved else _percent(char) for char in text
@@ -348,3 +348,5 @@ def _percent(char: str) -> str:
 
 _HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 _DELIMITERS = "%?#/:@[]"
+# Nobody reserves these: most hosts and names are made of nothing else, and each new peer has its text made.
+_PLAIN = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-._~")
