@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from socketkit.uses.mail.sasl import Login
 from socketkit.uses.mail.seen import Client
 
@@ -36,3 +38,12 @@ def test_faults() -> None:
     assert client.as_json()["faults"] == ["bare_newline", "injection", "mistake"]
     for finding in client.findings():
         assert finding.as_json()["remedy"]
+
+
+def test_the_text_says_what_the_json_does() -> None:
+    client = Client('tcp://[::1%25"\\]:1', hello="ä\n", faults={"mistake", "injection"})
+    assert json.loads(client.as_text()) == client.as_json()
+    client.logged_in(Login("PLAIN", 'a"b'))
+    client.encrypted_with(("TLS13_AES_256_GCM_SHA384", "X25519MLKEM768"))
+    assert json.loads(client.as_text()) == client.as_json()
+    assert list(json.loads(client.as_text())) == list(client.as_json())

@@ -12,6 +12,7 @@ import json
 import os
 import sqlite3
 from contextlib import contextmanager
+from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from .headers import Summary, summary
@@ -34,13 +35,15 @@ KEEP = Keep()
 
 
 class Incoming(NamedTuple):
-    """A mail to be stored. `client` is what was seen of who sent it, as JSON can say it."""
+    """A mail to be stored. `client` is what was seen of who sent it, as JSON can say it; `client_text` is that JSON."""
 
     received: float
     sender: str
     recipients: tuple[str, ...]
     raw: bytes
     client: dict[str, Any]
+    client_text: str = ""
+    """Made of `client` if there is none."""
 
 
 class Caught(NamedTuple):
@@ -109,9 +112,7 @@ class Database:
                     number, mail.received, mail.sender, mail.recipients, len(mail.raw), short, mail.client, frozenset()
                 )
             )
-            # One text and not four: taking JSON apart and together costs more than what SQLite does with it.
-            facts = ENCODER.encode((mail.sender, mail.recipients, short, mail.client))
-            rows.append((number, mail.received, len(mail.raw), mail.raw, facts))
+            rows.append((number, mail.received, len(mail.raw), mail.raw, _facts(mail, short)))
         with self._transaction():
             self._sql.executemany("INSERT INTO mail (id, received, size, raw, facts) VALUES (?, ?, ?, ?, ?)", rows)
             added = sum(mail.size for mail in caught)
@@ -236,6 +237,13 @@ def _prepare(path: str) -> None:
             raise OSError(f"{path}: others can read it, and mail has secrets: chmod 600 {path}") from None
 
 
+def _facts(mail: Incoming, short: Summary) -> str:
+    """One JSON and not four: to take them apart costs more than what SQLite does."""
+    recipients = ", ".join(map(quoted, mail.recipients))
+    client = mail.client_text or json.dumps(mail.client)
+    return f"[{quoted(mail.sender)}, [{recipients}], [{', '.join(map(quoted, short))}], {client}]"
+
+
 def _caught(row: tuple[Any, ...]) -> Caught:
     number, received, size, facts, flags = row
     sender, recipients, short, client = json.loads(facts)
@@ -261,8 +269,6 @@ def _taken_apart(mail: Parsed, sender: str, recipients: Iterable[str]) -> tuple[
     )
 
 
-# What is encoded holds no circles: it was made of a mail.
-ENCODER = json.JSONEncoder(check_circular=False)
 SEEN = "\\Seen"
 COLUMNS = "id, received, size, facts, flags"
 SCHEMA = """

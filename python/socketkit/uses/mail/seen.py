@@ -6,6 +6,7 @@ So a program under test is audited by the way. Nothing here holds a password.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
 
 from ...hosting.peers import About
@@ -54,6 +55,16 @@ class Client:
             "faults": sorted(self.faults),
         }
 
+    def as_text(self) -> str:
+        """`as_json` as JSON. Written here: an encoder takes longer than all else that storing a mail does in Python."""
+        return (
+            f'{{"peer": {_text(self.peer)}, "protocol": {_text(self.protocol)}, "hello": {_text(self.hello)}, '
+            f'"tls": {_text(self.tls)}, "cipher": {_text(self.cipher)}, "user": {_text(self.user)}, '
+            f'"mechanism": {_text(self.mechanism)}, '
+            f'"password_in_clear": {"true" if self.password_in_clear else "false"}, '
+            f'"faults": [{", ".join(map(_text, sorted(self.faults)))}]}}'
+        )
+
     def about(self) -> About:
         """What a list of those who are there says of it: `smtp, TLS 1.3, as ann, 3 mails`."""
         words = [self.protocol, self.tls.replace("v", " ") if self.tls else "plain text"]
@@ -84,6 +95,10 @@ class Client:
             count = f"{self.mails} mail{'' if self.mails == 1 else 's'}"
             found.append(Finding(CHECKS["plain"], who, f"{count} without TLS", ENCRYPT, socket=self.peer))
         return found
+
+
+def _text(value: str | None) -> str:
+    return "null" if value is None else encode_basestring_ascii(value)
 
 
 ENCRYPT = "turn on STARTTLS or TLS in the program's settings, and make it required: optional STARTTLS is no help"

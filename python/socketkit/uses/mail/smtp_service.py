@@ -154,7 +154,10 @@ class _Conversation:
     async def _keep(self, message: Message) -> None:
         self.client.mails += 1
         envelope = message.envelope
-        mail = Incoming(time.time(), envelope.sender, envelope.recipients, message.content, self.client.as_json())
+        client = self.client
+        mail = Incoming(
+            time.time(), envelope.sender, envelope.recipients, message.content, client.as_json(), client.as_text()
+        )
         try:
             await self.service.store.add(mail)
         except OSError as failure:
