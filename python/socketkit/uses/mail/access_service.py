@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ...identity import Identity
     from ...limits import Limits
     from .access import Question
+    from .access_session import AccessSession
     from .database import Caught
     from .seen import Client
     from .store import Store
@@ -48,9 +49,7 @@ class AccessService:
 
 
 class _Conversation:
-    def __init__(
-        self, service: AccessService, stream: Stream, session: ImapSession | Pop3Session, client: Client
-    ) -> None:
+    def __init__(self, service: AccessService, stream: Stream, session: AccessSession, client: Client) -> None:
         self.service = service
         self.stream = stream
         self.session = session

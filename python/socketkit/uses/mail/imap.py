@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from . import imap_syntax, sasl
 from .access import Login, Snapshot, StartTls
+from .access_session import AccessSession
 from .imap_lines import Lines, TooLong
 from .imap_mailbox import FLAGS, Mailbox
 from .imap_syntax import Atom, SyntaxFault, text_of
@@ -18,32 +19,25 @@ from .imap_syntax import Atom, SyntaxFault, text_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
+    from . import access_session
     from .access import Question
     from .database import Caught
     from .imap_syntax import Command
 
-    # A handler asks by `yield`, is sent the answer, and gives what its tagged reply says.
+    # A handler of a command gives what its tagged reply says.
     Asking = Generator[Question, object, str]
 
 
-class ImapSession:
+class ImapSession(AccessSession):
     """One connection. `made`: when the store was made (UIDVALIDITY)."""
 
     def __init__(self, *, made: int = 1, tls: bool = False, encrypted: bool = False) -> None:
-        self.encrypted = encrypted
-        self.closed = False
+        self._lines = Lines(COMMAND_BYTES)
+        super().__init__(self._lines, tls=tls, encrypted=encrypted)
         self.idling = False
         """The client waits for news: `update` tells it, and what it sends next ends that."""
-        self.faults: set[str] = set()
         self._made = made
-        self._tls = tls
-        self._lines = Lines(COMMAND_BYTES)
-        self._out: list[bytes] = []
-        self._asking: Asking | None = None
         self._tag = ""
-        self._injecting = False
-        self._mistakes = 0
-        self._exchange: sasl.Exchange | None = None
         self._login: sasl.Login | None = None
         self._mailbox: Mailbox | None = None
 
@@ -51,43 +45,6 @@ class ImapSession:
 
     def greet(self) -> None:
         self._say(f"* OK [CAPABILITY {self._capabilities()}] socketkit")
-
-    def receive(self, data: bytes) -> None:
-        if self._injecting:
-            self.faults.add("injection")
-        elif not self.closed:
-            self._lines.add(data)
-
-    def next_event(self) -> Question | None:
-        """The next question; None: send `output()`, and `receive` more unless it is `closed`."""
-        while self._asking is None and not self._injecting and not self.closed:
-            line = self._line()
-            if line is None:
-                return None
-            question = self._take(line)
-            if question is not None:
-                return question
-        return None
-
-    def answer(self, answer: object) -> Question | None:
-        """Answer the last question; the next one of the same command, if it has one."""
-        assert self._asking is not None, "nothing was asked"
-        return self._go(self._asking, answer)
-
-    @property
-    def said_bytes(self) -> int:
-        """How much `output` would give."""
-        return sum(map(len, self._out))
-
-    def output(self) -> bytes:
-        out = b"".join(self._out)
-        self._out.clear()
-        return out
-
-    def tls_started(self) -> None:
-        """The handshake is done; what was known of the client counts no more."""
-        self._injecting = False
-        self.encrypted = True
 
     def update(self, mails: list[Caught]) -> None:
         """Tell what has changed in the mailbox that is open; `mails` are all, the oldest first."""
@@ -102,10 +59,6 @@ class ImapSession:
         """End the session with a word to the client."""
         self._say(f"* BYE {text}")
         self.closed = True
-
-    @property
-    def inside(self) -> bool:
-        return bool(self._lines) and not self.closed
 
     # ---- commands ----
 
@@ -129,7 +82,7 @@ class ImapSession:
             self._say(f"{self._tag} OK done" if line.upper() == b"DONE" else f"{self._tag} BAD DONE ends it")
             return None
         if self._exchange is not None:
-            return self._go(self._authenticated(line.decode("ascii", "replace")), None)
+            return self._go(self._replied(self._authenticated(line.decode("ascii", "replace"))))
         try:
             command = imap_syntax.parse(line)
         except SyntaxFault as fault:
@@ -140,7 +93,7 @@ class ImapSession:
         if handler is None:
             self._mistake(command.tag, f"no such command, or not now: {command.name[:40]}")
             return None
-        return self._go(handler(self, command), None)
+        return self._go(self._replied(handler(self, command)))
 
     def _handler(self, name: str) -> Callable[[ImapSession, Command], Asking] | None:
         return (
@@ -149,25 +102,15 @@ class ImapSession:
             or (SELECTED.get(name) if self._mailbox is not None else None)
         )
 
-    def _go(self, asking: Asking, answer: object) -> Question | None:
-        self._asking = None
+    def _replied(self, asking: Asking) -> access_session.Asking:
+        """The command, and the reply to it."""
         try:
-            question = asking.send(answer)
-        except StopIteration as end:
-            if end.value:
-                self._say(f"{self._tag} {end.value}")
-            return None
+            said = yield from asking
         except SyntaxFault as fault:
             self._mistake(self._tag, str(fault))
-            return None
-        if isinstance(question, StartTls):
-            self._injecting = True
-            if self._lines:
-                self.faults.add("injection")
-                self._lines.clear()
-        else:
-            self._asking = asking
-        return question
+            return
+        if said:
+            self._say(f"{self._tag} {said}")
 
     # ---- who is there ----
 
@@ -226,18 +169,14 @@ class ImapSession:
         return ""
 
     def _authenticated(self, line: str) -> Asking:
-        assert self._exchange is not None
         try:
-            step = self._exchange.answer(line)
+            login = self._credentials(line)
         except sasl.SaslError as failure:
-            self._exchange = None
             raise SyntaxFault(str(failure)) from None
-        if isinstance(step, str):
-            self._say(f"+ {step}")
+        if login is None:
             return ""
-        self._exchange = None
-        self._login = step
-        yield Login(step)
+        self._login = login
+        yield Login(login)
         return "OK welcome"
 
     # ---- mailboxes: there is one ----
@@ -352,16 +291,10 @@ class ImapSession:
 
     # ---- what is said ----
 
-    def _say(self, *lines: str) -> None:
-        self._out.extend(f"{line}\r\n".encode() for line in lines)
-
     def _mistake(self, tag: str, text: str) -> None:
-        self.faults.add("mistake")
-        self._mistakes += 1
         self._say(f"{tag} BAD {text}")
-        if self._mistakes >= MISTAKES:
+        if self._mistaken():
             self._say("* BYE too many mistakes")
-            self.closed = True
 
 
 def _next_uid(mails: Sequence[Caught]) -> int:
@@ -401,4 +334,3 @@ SELECTED: dict[str, Callable[[ImapSession, Command], Asking]] = {
     "COPY": ImapSession._refused,
 }
 COMMAND_BYTES = 65_536
-MISTAKES = 20

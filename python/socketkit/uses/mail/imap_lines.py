@@ -21,15 +21,15 @@ class Lines:
         self._searched = 0
         self._literal_end = 0
 
-    def add(self, data: bytes) -> None:
+    def extend(self, data: bytes, /) -> None:
         self._buffer += data
 
     def clear(self) -> None:
         self._buffer.clear()
         self._start = self._searched = self._literal_end = 0
 
-    def __bool__(self) -> bool:
-        return bool(self._buffer)
+    def __len__(self) -> int:
+        return len(self._buffer)
 
     def next(self) -> bytes | None:
         """The next command without its end, its literals in it; None if it is not whole. Raises TooLong."""

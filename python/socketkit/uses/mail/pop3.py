@@ -9,32 +9,23 @@ from typing import TYPE_CHECKING, cast
 
 from . import sasl
 from .access import Content, Delete, Login, Snapshot, StartTls
+from .access_session import AccessSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from .access import Question
+    from .access_session import Asking
     from .database import Caught
 
-    # A handler asks by `yield` and is sent the answer.
-    Asking = Generator[Question, object, None]
 
-
-class Pop3Session:
-    """One connection; driven as `ImapSession` is: `receive`, `next_event`, `answer`, `output`."""
+class Pop3Session(AccessSession):
+    """One connection. What its handlers can say at once they say without a generator."""
 
     def __init__(self, *, tls: bool = False, encrypted: bool = False) -> None:
-        self.encrypted = encrypted
-        self.closed = False
-        self.faults: set[str] = set()
-        self._tls = tls
         self._buffer = bytearray()
-        self._out: list[bytes] = []
-        self._asking: Asking | None = None
-        self._injecting = False
-        self._mistakes = 0
+        super().__init__(self._buffer, tls=tls, encrypted=encrypted)
         self._user = ""
-        self._exchange: sasl.Exchange | None = None
         self._mails: list[Caught] | None = None
         self._deleted: set[int] = set()
 
@@ -43,42 +34,9 @@ class Pop3Session:
     def greet(self) -> None:
         self._ok("socketkit")
 
-    def receive(self, data: bytes) -> None:
-        if self._injecting:
-            self.faults.add("injection")
-        elif not self.closed:
-            self._buffer += data
-
-    def next_event(self) -> Question | None:
-        """The next question; None: send `output()`, and `receive` more unless it is `closed`."""
-        while self._asking is None and not self._injecting and not self.closed:
-            line = self._line()
-            if line is None:
-                return None
-            question = self._go(self._command(line), None)
-            if question is not None:
-                return question
-        return None
-
-    def answer(self, answer: object) -> Question | None:
-        """Answer the last question; the next one of the same command, if it has one."""
-        assert self._asking is not None, "nothing was asked"
-        return self._go(self._asking, answer)
-
-    @property
-    def said_bytes(self) -> int:
-        """How much `output` would give."""
-        return sum(map(len, self._out))
-
-    def output(self) -> bytes:
-        out = b"".join(self._out)
-        self._out.clear()
-        return out
-
     def tls_started(self) -> None:
         """The handshake is done; what was known of the client counts no more."""
-        self._injecting = False
-        self.encrypted = True
+        super().tls_started()
         self._user = ""
 
     def close(self, text: str) -> None:
@@ -86,30 +44,9 @@ class Pop3Session:
         self._error(text)
         self.closed = True
 
-    @property
-    def inside(self) -> bool:
-        return bool(self._buffer) and not self.closed
-
     # ---- commands ----
 
-    def _go(self, asking: Asking | None, answer: object) -> Question | None:
-        self._asking = None
-        if asking is None:
-            return None
-        try:
-            question = asking.send(answer)
-        except StopIteration:
-            return None
-        if isinstance(question, StartTls):
-            self._injecting = True
-            if self._buffer:
-                self.faults.add("injection")
-                self._buffer.clear()
-        else:
-            self._asking = asking
-        return question
-
-    def _line(self) -> str | None:
+    def _line(self) -> bytes | None:
         end = self._buffer.find(b"\n") + 1
         if (end or len(self._buffer)) > LINE_BYTES:
             self.faults.add("long_line")
@@ -120,7 +57,11 @@ class Pop3Session:
             return None
         line = bytes(self._buffer[:end])
         del self._buffer[:end]
-        return line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "replace")
+        return line.removesuffix(b"\n").removesuffix(b"\r")
+
+    def _take(self, line: bytes) -> Question | None:
+        asking = self._command(line.decode("utf-8", "replace"))
+        return None if asking is None else self._go(asking)
 
     def _command(self, line: str) -> Asking | None:
         if self._exchange is not None:
@@ -170,22 +111,16 @@ class Pop3Session:
             return None
         if len(words) > 1:
             return self._authenticated(words[1])
-        self._out.append(f"+ {self._exchange.first}\r\n".encode())
+        self._say(f"+ {self._exchange.first}")
         return None
 
     def _authenticated(self, line: str) -> Asking | None:
-        assert self._exchange is not None
         try:
-            step = self._exchange.answer(line)
+            login = self._credentials(line)
         except sasl.SaslError as failure:
-            self._exchange = None
             self._mistake(str(failure))
             return None
-        if isinstance(step, str):
-            self._out.append(f"+ {step}\r\n".encode())
-            return None
-        self._exchange = None
-        return self._opened(step)
+        return None if login is None else self._opened(login)
 
     def _opened(self, login: sasl.Login) -> Asking:
         yield Login(login)
@@ -268,16 +203,14 @@ class Pop3Session:
         return None
 
     def _ok(self, text: str) -> None:
-        self._out.append(f"+OK {text}\r\n".encode())
+        self._say(f"+OK {text}")
 
     def _error(self, text: str) -> None:
-        self._out.append(f"-ERR {text}\r\n".encode())
+        self._say(f"-ERR {text}")
 
     def _mistake(self, text: str) -> None:
-        self.faults.add("mistake")
-        self._mistakes += 1
         self._error(text)
-        self.closed |= self._mistakes >= MISTAKES
+        self._mistaken()
 
     def _many(self, lines: bytes) -> None:
         """Lines and their end: a dot at the start of one is doubled."""
@@ -313,4 +246,3 @@ OPENED: dict[str, Callable[[Pop3Session, str], Asking | None]] = {
     "QUIT": Pop3Session._quit,
 }
 LINE_BYTES = 4_096
-MISTAKES = 20
