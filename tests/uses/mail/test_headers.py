@@ -23,6 +23,13 @@ def test_nothing_there() -> None:
     assert summary(b"") == Summary()
     assert summary(b"no headers at all") == Summary()
     assert summary(b"\r\nSubject: body\r\n") == Summary()
+    assert summary(b"Subject\r\nSubject : x\r\n \r\nFrom") == Summary()
+
+
+def test_a_header_that_never_ends_costs_little() -> None:
+    raw = b"Subject: x\r\n" + b" y\r\n" * 10_000 + b"From: ann@example.org\r\n"
+    assert len(summary(raw).subject) <= 2_000
+    assert summary(raw).author == "ann@example.org"
 
 
 @pytest.mark.parametrize(

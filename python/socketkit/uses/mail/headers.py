@@ -20,23 +20,23 @@ class Summary(NamedTuple):
 
 
 def summary(content: bytes) -> Summary:
-    end = content.find(b"\r\n\r\n")
+    """The first header of each name counts."""
     if content.startswith(b"\r\n"):
         return Summary()  # no headers at all
-    head = content[: end + 2 if 0 <= end < MOST_HEAD else MOST_HEAD]
-    lowered = b"\r\n" + head.lower()
-    return Summary(*(decoded(_value(head, lowered.find(name))) for name in WANTED))
-
-
-def _value(head: bytes, at: int) -> bytes:
-    """What stands behind the colon of the header that begins there, with the lines that go on with a space."""
-    if at < 0:
-        return b""
-    start = head.find(b":", at) + 1
-    end = head.find(b"\r\n", start)
-    while end >= 0 and head[end + 2 : end + 3] in (b" ", b"\t"):
-        end = head.find(b"\r\n", end + 2)
-    return head[start : end if end >= 0 else len(head)]
+    end = content.find(b"\r\n\r\n", 0, MOST_HEAD)
+    found = [b"", b"", b"", b""]
+    unseen = WANTED.copy()
+    place: int | None = None
+    for line in content[: end if end >= 0 else MOST_HEAD].split(b"\r\n"):
+        if line.startswith(FOLDED):
+            if place is not None and len(found[place]) < MOST_VALUE:
+                found[place] += line
+            continue
+        name, colon, value = line.partition(b":")
+        place = unseen.pop(name.lower(), None) if colon else None
+        if place is not None:
+            found[place] = value
+    return Summary(*map(decoded, found))
 
 
 def decoded(value: bytes) -> str:
@@ -51,7 +51,7 @@ def decoded(value: bytes) -> str:
 
         with suppress(HeaderParseError, LookupError, ValueError, BinasciiError):
             text = str(make_header(decode_header(text)))
-    return printable(text)
+    return text if text.isprintable() else printable(text)
 
 
 def printable(text: str) -> str:
@@ -60,6 +60,7 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-WANTED = (b"\r\nsubject:", b"\r\nfrom:", b"\r\nto:", b"\r\nmessage-id:")
+WANTED = {b"subject": 0, b"from": 1, b"to": 2, b"message-id": 3}
+FOLDED = (b" ", b"\t")
 MOST_HEAD = 65_536
 MOST_VALUE = 2_000

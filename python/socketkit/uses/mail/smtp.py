@@ -3,8 +3,8 @@
 `receive` takes what came, `next_event` says what it means, `output` is what must be sent. An event that asks (all
 but `StartTls`) waits for its answer by `accept` or `refuse`, and nothing behind it is looked at before: so whoever
 drives this may wait, store or fail as he likes, and pipelined commands keep their order (RFC 2920). How the bytes were
-cut into chunks makes no difference. Who would accept every sender and recipient is not `asking`: they are no events
-then, and the whole mail is the first he hears of them.
+cut into chunks makes no difference. Who would accept every name, sender and recipient is not `asking`: they are no
+events then, and the whole mail is the first he hears of them.
 
 What it refuses, and why:
 
@@ -50,6 +50,8 @@ class Session:
         self.faults: set[str] = set()
         """What the client did that no client should: `bare_newline`, `injection`, `mistake`, `long_line`, `too_large`,
         `recipients`."""
+        self.hello = ""
+        """What the client has called itself last."""
         self._tls = tls
         self._asking = asking
         self._buffer = bytearray()
@@ -196,16 +198,17 @@ class Session:
 
     # ---- who is there ----
 
-    def _helo(self, rest: str) -> Event | str:
+    def _helo(self, rest: str) -> Event | bytes | str:
         return self._greeted(rest, extended=False)
 
-    def _ehlo(self, rest: str) -> Event | str:
+    def _ehlo(self, rest: str) -> Event | bytes | str:
         return self._greeted(rest, extended=True)
 
-    def _greeted(self, rest: str, *, extended: bool) -> Event | str:
+    def _greeted(self, rest: str, *, extended: bool) -> Event | bytes | str:
         name = rest.strip()
         if not name or not name.isprintable() or len(name) > MOST_NAME:
             return "501 5.5.4 Say your name behind it"
+        self.hello = name
 
         def agree() -> bytes:
             self._name = name
@@ -214,6 +217,8 @@ class Session:
                 return f"250 {self.host}\r\n".encode()
             return extensions(self.host, self.bounds.message_bytes, self._tls and not self.encrypted)
 
+        if not self._asking:
+            return agree()
         self._pending = agree
         return Hello(name, extended)
 

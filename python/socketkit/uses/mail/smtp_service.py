@@ -61,7 +61,7 @@ class _Conversation:
     def __init__(self, service: SmtpService, stream: Stream, client: Client) -> None:
         self.service = service
         self.stream = stream
-        # Without rules every sender and recipient is accepted, and nobody need be asked.
+        # Without rules everybody is accepted, and nobody need be asked.
         asking = bool(service.failures.rules)
         encrypted = stream.encrypted
         self.session = Session(service.host, service.bounds, tls=True, encrypted=encrypted, asking=asking)
@@ -85,6 +85,7 @@ class _Conversation:
                     await self._keep(event)
                 else:
                     await self._decide(event)
+            self.client.hello = session.hello
             out = session.output()
             if out:
                 await stream.send(out)
@@ -129,9 +130,7 @@ class _Conversation:
             return
         stage = STAGES[type(event)]
         outcome = await self._outcome(stage, event[0] if isinstance(event, (Mail, Recipient)) else "")
-        if isinstance(event, Hello):
-            self.client.hello = event.name
-        elif isinstance(event, Login):
+        if isinstance(event, Login):
             self.client.logged_in(event.login)
         if outcome.code:
             self.session.refuse(outcome.code, outcome.text)
@@ -152,9 +151,9 @@ class _Conversation:
         return outcome
 
     async def _keep(self, message: Message) -> None:
-        self.client.mails += 1
-        envelope = message.envelope
-        client = self.client
+        client, envelope = self.client, message.envelope
+        client.mails += 1
+        client.hello = self.session.hello
         mail = Incoming(
             time.time(), envelope.sender, envelope.recipients, message.content, client.as_json(), client.as_text()
         )
