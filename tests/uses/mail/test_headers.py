@@ -36,6 +36,8 @@ def test_a_header_that_never_ends_costs_little() -> None:
     ("value", "text"),
     [
         (b"plain", "plain"),
+        (b" two  spaces\tand a tab ", "two spaces and a tab"),
+        ("no\N{NO-BREAK SPACE}break".encode(), "no break"),
         (b"r\xc3\xa4w utf-8", "räw utf-8"),
         (b"latin \xe4", "latin \N{REPLACEMENT CHARACTER}"),
         (b"=?klingon?q?x?=", "=?klingon?q?x?="),

@@ -43,7 +43,11 @@ def decoded(value: bytes) -> str:
     """A header's value on one line."""
     if not value:
         return ""
-    text = " ".join(value[:MOST_VALUE].decode("utf-8", "replace").split())
+    text = value[:MOST_VALUE].decode("utf-8", "replace").strip()
+    # What can be printed has no white space but spaces.
+    if text.isprintable() and "=?" not in text and "  " not in text:
+        return text
+    text = " ".join(text.split())
     if "=?" in text:
         from binascii import Error as BinasciiError
         from email.errors import HeaderParseError
@@ -51,7 +55,7 @@ def decoded(value: bytes) -> str:
 
         with suppress(HeaderParseError, LookupError, ValueError, BinasciiError):
             text = str(make_header(decode_header(text)))
-    return text if text.isprintable() else printable(text)
+    return printable(text)
 
 
 def printable(text: str) -> str:

@@ -15,8 +15,6 @@ from .smtp import Session
 from .smtp_events import Hello, Login, Mail, Message, Recipient, StartTls
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from ...connection import Stream
     from ...identity import Identity
     from ...limits import Limits
@@ -72,14 +70,18 @@ class _Conversation:
 
     async def run(self) -> None:
         session, stream, service = self.session, self.stream, self.service
+        rest = service.resting.until
         if service.failures.rules and not await self._welcome():
             return
         session.greet()
         await stream.send(session.output())
         pace: Pace | None = None
-        data = await self._rested(self._first)
+        data = await rest(self._first)
         while True:
-            session.receive(data)
+            if data is None:
+                session.close("4.3.2 The server ends")
+            else:
+                session.receive(data)
             while (event := session.next_event()) is not None:
                 if isinstance(event, Message) and not service.failures.rules:
                     await self._keep(event)
@@ -93,7 +95,7 @@ class _Conversation:
                 return
             if not session.inside:
                 pace = None
-                data = await (stream.receive() if session.begun else self._rested(stream.receive))
+                data = await (stream.receive() if session.begun else rest(stream.receive))
                 continue
             if pace is None:
                 pace = Pace(stream, service.limits)
@@ -109,13 +111,6 @@ class _Conversation:
         if outcome.code:
             await self.stream.send(f"{outcome.code} {outcome.text}\r\n".encode())
         return not outcome.code
-
-    async def _rested(self, receive: Callable[[], Awaitable[bytes]]) -> bytes:
-        data = await self.service.resting.until(receive)
-        if data is None:
-            self.session.close("4.3.2 The server ends")
-            return b""
-        return data
 
     async def _first(self) -> bytes:
         """The first line is asked for as one, so that the engine holds it to `first_message_seconds`, drip or not."""
