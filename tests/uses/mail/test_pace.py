@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from socketkit import EndOfStream, Limits
+from socketkit import EndOfStream, Identity, Limits
 from socketkit.testing import stream_pair
-from socketkit.uses.mail.pace import Pace, TooSlow
+from socketkit.uses.mail.pace import Pace, TooSlow, first_line, start_tls
 from tests.conftest import Run
 
 # Windows so short that a test does not wait, and so slow a rate that any chunk is enough.
@@ -65,5 +65,25 @@ def test_who_sends_enough_may_go_on(run: Run) -> None:
                     came += len(await pace.receive(inside=True))
             assert came == 2_000
             await sending
+
+    run(main())
+
+
+def test_the_first_line_is_one_and_of_a_long_one_some(run: Run) -> None:
+    async def main() -> None:
+        async with stream_pair("tcp://127.0.0.1:0") as (ours, theirs):
+            await theirs.send(b"EHLO x\r\nMAIL")
+            assert await first_line(ours, 100) == b"EHLO x\r\n"
+            await theirs.send(b"x" * 200)
+            assert (await first_line(ours, 100)).startswith(b"MAILx")
+
+    run(main())
+
+
+def test_a_handshake_that_does_not_come_is_too_slow(run: Run) -> None:
+    async def main() -> None:
+        async with stream_pair("tcp://127.0.0.1:0") as (ours, _):
+            with pytest.raises(TooSlow):
+                await start_tls(ours, Limits(first_message_seconds=0.05), Identity.new())
 
     run(main())

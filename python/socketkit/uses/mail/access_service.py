@@ -7,10 +7,10 @@ from contextlib import aclosing, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...errors import EndOfStream, PeerViolation
+from ...errors import EndOfStream
 from .access import Content, Delete, Flag, Login, Snapshot, StartTls
 from .imap import ImapSession
-from .pace import Pace, TooSlow
+from .pace import Pace, TooSlow, first_line, start_tls
 from .pop3 import Pop3Session
 from .resting import Resting
 
@@ -63,7 +63,7 @@ class _Conversation:
         session = self.session
         session.greet()
         await self._flush(0)
-        data = await self._rested(self._first)
+        data = await self._rested(partial(first_line, self.stream, FIRST_LINE_BYTES))
         while True:
             session.receive(data)
             question = session.next_event()
@@ -92,13 +92,6 @@ class _Conversation:
             self.session.close("the server ends")
             return b""
         return data
-
-    async def _first(self) -> bytes:
-        """The first line as one, so that the engine holds it to `first_message_seconds`, drip or not."""
-        try:
-            return await self.stream.receive_until(b"\n", max_bytes=FIRST_LINE_BYTES)
-        except PeerViolation:
-            return await self.stream.receive()
 
     async def _answered(self, question: Question) -> object:
         store = self.service.store
@@ -148,11 +141,7 @@ class _Conversation:
 
     async def _start_tls(self) -> None:
         await self._flush(0)
-        try:
-            async with asyncio.timeout(self.service.limits.first_message_seconds):
-                await self.stream.start_tls(server_side=True, identity=self.service.identity)
-        except TimeoutError:
-            raise TooSlow from None
+        await start_tls(self.stream, self.service.limits, self.service.identity)
         self.session.tls_started()
         self.client.encrypted_with(self.stream.ciphers)
 

@@ -10,13 +10,36 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from ...errors import PeerViolation
+
 if TYPE_CHECKING:
     from ...connection import Stream
+    from ...identity import Identity
     from ...limits import Limits
 
 
 class TooSlow(Exception):
     """The client went on more slowly than the limits allow."""
+
+
+async def first_line(stream: Stream, max_bytes: int) -> bytes:
+    """The first line as one, so that the engine holds it to `first_message_seconds`, drip or not.
+
+    Of one that is longer what has come: the state machine says so.
+    """
+    try:
+        return await stream.receive_until(b"\n", max_bytes=max_bytes)
+    except PeerViolation:
+        return await stream.receive()
+
+
+async def start_tls(stream: Stream, limits: Limits, identity: Identity) -> None:
+    """As the server, within the time for a first message. Raises TooSlow, or what `Stream.start_tls` does."""
+    try:
+        async with asyncio.timeout(limits.first_message_seconds):
+            await stream.start_tls(server_side=True, identity=identity)
+    except TimeoutError:
+        raise TooSlow from None
 
 
 class Pace:

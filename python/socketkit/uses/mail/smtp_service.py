@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ...errors import EndOfStream, PeerViolation
+from ...errors import EndOfStream
 from .database import Incoming
-from .pace import Pace, TooSlow
+from .pace import Pace, TooSlow, first_line, start_tls
 from .resting import Resting
 from .smtp import Session
 from .smtp_events import Hello, Login, Mail, Message, Recipient, StartTls
@@ -47,12 +48,12 @@ class SmtpService:
 
     async def serve(self, stream: Stream, client: Client) -> None:
         """One connection, to its end; `client` has what was seen of it."""
-        with suppress(EndOfStream, _Dropped):
+        with suppress(EndOfStream, TooSlow, _Dropped):
             await _Conversation(self, stream, client).run()
 
 
 class _Dropped(Exception):
-    """The connection has been reset: a failure that was asked for, or a handshake that did not come."""
+    """The connection has been reset: a failure that was asked for."""
 
 
 class _Conversation:
@@ -76,7 +77,7 @@ class _Conversation:
         session.greet()
         await stream.send(session.output())
         pace: Pace | None = None
-        data = await rest(self._first)
+        data = await rest(partial(first_line, stream, service.bounds.line_bytes))
         while True:
             if data is None:
                 session.close("4.3.2 The server ends")
@@ -111,13 +112,6 @@ class _Conversation:
         if outcome.code:
             await self.stream.send(f"{outcome.code} {outcome.text}\r\n".encode())
         return not outcome.code
-
-    async def _first(self) -> bytes:
-        """The first line is asked for as one, so that the engine holds it to `first_message_seconds`, drip or not."""
-        try:
-            return await self.stream.receive_until(b"\n", max_bytes=self.service.bounds.line_bytes)
-        except PeerViolation:
-            return await self.stream.receive()  # too long: the session says so
 
     async def _decide(self, event: Event) -> None:
         if isinstance(event, StartTls):
@@ -161,11 +155,7 @@ class _Conversation:
 
     async def _start_tls(self) -> None:
         await self.stream.send(self.session.output())
-        try:
-            async with asyncio.timeout(self.service.limits.first_message_seconds):
-                await self.stream.start_tls(server_side=True, identity=self.service.identity)
-        except TimeoutError:
-            raise _Dropped from None
+        await start_tls(self.stream, self.service.limits, self.service.identity)
         self.session.tls_started()
         self.client.encrypted_with(self.stream.ciphers)
 
