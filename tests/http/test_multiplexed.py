@@ -17,6 +17,7 @@ import pytest
 
 from socketkit import Limits, Stream, connect
 from socketkit.http import Access, serve
+from socketkit.http.multiplexed import Multiplexed
 from tests.conftest import Run
 
 from .applications import answer, echo, hello, require_http
@@ -104,6 +105,46 @@ def test_requests_run_side_by_side(run: Run) -> None:
             return [early, (await client.answer(first))[2]]
 
     assert run(main()) == [b"/2", b"/1"]
+
+
+def test_answers_of_one_turn_leave_together(run: Run) -> None:
+    async def main() -> int:
+        count, waiting, gate = 0, 0, asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            nonlocal waiting
+            require_http(scope)
+            waiting += 1
+            await gate.wait()
+            await answer(send, b"hello")
+
+        class Counting:
+            """The stream below, and how often it was sent to."""
+
+            def __init__(self, stream: Stream) -> None:
+                self._stream = stream
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self._stream, name)
+
+            async def send(self, data: bytes) -> None:
+                nonlocal count
+                count += 1
+                await self._stream.send(data)
+
+        async with serve(URL, app) as service, client_of(service) as client:
+            numbers = [await client.ask() for _ in range(20)]
+            while waiting < 20:
+                await asyncio.sleep(0.001)
+            (connection,) = service._conversing
+            assert isinstance(connection, Multiplexed)
+            connection.stream = Counting(connection.stream)  # type: ignore[assignment]
+            gate.set()
+            for number in numbers:
+                await client.answer(number)
+            return count
+
+    assert run(main()) <= 3
 
 
 def test_the_scope_is_that_of_http_2(run: Run) -> None:

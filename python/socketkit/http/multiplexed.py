@@ -50,7 +50,9 @@ class Multiplexed:
         self.service = service
         self.stream = stream
         self.template = scope_template(service, stream)
-        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding=None))
+        # The fields of answers are checked by `multiplexed_request.checked`; once is enough.
+        config = h2.config.H2Configuration(client_side=False, header_encoding=None, validate_outbound_headers=False)
+        self.h2 = h2.connection.H2Connection(config)
         self.h2.local_settings = h2.settings.Settings(
             client=False,
             initial_values={
@@ -88,6 +90,11 @@ class Multiplexed:
     async def flush(self) -> None:
         """Send what the state machine has to say. Cancelled: it stays for whoever flushes next."""
         self._out += self.h2.data_to_send()
+        if not self._out:
+            return
+        if len(self._tasks) > 1:
+            # Other requests of this turn have something to say as well: one record and one call for all of it.
+            await asyncio.sleep(0)
         async with self._writing:
             if not self._out:
                 return

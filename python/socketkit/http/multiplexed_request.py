@@ -166,7 +166,7 @@ class Request:
         await self._flush()
 
     async def _send_data(self, body: bytes, more: bool) -> None:
-        machine, left = self._connection.h2, memoryview(body)
+        machine, left, unsent = self._connection.h2, memoryview(body), 0
         while left:
             if self._gone:
                 raise raisable(BrokenConnection)("send", self._connection.stream.peer.endpoint, "the request was reset")
@@ -183,7 +183,10 @@ class Request:
             left = left[room:]
             if last:
                 self._end()
-            await self._flush()
+            unsent += room
+            if unsent >= SEND_BYTES:
+                unsent = 0
+                await self._flush()
         self._blocked_since = None
 
     async def _wait_for_window(self) -> None:
@@ -282,29 +285,34 @@ def scope_of(
     pseudo: dict[bytes, bytes] = {}
     fields: list[tuple[bytes, bytes]] = []
     cookies: list[bytes] = []
+    hosts: list[bytes] = []
+    lengths: list[bytes] = []
     for name, value in headers:
-        if name.startswith(b":"):
-            pseudo[bytes(name)] = bytes(value)
+        if name[:1] == b":":
+            pseudo[name] = value
         elif name == b"cookie":
-            cookies.append(bytes(value))
+            cookies.append(value)
+        elif name == b"host":
+            hosts.append(value)
         else:
-            fields.append((bytes(name), bytes(value)))
+            fields.append((name, value))
+            if name == b"content-length":
+                lengths.append(value)
     if cookies:
         fields.append((b"cookie", b"; ".join(cookies)))
-    hosts = [value for name, value in fields if name == b"host"]
     authority = pseudo.get(b":authority")
     fault = ""
     if authority is not None:
         if any(host.lower() != authority.lower() for host in hosts):
             fault = ":authority and Host name different hosts"
-        fields = [(b"host", authority), *(field for field in fields if field[0] != b"host")]
+        hosts = [authority]
     elif len(hosts) != 1:
         fault = "there must be one :authority, or one Host"
-    if not fault and not _HOST.fullmatch(hosts[0] if authority is None else authority):
+    if not fault and not _HOST.fullmatch(hosts[0]):
         fault = "the host is none"
+    fields[:0] = [(b"host", host) for host in hosts]
     if pseudo.get(b":scheme") not in (b"https", b"http"):
         fault = fault or "the scheme is none of the web's"
-    lengths = [value for name, value in fields if name == b"content-length"]
     if len(lengths) > 1 or (whole and any(length.strip(b"0") for length in lengths)):
         fault = fault or "the body does not have the length that content-length says"
     target = pseudo.get(b":path", b"")
@@ -317,7 +325,7 @@ def scope_of(
     scope = template | {
         "http_version": "2",
         "method": method,
-        "path": unquote_to_bytes(raw_path).decode("utf-8", "replace"),
+        "path": unquote_to_bytes(raw_path).decode("utf-8", "replace") if b"%" in raw_path else raw_path.decode(),
         "raw_path": raw_path,
         "query_string": query,
         "headers": fields,
@@ -361,6 +369,7 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _OF_CONNECTIONS = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
 
 TARGET_BYTES = 8_192
+SEND_BYTES = 65_536
 SLOW_LOOKS = 2
 
 _logger = logging.getLogger("socketkit")
