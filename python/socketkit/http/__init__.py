@@ -13,8 +13,8 @@ from .service import Service, serve
 
 if TYPE_CHECKING:
     from .client import Client
+    from .for_httpx import httpx_transport
     from .transfers import download
-    from .transport import httpx_transport
 
 __all__ = ["Access", "Client", "Prepared", "Service", "download", "httpx_transport", "serve"]
 
@@ -28,4 +28,4 @@ def __getattr__(name: str) -> object:
     return getattr(import_module(f".{_ELSEWHERE[name]}", __name__), name)
 
 
-_ELSEWHERE = {"Client": "client", "download": "transfers", "httpx_transport": "transport"}
+_ELSEWHERE = {"Client": "client", "download": "transfers", "httpx_transport": "for_httpx"}

@@ -1,10 +1,9 @@
-"""httpx and httpcore over our connections: trust, pins, limits and refusals are `connect`'s.
+"""httpcore over our connections: trust, pins, limits and refusals are `connect`'s.
 
-    async with httpx.AsyncClient(transport=socketkit.http.httpx_transport()) as client: ...
+    async with httpcore.AsyncConnectionPool(network_backend=NetworkBackend()) as pool: ...
 
 A connection is opened when it is known what is wanted: `tls://` when TLS begins, `tcp://` when plain text is written.
-So plain text to other machines is refused as everywhere, unless `plaintext` allows it. Of httpx's own settings `verify`
-and `cert` mean nothing here: `trust` and `identity` say it.
+So plain text to other machines is refused as everywhere, unless `plaintext` allows it.
 """
 
 from __future__ import annotations
@@ -21,12 +20,8 @@ from ..limits import Limits
 from ..verbs import connect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import Iterable
     from ssl import SSLContext
-    from types import TracebackType
-    from typing import Self
-
-    import httpx
 
     from ..connection import Stream
     from ..identity import Identity
@@ -34,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class NetworkBackend(httpcore.AsyncNetworkBackend):
-    """For `httpcore.AsyncConnectionPool(network_backend=...)`. Errors are httpcore's, with ours as their cause."""
+    """For `httpcore.AsyncConnectionPool`. Errors are httpcore's, with ours as their cause."""
 
     def __init__(
         self,
@@ -182,105 +177,6 @@ class _Session:
 
     def selected_alpn_protocol(self) -> str:
         return self._alpn
-
-
-def httpx_transport(
-    *,
-    trust: Trust | None = None,
-    identity: Identity | None = None,
-    limits: Limits = Limits(),
-    plaintext: bool = False,
-    http2: bool = False,
-    connections: int = 100,
-    retries: int = 0,
-) -> httpx.AsyncBaseTransport:
-    """A transport for `httpx.AsyncClient(transport=...)`.
-
-    `trust`, `identity` and `limits` are `connect`'s; `plaintext` allows http beyond this machine; `http2` offers HTTP/2
-    as well (its package h2 must be there). At most so many `connections` are open, and so many `retries` made of a
-    connection that could not be opened.
-    """
-    import httpx
-
-    pool = httpcore.AsyncConnectionPool(
-        max_connections=connections,
-        max_keepalive_connections=min(connections, 20),
-        keepalive_expiry=15.0,
-        http1=True,
-        http2=http2,
-        retries=retries,
-        network_backend=NetworkBackend(trust=trust, identity=identity, limits=limits, plaintext=plaintext, http2=http2),
-    )
-
-    class Body(httpx.AsyncByteStream):
-        def __init__(self, body: Any) -> None:
-            self._body = body
-
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            try:
-                async for chunk in self._body:
-                    yield chunk
-            except Exception as failure:
-                raise _as_httpx(failure) from failure
-
-        async def aclose(self) -> None:
-            await self._body.aclose()
-
-    class Transport(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            asked = httpcore.Request(
-                method=request.method,
-                url=httpcore.URL(
-                    scheme=request.url.raw_scheme,
-                    host=request.url.raw_host,
-                    port=request.url.port,
-                    target=request.url.raw_path,
-                ),
-                headers=request.headers.raw,
-                content=request.stream,
-                extensions=request.extensions,
-            )
-            try:
-                answer = await pool.handle_async_request(asked)
-            except Exception as failure:
-                raise _as_httpx(failure) from failure
-            return httpx.Response(
-                answer.status, headers=answer.headers, stream=Body(answer.stream), extensions=answer.extensions
-            )
-
-        async def __aenter__(self) -> Self:
-            await pool.__aenter__()
-            return self
-
-        async def __aexit__(
-            self,
-            exc_type: type[BaseException] | None = None,
-            exc_value: BaseException | None = None,
-            traceback: TracebackType | None = None,
-        ) -> None:
-            await self.aclose()
-
-        async def aclose(self) -> None:
-            await pool.aclose()
-
-    return Transport()
-
-
-def _as_httpx(failure: Exception) -> Exception:
-    """httpcore's error as httpx's: they have the same names."""
-    import httpx
-
-    told = (
-        httpcore.NetworkError,
-        httpcore.ProtocolError,
-        httpcore.ProxyError,
-        httpcore.TimeoutException,
-        httpcore.UnsupportedProtocol,
-    )
-    if not isinstance(failure, told):
-        return failure
-    kind: type[httpx.TransportError] = getattr(httpx, type(failure).__name__)
-    return kind(str(failure))
 
 
 def _is_readable(stream: Stream) -> bool:
