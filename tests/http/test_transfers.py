@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from socketkit import BrokenConnection, ConnectError, Identity, PeerViolation
-from socketkit.http import Client, transfers
+from socketkit.http import Client, claiming, transfers
 from socketkit.http.partial import TargetError
 from socketkit.http.transfers import Download, Report, UnexpectedStatus, WrongDigest
 from tests.conftest import Run
@@ -32,7 +32,8 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits before the next attempt, and small files are large."""
     monkeypatch.setattr(transfers, "FIRST_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(transfers, "MOST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(transfers, "PART_BYTES", 8_192)
+    for module in (transfers, claiming):
+        monkeypatch.setattr(module, "PART_BYTES", 8_192)
     monkeypatch.setattr(transfers, "SAVE_SECONDS", 0.0)
 
 

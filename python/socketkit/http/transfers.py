@@ -10,14 +10,14 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import BrokenConnection, ConnectError, PeerViolation, raisable
+from .claiming import PART_BYTES, Claims
 from .client import is_transient
 from .partial import Partial
+from .ranges import content_length, length_of, range_of, validator_of
 from .url import Url
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Download:
         self._tell = tell
         self._partial = Partial(target, str(self.url), overwrite=overwrite)
         self._resumed = self._most = self._busy = 0
-        self._claimed: list[tuple[int, int]] = []
+        self._claims = Claims(self._partial, connections)
         self._refused = False
         self._from = self.url
         self._fingerprint: str | None = None
@@ -180,7 +180,7 @@ class Download:
             async with self._client.get(self.url, self._asking(start, end)) as response:
                 self._note(response)
                 if response.status == 416 and start:
-                    if _length_of(response) == start and not self._partial.gap(start)[1]:
+                    if length_of(response) == start and not self._partial.gap(start)[1]:
                         self._partial.total = start
                         return
                     raise _OtherVersion("the server does not know so much of it any more")
@@ -198,7 +198,7 @@ class Download:
             return start, self._require_range(response, start, end)
         if response.status != 200:
             raise _unexpected(response)
-        validator, length = _validator_of(response), _content_length(response)
+        validator, length = validator_of(response), content_length(response)
         if start:
             if validator is None or validator != self._partial.validator:
                 self._tell("the file has changed on the server: starting again")
@@ -234,8 +234,8 @@ class Download:
                     self._tell("the server sends no parts of a file: one connection it is")
                 self._refused = True
                 return False
-            first, last, total = _range_of(response)
-            validator = _validator_of(response)
+            first, last, total = range_of(response)
+            validator = validator_of(response)
             if first != 0 or total is None or validator is None:
                 self._tell("the server does not tell versions apart: one connection it is")
                 self._refused = True
@@ -245,7 +245,7 @@ class Download:
         return True
 
     async def _in_parts(self) -> None:
-        self._claimed = []
+        self._claims.clear()
         self._busy = 0
         try:
             async with asyncio.TaskGroup() as group:
@@ -260,16 +260,16 @@ class Download:
         self._busy += 1
         self._most = max(self._most, self._busy)
         try:
-            while (part := self._claim()) is not None:
+            while (part := self._claims.take()) is not None:
                 try:
                     await self._part(*part)
                 except (UnexpectedStatus, ConnectError) as failure:
                     # A server may allow fewer connections than were wanted: the others go on.
                     if self._busy == 1 or (isinstance(failure, UnexpectedStatus) and failure.status not in BUSY):
                         raise
-                    self._claimed.remove(part)
+                    self._claims.give_back(part)
                     return
-                self._claimed.remove(part)
+                self._claims.give_back(part)
         finally:
             self._busy -= 1
 
@@ -284,33 +284,10 @@ class Download:
         if self._partial.gap(start)[0] < end:
             raise self._cut(response)
 
-    def _claim(self) -> tuple[int, int] | None:
-        """A part that is missing, and that nobody is at."""
-        total = self._partial.total or 0
-        at = 0
-        while True:
-            start, end = self._partial.gap(at)
-            end = total if end is None else end
-            if start >= total:
-                return None
-            for taken, until in sorted(self._claimed):
-                if taken <= start < until:
-                    start = until
-                elif start < taken < end:
-                    end = taken
-            if start < end:
-                # Large parts cost few questions; smaller ones at the end have all connections finish together.
-                share = (total - self._partial.count) // (2 * self._connections)
-                size = max(PART_BYTES, min(MOST_PART_BYTES, share))
-                part = (start, min(end, start + size))
-                self._claimed.append(part)
-                return part
-            at = max(start, end, at + 1)
-
     # --- what is common
 
     def _asking(self, start: int, end: int | None) -> list[tuple[str, str]]:
-        if not start and (end is None or end == self._partial.total) and not self._claimed:
+        if not start and (end is None or end == self._partial.total) and not self._claims:
             return self._headers
         asked = [*self._headers, ("range", f"bytes={start}-{'' if end is None else end - 1}")]
         if self._partial.validator is not None:
@@ -319,10 +296,10 @@ class Download:
 
     def _require_range(self, response: Response, start: int, end: int | None) -> int:
         """Where the answer ends; raises if it is not in the range that was asked for, of the version that is known."""
-        first, last, total = _range_of(response)
+        first, last, total = range_of(response)
         if first != start or (end is not None and last >= end) or (total is not None and last >= total):
             raise raisable(PeerViolation)(f"{response.url.authority} sends another part than the one it was asked for")
-        validator = _validator_of(response)
+        validator = validator_of(response)
         known = self._partial
         if (validator is not None and validator != known.validator) or (total or known.total) != (known.total or total):
             raise _OtherVersion("the file has changed on the server")
@@ -395,45 +372,7 @@ def _wait_of(failure: Exception) -> float | None:
     return float(after) if after.isdecimal() and len(after) < 6 else FIRST_WAIT_SECONDS
 
 
-def _validator_of(response: Response) -> str | None:
-    """What tells this version from every other: a strong ETag, or a date that is old enough (RFC 9110 §8.8)."""
-    tag = response.header("etag")
-    if tag is not None:
-        return tag if tag.startswith('"') and tag.endswith('"') and len(tag) > 1 else None
-    modified, date = response.header("last-modified"), response.header("date")
-    if modified is None or date is None:
-        return None
-    try:
-        age = parsedate_to_datetime(date) - parsedate_to_datetime(modified)
-    except (ValueError, TypeError):
-        return None
-    # Within one second a file can change twice.
-    return modified if age.total_seconds() >= 1 else None
-
-
-def _content_length(response: Response) -> int | None:
-    text = response.header("content-length")
-    return int(text) if text is not None and text.isascii() and text.isdecimal() else None
-
-
-def _range_of(response: Response) -> tuple[int, int, int | None]:
-    """First and last byte, and how many there are in all."""
-    text = response.header("content-range") or ""
-    found = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", text, re.ASCII)
-    if found is None or int(found[1]) > int(found[2]):
-        raise raisable(PeerViolation)(f"{response.url.authority} sends a part of the file and does not say which one")
-    return int(found[1]), int(found[2]), None if found[3] == "*" else int(found[3])
-
-
-def _length_of(response: Response) -> int | None:
-    """The size that an answer of 416 tells."""
-    found = re.fullmatch(r"bytes \*/(\d{1,18})", response.header("content-range") or "", re.ASCII)
-    return int(found[1]) if found else None
-
-
 BUSY = frozenset({429, 500, 502, 503, 504})
-PART_BYTES = 1_048_576
-MOST_PART_BYTES = 33_554_432
 FIRST_WAIT_SECONDS = 0.5
 MOST_WAIT_SECONDS = 30.0
 MOST_RESTARTS = 3
