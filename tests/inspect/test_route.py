@@ -124,7 +124,7 @@ def test_statistics_of_a_hop() -> None:
     one.expire(10 * SECOND)
     first = one.hops[0]
     assert (first.sent, first.received, first.lost, first.loss) == (4, 3, 1, 0.25)
-    assert (first.best, first.last, first.worst) == (0.010, 0.030, 0.030)
+    assert (first.min, first.last, first.max) == (0.010, 0.030, 0.030)
     assert first.average == pytest.approx(0.020)
     assert first.deviation == pytest.approx(0.008165, rel=1e-3)
     assert one.summary()["hops"][0]["loss"] == 0.25
@@ -214,7 +214,7 @@ def test_router_that_quotes_too_little() -> None:
     assert answer(one, before[0], 4, 3 * MS) == []
     for probe in again:
         answer(one, probe, 4, 4 * MS)
-    assert (one.finished, one.end, one.hops[0].best, one.hops[0].sent) == (True, 4, 0.002, 1)
+    assert (one.finished, one.end, one.hops[0].min, one.hops[0].sent) == (True, 4, 0.002, 1)
 
 
 def test_answer_that_can_only_be_to_one_probe() -> None:

@@ -151,7 +151,7 @@ def _table(route: Route, names: dict[str, str]) -> list[Line]:
     styles = [""]
     for hop in route.hops:
         first, *others = hop.addresses or {"*": 0}
-        times = (hop.last, hop.average, hop.best, hop.worst, hop.deviation)
+        times = (hop.last, hop.average, hop.min, hop.max, hop.deviation)
         rows.append(
             [
                 f"{hop.number:2}",

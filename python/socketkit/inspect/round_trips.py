@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from math import sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .icmp import Refusal, echo_request
+from .spread import Spread
 from .targets import Target, TargetError, key_of
 
 if TYPE_CHECKING:
@@ -109,12 +109,10 @@ class Unsent(NamedTuple):
 Event = Reply | Refused | Lost | Unsent
 
 
-class HostStatistics:
+class HostStatistics(Spread):
     """What came of one host so far; times are in seconds, None without a reply."""
 
     __slots__ = (
-        "_sum",
-        "_sum_of_squares",
         "address",
         "corrupted",
         "due_ns",
@@ -122,11 +120,7 @@ class HostStatistics:
         "errors",
         "highest",
         "host",
-        "last",
         "late",
-        "max",
-        "min",
-        "received",
         "remark",
         "reordered",
         "swept",
@@ -134,19 +128,16 @@ class HostStatistics:
     )
 
     def __init__(self, host: str, address: str = "", *, swept: bool = False) -> None:
+        super().__init__()
         self.host = host
         self.address = address
         self.swept = swept
-        self.transmitted = self.received = self.duplicates = self.reordered = 0
+        self.transmitted = self.duplicates = self.reordered = 0
         self.corrupted = self.late = self.errors = 0
-        self.last: float | None = None
-        self.min: float | None = None
-        self.max: float | None = None
         self.remark = ""
         """The last thing that was wrong, in words."""
         self.highest = 0
         self.due_ns = -1
-        self._sum = self._sum_of_squares = 0.0
 
     def __repr__(self) -> str:
         return f"<{self.host}: {self.received} of {self.transmitted} received>"
@@ -155,26 +146,6 @@ class HostStatistics:
     def loss(self) -> float:
         """The share of requests without a reply, 0 to 1."""
         return 1 - self.received / self.transmitted if self.transmitted else 0.0
-
-    @property
-    def average(self) -> float | None:
-        return self._sum / self.received if self.received else None
-
-    @property
-    def deviation(self) -> float | None:
-        """The standard deviation, which ping calls mdev."""
-        if not self.received:
-            return None
-        mean = self._sum / self.received
-        return sqrt(max(0.0, self._sum_of_squares / self.received - mean * mean))
-
-    def add(self, rtt_seconds: float) -> None:
-        self.received += 1
-        self.last = rtt_seconds
-        self.min = rtt_seconds if self.min is None else min(self.min, rtt_seconds)
-        self.max = rtt_seconds if self.max is None else max(self.max, rtt_seconds)
-        self._sum += rtt_seconds
-        self._sum_of_squares += rtt_seconds * rtt_seconds
 
     def summary(self) -> dict[str, Any]:
         """For JSON: seconds, counts, and `loss` as a share."""

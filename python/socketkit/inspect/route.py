@@ -9,9 +9,9 @@ A probe is known by its number. Answers with a number that is not waited for cha
 from __future__ import annotations
 
 from bisect import insort
-from math import sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .spread import Spread
 from .targets import TargetError
 
 if TYPE_CHECKING:
@@ -111,21 +111,18 @@ class Untraced(NamedTuple):
 RouteEvent = Answer | Silence | Shrunk | Round | Untraced
 
 
-class Hop:
+class Hop(Spread):
     """What came of the probes with so many hops; times are in seconds."""
 
-    __slots__ = ("_sum", "_sum_of_squares", "addresses", "best", "last", "lost", "mark", "number", "received", "worst")
+    __slots__ = ("addresses", "lost", "mark", "number")
 
     def __init__(self, number: int) -> None:
+        super().__init__()
         self.number = number
         self.addresses: dict[str, int] = {}
         """How often each answered: more than one where several routes are taken in turn."""
-        self.received = self.lost = 0
-        self.last: float | None = None
-        self.best: float | None = None
-        self.worst: float | None = None
+        self.lost = 0
         self.mark = ""
-        self._sum = self._sum_of_squares = 0.0
 
     @property
     def sent(self) -> int:
@@ -136,27 +133,12 @@ class Hop:
     def loss(self) -> float:
         return self.lost / self.sent if self.sent else 0.0
 
-    @property
-    def average(self) -> float | None:
-        return self._sum / self.received if self.received else None
-
-    @property
-    def deviation(self) -> float | None:
-        if not self.received:
-            return None
-        mean = self._sum / self.received
-        return sqrt(max(0.0, self._sum_of_squares / self.received - mean * mean))
-
-    def add(self, address: str, rtt_seconds: float, mark: str) -> None:
-        self.received += 1
+    def answered(self, address: str, rtt_seconds: float, mark: str) -> None:
+        """A probe was answered from this address."""
+        self.add(rtt_seconds)
         if address in self.addresses or len(self.addresses) < MAX_ADDRESSES:
             self.addresses[address] = self.addresses.get(address, 0) + 1
-        self.last = rtt_seconds
-        self.best = rtt_seconds if self.best is None else min(self.best, rtt_seconds)
-        self.worst = rtt_seconds if self.worst is None else max(self.worst, rtt_seconds)
         self.mark = mark
-        self._sum += rtt_seconds
-        self._sum_of_squares += rtt_seconds * rtt_seconds
 
 
 class _Sent:
@@ -278,7 +260,7 @@ class Route:
             elif sent.hops == self.end:
                 self.end = None  # the route has grown: what lies behind is asked in the next round
                 self.reached = False
-            self._hop(sent.hops).add(source, rtt_seconds, mark)
+            self._hop(sent.hops).answered(source, rtt_seconds, mark)
             if reached and sent.packet_bytes:
                 self.mtu_bytes = sent.packet_bytes
             self.remark = reason
@@ -397,8 +379,8 @@ class Route:
                     "loss": round(hop.loss, 6),
                     "last": hop.last,
                     "average": hop.average,
-                    "best": hop.best,
-                    "worst": hop.worst,
+                    "best": hop.min,
+                    "worst": hop.max,
                     "deviation": hop.deviation,
                     "mark": hop.mark or None,
                     "mtu_bytes": next((self.narrow[each] for each in hop.addresses if each in self.narrow), None),
