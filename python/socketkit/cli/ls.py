@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
 
+from ..inspect.selection import Selection, Subject
 from .units import amount, duration, plural, span
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from .._core import SocketEntry
     from ..inspect.history import Past
     from ..inspect.processes import Process
-    from ..inspect.selection import Selection
-    from ..inspect.uses import Use
     from ..inspect.watch import Watched
 
     Judged = TypeVar("Judged", "Row", Watched, Past)
@@ -77,7 +76,6 @@ def command(
 ) -> None:
     """List the sockets of this machine, and what they are for."""
     from .._core import SocketTable
-    from ..inspect.selection import Selection
 
     if sum((tree, as_json, kill)) > 1:
         raise click.UsageError("--tree, --json and --kill exclude each other")
@@ -108,26 +106,10 @@ def command(
     _tell_what_is_missing(hidden, complete=whole.complete)
 
 
-class Row:
+class Row(Subject):
     """A socket with what `ls` says of it beside what the kernel does."""
 
-    __slots__ = ("_use", "entry")
-
-    def __init__(self, entry: SocketEntry) -> None:
-        self.entry = entry
-        self._use: Use | None = None
-
-    @property
-    def processes(self) -> tuple[Process, ...] | None:
-        return self.entry.processes
-
-    @property
-    def use(self) -> Use:
-        if self._use is None:
-            from ..inspect.uses import use_of
-
-            self._use = use_of(self.entry)
-        return self._use
+    __slots__ = ()
 
 
 class Column(NamedTuple):

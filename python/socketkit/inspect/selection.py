@@ -77,7 +77,7 @@ class Subject:
 
     __slots__ = ("_use", "entry")
 
-    def __init__(self, entry: SocketEntry, use: Use | None) -> None:
+    def __init__(self, entry: SocketEntry, use: Use | None = None) -> None:
         self.entry = entry
         self._use = use
 
