@@ -17,11 +17,15 @@ import os
 import sqlite3
 import stat
 import struct
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from .. import home
 from ..errors import HistoryError, IdentityError, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 VERSION = 1
 APPLICATION = 0x534B6869  # "SKhi"
@@ -38,7 +42,7 @@ def open_to_write(path: str) -> sqlite3.Connection:
     _check_owner(path)
     os.chmod(path, 0o600)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    try:
+    with _closed_if_it_fails(path, connection):
         if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             # Both before the first table: later they would need the whole file to be written anew.
             connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
@@ -49,12 +53,6 @@ def open_to_write(path: str) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = NORMAL")  # no wait for the disk at each transaction
         connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
         connection.execute("SELECT count(*) FROM span").fetchone()
-    except sqlite3.Error as failure:
-        connection.close()
-        raise explained(path, failure) from failure
-    except BaseException:
-        connection.close()
-        raise
     return connection
 
 
@@ -73,15 +71,21 @@ def open_to_read(path: str) -> sqlite3.Connection:
         )
     except sqlite3.Error as failure:
         raise explained(path, failure) from failure
-    try:
+    with _closed_if_it_fails(path, connection):
         _check_version(path, connection)
-    except sqlite3.Error as failure:
-        connection.close()
-        raise explained(path, failure) from failure
-    except BaseException:
-        connection.close()
-        raise
     return connection
+
+
+@contextmanager
+def _closed_if_it_fails(path: str, connection: sqlite3.Connection) -> Iterator[None]:
+    """And what SQLite says is explained."""
+    try:
+        yield
+    except BaseException as failure:
+        connection.close()
+        if isinstance(failure, sqlite3.Error):
+            raise explained(path, failure) from failure
+        raise
 
 
 def explained(path: str, failure: sqlite3.Error) -> HistoryError:
