@@ -39,22 +39,12 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
-    from ..inspect.watch import Change, Totals, Watched
+    from ..inspect.watch import Change, Watched
+    from . import watch_rows
 
-    class Source(Protocol):
+    class Source(watch_rows.Source, Protocol):
         """What is asked of a `Watching`."""
 
-        @property
-        def rows(self) -> list[Watched]: ...
-        @property
-        def totals(self) -> Totals: ...
-        @property
-        def now(self) -> float: ...
-        @property
-        def complete(self) -> bool: ...
-        @property
-        def why_no_first_bytes(self) -> str: ...
-        def names(self, row: Watched) -> tuple[str, ...]: ...
         def take(self) -> list[Change]: ...
 
 

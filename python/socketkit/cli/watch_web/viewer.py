@@ -15,26 +15,11 @@ from .rows import Numbers, bar_as_json, detail_as_json, finding_as_json, line, p
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Protocol
 
-    from ...inspect.watch import Totals, Watched
+    from ...inspect.watch import Watched
+    from ..watch_rows import Source
     from .auditing import Audited
     from .rows import Value
-
-    class Source(Protocol):
-        """What is asked of a `Watching`."""
-
-        @property
-        def rows(self) -> list[Watched]: ...
-        @property
-        def totals(self) -> Totals: ...
-        @property
-        def now(self) -> float: ...
-        @property
-        def complete(self) -> bool: ...
-        @property
-        def why_no_first_bytes(self) -> str: ...
-        def names(self, row: Watched) -> tuple[str, ...]: ...
 
 
 class Look(NamedTuple):
