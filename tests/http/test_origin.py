@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from socketkit.http.origin import is_foreign
+from socketkit.http.origin import is_foreign, is_page_of_browser
 
 VISIT = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
 
@@ -52,3 +52,11 @@ def test_programs_say_nothing() -> None:
     assert not asked()
     assert not asked("POST")
     assert not is_foreign({"type": "websocket", "headers": []})
+
+
+def test_a_person_opens_a_page() -> None:
+    assert is_page_of_browser([(b"sec-fetch-mode", b"navigate"), (b"accept", b"*/*")])
+    assert not is_page_of_browser({b"sec-fetch-mode": b"cors", b"accept": b"text/html"})
+    assert is_page_of_browser({b"accept": b"text/html,*/*"})  # an older one, or plain text
+    assert not is_page_of_browser({b"accept": b"*/*"})
+    assert not is_page_of_browser([])

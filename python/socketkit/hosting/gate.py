@@ -15,7 +15,7 @@ import hmac
 from typing import TYPE_CHECKING
 
 from ..http.exchange import Answer, answer, plain
-from ..http.origin import is_foreign
+from ..http.origin import is_foreign, is_page_of_browser
 
 if TYPE_CHECKING:
     from ..http.asgi import Application, Receive, Scope, Send
@@ -61,7 +61,7 @@ class Gate:
             return
         given, rest = _token_and_rest(scope["path"])
         if given is not None and self._link.admits(given):
-            if scope["type"] == "http" and _is_page_of_browser(scope):
+            if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and is_page_of_browser(scope["headers"]):
                 await self._send_on(scope, rest, send)
             else:
                 await self._application(_below(scope, self._link.prefix, rest), receive, send)
@@ -130,15 +130,6 @@ def _token_and_rest(path: str) -> tuple[str | None, str]:
         return None, path
     token, slash, rest = path[2:].partition("/")
     return token, f"{slash or '/'}{rest}"
-
-
-def _is_page_of_browser(scope: Scope) -> bool:
-    """Whether a person opens the link in a browser, which will keep the cookie."""
-    headers = dict(scope["headers"])
-    if scope["method"] not in ("GET", "HEAD"):
-        return False
-    mode = headers.get(b"sec-fetch-mode")
-    return mode == b"navigate" if mode else b"text/html" in headers.get(b"accept", b"")
 
 
 def _is_led_here(scope: Scope) -> bool:

@@ -1,4 +1,4 @@
-"""Whether a page of another site asks, by what its browser says of who asks. No I/O.
+"""Who asks, by what a browser says of it: a person who opens a page, a page of ours, a page of another site. No I/O.
 
 To browsers all ports of a host are one place for cookies, and `localhost:3000` is the same site as `localhost:8000`: so
 a cookie, even a strict one, does not say that our own page asks. Sec-Fetch-Site (Fetch Metadata) does, and Origin where
@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from .asgi import Scope
 
 
@@ -22,6 +24,13 @@ def is_foreign(scope: Scope) -> bool:
     origin = headers.get(b"origin")
     # Whether it was https is not compared: a proxy before us may have taken TLS off.
     return origin is not None and origin.partition(b"://")[2] != headers.get(b"host")
+
+
+def is_page_of_browser(headers: Iterable[tuple[bytes, bytes]] | Mapping[bytes, bytes]) -> bool:
+    """Whether a person opens this in a browser, which will keep a cookie."""
+    found = dict(headers)
+    mode = found.get(b"sec-fetch-mode")
+    return mode == b"navigate" if mode else b"text/html" in found.get(b"accept", b"")
 
 
 def _is_visit(scope: Scope, headers: dict[bytes, bytes]) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from socketkit.uses.web.files import Files
-from socketkit.uses.web.giving import MOST_PIECES, Once
+from socketkit.uses.web.giving import Once
+from socketkit.uses.web.pieces import MOST_PIECES
 from socketkit.uses.web.tree import Tree
 from tests.uses.web.asking import Answer, ask
 

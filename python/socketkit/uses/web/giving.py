@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .answers import refuse
+from .pieces import MOST_PIECES, joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,23 +70,17 @@ class Once:
     def _note(self, host: str, first: int, end: int, *, whole: bool) -> None:
         # What went out before an answer broke, only he knows who got it: he says so by where he goes on.
         broken = self._broken.setdefault(host, [])
-        pieces = sorted(
+        merged = joined(
             [*self._had.get(host, []), (first, end), *((start, first) for start in broken if start < first)]
         )
         if not whole:
             del broken[MOST_PIECES:]
             broken.append(first)
-        merged = [pieces[0]]
-        for start, until in pieces[1:]:
-            if start <= merged[-1][1]:
-                merged[-1] = merged[-1][0], max(until, merged[-1][1])
-            else:
-                merged.append((start, until))
         if len(self._had) >= MOST_HOSTS and host not in self._had:
             forgotten = next(iter(self._had))
             del self._had[forgotten]
             self._broken.pop(forgotten, None)
-        self._had[host] = merged[:MOST_PIECES]
+        self._had[host] = merged
         if not self.given and merged[0][0] == 0 and merged[0][1] >= self._size:
             self.given = True
             self._gone()
@@ -102,4 +97,3 @@ def _first_byte(start: Any) -> int:
 
 
 MOST_HOSTS = 1_024
-MOST_PIECES = 64

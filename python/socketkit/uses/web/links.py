@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ...hosting.link import new_token
+from ...http.origin import is_page_of_browser
 from .answers import answer, refuse, send_file
 from .conditions import Part, Wish, wish_of
 from .kinds import kind_of
+from .pieces import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +104,7 @@ class Links:
 
     async def _answer(self, scope: Scope, send: Send, given: _Given, opened: Opened) -> None:
         headers = dict(scope["headers"])
-        if scope["method"] == "GET" and _is_page_of_browser(headers) and scope["query_string"] != TAKE:
+        if scope["method"] == "GET" and is_page_of_browser(headers) and scope["query_string"] != TAKE:
             # Programs that look at links in messages, to show what is behind them, do not use them up by that.
             await answer(scope, send, 200, "text/html; charset=utf-8", _page(opened, given), [*PRIVATE, POLICY])
             return
@@ -190,14 +192,8 @@ class _Given:
         """`count` bytes from `first` on have gone."""
         use.seen = now
         use.sent += count
-        merged: list[tuple[int, int]] = []
-        for start, end in sorted([*use.had, (first, first + count)]):
-            if merged and start <= merged[-1][1]:
-                merged[-1] = merged[-1][0], max(end, merged[-1][1])
-            else:
-                merged.append((start, end))
-        use.had = merged[:MOST_PIECES]
-        all_gone = merged[0] == (0, size)
+        use.had = joined([*use.had, (first, first + count)])
+        all_gone = use.had[0] == (0, size)
         # Who has had twice as much has had it, whatever he leaves out.
         if not use.whole and (all_gone or use.sent > 2 * size + TAIL_BYTES):
             use.whole = True
@@ -206,11 +202,6 @@ class _Given:
 
 def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-
-
-def _is_page_of_browser(headers: dict[bytes, bytes]) -> bool:
-    mode = headers.get(b"sec-fetch-mode")
-    return mode == b"navigate" if mode else b"text/html" in headers.get(b"accept", b"")
 
 
 def _page(opened: Opened, given: _Given) -> bytes:
@@ -223,7 +214,6 @@ PREFIX = "/="
 TAKE = b"get=1"
 SPENT = "this link is not good, or not any more: ask whoever gave it to you for a new one"
 MOST_LINKS = 1_024
-MOST_PIECES = 64
 RESUME_SECONDS = 600.0  # whoever does not come back leaves his use to others
 TAIL_BYTES = 4_194_304  # what can be on its way, and lost, when the last of an answer has been handed on
 PRIVATE = [
