@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Callable
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -19,6 +23,7 @@ from socketkit.errors import SocketError
 from socketkit.hosting import Wanted
 from socketkit.inspect.watch import watch
 from tests.cli.programs import Result, Start
+from tests.cli.terminals import Terminal
 
 
 @pytest.mark.slow
@@ -52,6 +57,24 @@ def test_a_program_reads_the_link(socketkit: Start) -> None:
         assert b"socketkit_sockets" in answer.read()
     command.interrupt()
     assert command.finish().events[-1]["event"] == "ended"
+
+
+@pytest.mark.slow
+def test_who_looks_is_listed_on_a_terminal(socketkit: Start) -> None:
+    with closing(Terminal()) as terminal:
+        theirs = terminal.theirs
+        command = socketkit(
+            "watch", "--web", "--own", "tcp", stdin=theirs, stdout=theirs, stderr=theirs,
+            env=os.environ | {"TERM": "xterm", "COLUMNS": "100", "LINES": "24"}, **terminal.options(),
+        )  # fmt: skip
+        url = re.findall(r"listening on (http\S+)", terminal.asked("q ends"))[0]
+        with closing(HTTPConnection(urlsplit(url).netloc, timeout=20)) as caller:
+            caller.request("GET", f"{urlsplit(url).path}events")
+            assert caller.getresponse().status == 200
+            terminal.asked("GET /events")
+            os.write(terminal.ours, b"q")
+            assert command.process.wait(20) == 0
+        terminal.asked("served 1 connection")
 
 
 @pytest.mark.slow
