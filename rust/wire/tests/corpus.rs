@@ -22,6 +22,8 @@ mod fingerprint;
 mod http1;
 #[path = "../../../fuzz/properties/kernel_types.rs"]
 mod kernel_types;
+#[path = "../../../fuzz/properties/packet.rs"]
+mod packet;
 #[path = "../../../fuzz/properties/probe.rs"]
 mod probe;
 #[path = "../../../fuzz/properties/records.rs"]
@@ -94,6 +96,11 @@ fn socket_records_keep_their_properties() {
 #[test]
 fn birth_records_keep_their_properties() {
     replay("birth_records", 5_000, birth_records::check);
+}
+
+#[test]
+fn packet_keeps_its_properties() {
+    replay("packet", 5_000, packet::check);
 }
 
 #[test]

@@ -130,12 +130,15 @@ impl Flow {
 
     fn take_segment(&mut self, segment: &Segment<'_>, from: usize, long: bool) {
         if segment.syn {
-            if let Some(side) = self.sides.get_mut(from) {
-                side.base = Some(segment.sequence.wrapping_add(1));
+            let begun_anew = self.sides.get_mut(from).is_some_and(|side| side.begin(segment.sequence.wrapping_add(1)));
+            if begun_anew && from == 0 {
+                self.hello = None;
             }
             // An answer to a SYN says where the other side began, too.
             if let Some((side, acknowledged)) = self.sides.get_mut(1 - from).zip(segment.acknowledged) {
-                side.base.get_or_insert(acknowledged);
+                if side.base.is_none() {
+                    side.begin(acknowledged);
+                }
             }
         }
         if let Some(closed) = self.closed.get_mut(from) {
@@ -222,6 +225,16 @@ impl Side {
 
     fn begins_tls(&self) -> bool {
         matches!(*self.bytes, [22, 3, ..])
+    }
+
+    /// The number of its first byte is known. What was kept without it, or of another connection, is no start of this one: whether there
+    /// was any.
+    fn begin(&mut self, base: u32) -> bool {
+        if self.base.replace(base) == Some(base) {
+            return false;
+        }
+        self.early = Vec::new();
+        !std::mem::take(&mut self.bytes).is_empty()
     }
 
     /// Puts `data` at its place, `at` bytes behind the first. What is in front of that is awaited.

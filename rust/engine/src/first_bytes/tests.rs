@@ -97,6 +97,39 @@ fn what_ran_before_has_no_start() {
     assert_ne!(found.flow.randomness(), Encrypted::Yes);
 }
 
+/// The answer to a SYN, with the number of its side.
+fn syn_ack(sequence: u32) -> Segment<'static> {
+    Segment { sequence, acknowledged: Some(1), syn: true, ..packet(Transport::Tcp, SERVER, CLIENT, b"") }
+}
+
+fn answered(sequence: u32, payload: &[u8]) -> Segment<'_> {
+    Segment { sequence, acknowledged: Some(1), ..packet(Transport::Tcp, SERVER, CLIENT, payload) }
+}
+
+#[test]
+fn what_came_before_the_start_was_known_is_no_start() {
+    let mut flows = flows();
+    flows.take(&syn(0), 0);
+    flows.take(&answered(505, b"2.0-b\r\n"), 1);
+    flows.take(&syn_ack(500), 2);
+    flows.take(&answered(501, b"SSH-"), 3);
+    let found = flows.find(Transport::Tcp, SERVER, Some(CLIENT)).unwrap();
+    assert_eq!(found.flow.sides[1].bytes, b"SSH-");
+}
+
+#[test]
+fn a_syn_with_another_number_begins_anew() {
+    let mut flows = flows();
+    flows.take(&syn(0), 0);
+    flows.take(&data(1, b"GET / HTTP/1.1\r\n"), 1);
+    flows.take(&syn(0), 2);
+    assert_eq!(said(&flows), b"GET / HTTP/1.1\r\n");
+    flows.take(&data(1_010, b"early"), 3);
+    flows.take(&syn(1_000), 4);
+    flows.take(&data(1_001, b"SSH-2.0-a"), 5);
+    assert_eq!(said(&flows), b"SSH-2.0-a");
+}
+
 #[test]
 fn an_answer_to_a_syn_shows_both_starts() {
     let mut flows = flows();
