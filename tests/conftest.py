@@ -170,7 +170,7 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
         import uvloop
 
         uvloop.new_event_loop().close()  # libuv keeps a pipe for the process from the first loop on
-    start_relay_thread()
+    start_threads()
     gc.collect()
     before = open_descriptors()
     yield
@@ -188,8 +188,8 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @cache
-def start_relay_thread() -> None:
-    """The engine keeps the relay thread, and two descriptors with it, for the process from the first relay on."""
+def start_threads() -> None:
+    """The engine keeps a thread for relays and one for files for the process, with descriptors, once it needs them."""
 
     async def relay_nothing() -> None:
         async with stream_pair() as (left, a), stream_pair() as (right, b):
@@ -197,7 +197,17 @@ def start_relay_thread() -> None:
             right.abort()
             await relay(a, b)
 
+    async def send_much() -> None:
+        with tempfile.TemporaryFile() as file:
+            file.truncate(16 << 20)
+            async with stream_pair("tcp://127.0.0.1:0") as (ours, theirs):
+                sending, left = asyncio.ensure_future(ours.send_file(file)), 16 << 20
+                while left:
+                    left -= len(await theirs.receive())
+                await sending
+
     asyncio.run(relay_nothing())
+    asyncio.run(send_much())
 
 
 def open_descriptors() -> dict[int, str]:

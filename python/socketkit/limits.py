@@ -66,7 +66,7 @@ class Limits:
     - `write_high_bytes` (262,144): with more than this queued, `send` waits.
     - `write_low_bytes` (65,536): `send` goes on once the queue has fallen to this.
     - `notsent_bytes` (131,072): that the kernel takes ahead of the network (TCP_NOTSENT_LOWAT): what peers that never
-      read can cost.
+      read can cost. Of a large file it takes up to 2 MiB, as fast as the peer does.
     - `receive_buffer_bytes` (65,536): that the kernel keeps for a connection (SO_RCVBUF) until its peer is
       authenticated.
     - `message_bytes` (1,048,576): of one message; refused on its length, before anything is allocated.

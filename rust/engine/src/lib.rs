@@ -11,6 +11,7 @@ pub mod answers;
 pub mod beneath;
 pub mod births;
 pub mod capture;
+pub mod files;
 pub mod first_bytes;
 pub mod guard;
 pub mod inbox;

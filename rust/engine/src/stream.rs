@@ -18,6 +18,7 @@ use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown,
 };
 
+use crate::files::{Ahead, Sending};
 use crate::inbox::Inbox;
 use crate::outbox::{Chunk, Outbox};
 use crate::reactor::Readiness;
@@ -81,6 +82,14 @@ pub struct Stream {
     inbox: Inbox,
     outbox: Outbox,
     descriptors: VecDeque<OwnedFd>,
+    /// A file that the thread for that sends.
+    sending: Option<Sending>,
+    /// What that has sent of it and its sender does not know yet.
+    file_sent: usize,
+    /// The kernel sends files over it.
+    sends_files: bool,
+    /// How much of the last one it took ahead of the network.
+    ahead: Option<Ahead>,
     tls: Option<Box<Session>>,
     fault: Option<Fault>,
     /// What the kernel gave and took: under TLS more than the application did.
@@ -108,6 +117,10 @@ impl Stream {
             inbox: Inbox::default(),
             outbox: Outbox::default(),
             descriptors: VecDeque::new(),
+            sending: None,
+            file_sent: 0,
+            sends_files: false,
+            ahead: None,
             tls: None,
             fault: None,
             wire_received: 0,
@@ -250,6 +263,7 @@ impl Stream {
 
     /// Gives `data` to the kernel, what it has no room for to the outbox. An error says that nothing of it was taken.
     fn put(&mut self, data: &[u8], keep: impl FnOnce() -> Chunk) -> Result<(), Errno> {
+        self.halt_file();
         let mut count = 0;
         if self.outbox.is_empty() {
             while self.writable && count < data.len() {
@@ -284,6 +298,7 @@ impl Stream {
         if let Some(failure) = self.send_failure {
             return Err(failure);
         }
+        self.halt_file();
         if !self.outbox.is_empty() || !self.writable {
             return Ok(Sent::Blocked);
         }
@@ -345,6 +360,7 @@ impl Stream {
     /// Nothing more will be sent after what is queued: close_notify (under TLS) and a FIN go out behind it (at once if nothing is queued).
     pub fn finish_sending(&mut self) {
         if self.send_end == SendEnd::Open {
+            self.halt_file();
             self.end_sealed();
             self.send_end = SendEnd::Wanted;
             self.flush();
@@ -353,6 +369,7 @@ impl Stream {
 
     /// Ends the connection at once: the peer sees a reset (RFC 9293 §3.10.5), what is queued is dropped.
     pub fn reset(&mut self) -> VecDeque<Chunk> {
+        self.halt_file();
         if self.carrier == Carrier::Tcp {
             let _ = sockopt::set_socket_linger(&self.fd, Some(Duration::ZERO));
         }
@@ -418,6 +435,7 @@ impl Stream {
 
     /// Hands everything to the relay: (read and not consumed, taken and not sent).
     pub fn take_queues(&mut self) -> (Vec<u8>, Vec<u8>) {
+        self.halt_file();
         self.over_high = false;
         (self.inbox.drain(), self.outbox.drain())
     }
@@ -529,13 +547,13 @@ impl Stream {
         if self.tls.is_some() {
             self.plain_sent
         } else {
-            self.wire_sent + self.outbox.bytes() as u64
+            self.wire_bytes().1 + self.outbox.bytes() as u64
         }
     }
 
     /// What the kernel gave and what it took: (received, sent).
     pub fn wire_bytes(&self) -> (u64, u64) {
-        (self.wire_received, self.wire_sent)
+        (self.wire_received, self.wire_sent + self.sending.as_ref().map_or(0, Sending::sent_bytes))
     }
 
     /// How much memory it keeps for bytes on their way.

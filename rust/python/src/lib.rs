@@ -16,6 +16,7 @@ mod capture;
 mod direct;
 mod entering;
 mod failure;
+mod files;
 mod first_bytes;
 mod forward;
 mod http;

@@ -45,7 +45,7 @@ pub use guarding::{Ending, Load};
 use http::{Answer, Conversation};
 pub use receiving::with_scratch;
 use records::{Records, Wanted};
-use sending::Piece;
+pub use sending::Piece;
 
 /// A connected stream socket. `reactor` None: for blocking use.
 #[pyclass(subclass, frozen, module = "socketkit._core")]
@@ -68,6 +68,8 @@ struct State {
     /// How much the next receive is likely to get, if that is much (see `large`).
     room: usize,
     waiters: Waiters,
+    /// The reactor will come by to send more of a file.
+    going_on: bool,
     closing: bool,
     /// Without a loop: when whoever closes it must give up sending what is queued.
     closes_until: Option<Instant>,
@@ -207,6 +209,7 @@ impl Stream {
             budget: Budget::default(),
             room: 0,
             waiters: Waiters::default(),
+            going_on: false,
             closing: false,
             closes_until: None,
             aborted: false,
@@ -575,12 +578,14 @@ impl StreamShared {
                 }
             }
             let Some(engine) = state.engine.as_mut() else { return false };
-            if engine.has_room() {
+            let (has_room, flushed) = (engine.has_room(), engine.flushed());
+            if has_room && !self.goes_on_with_file(py, state) {
                 state.waiters.wake_writer(py, woken);
             }
-            if news.writable && (engine.flushed() || failed) {
+            if news.writable && (flushed || failed) {
                 state.waiters.wake_flushers(py, woken);
             }
+            let Some(engine) = state.engine.as_mut() else { return false };
             if engine.carrier() == Carrier::Unix && !engine.wants_to_write() {
                 // A Unix socket tells of room after every read of its peer (net/unix/af_unix.c, unix_write_space).
                 let _ = self.set_interest(state, Interest::Read);
@@ -614,7 +619,15 @@ impl StreamShared {
     }
 
     pub fn dismiss(&self, py: Python<'_>, me: &OperationRef) {
-        self.state().waiters.dismiss(me);
+        {
+            let mut state = self.state();
+            let state = &mut *state;
+            let first = state.waiters.first_writer().is_some_and(|first| first.is(me));
+            if let Some(engine) = state.engine.as_mut().filter(|_| first) {
+                engine.file_over();
+            }
+            state.waiters.dismiss(me);
+        }
         self.let_next_writer(py);
     }
 

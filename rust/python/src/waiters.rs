@@ -100,6 +100,10 @@ impl Waiters {
         }
     }
 
+    pub fn first_writer(&self) -> Option<&OperationRef> {
+        self.writers.front()
+    }
+
     pub fn next_writer(&self, py: Python<'_>) -> Option<OperationRef> {
         self.writers.front().map(|next| next.clone_ref(py))
     }

@@ -46,6 +46,52 @@ pub fn memory_bytes(socket: BorrowedFd<'_>) -> usize {
     }
 }
 
+/// What the kernel takes of a TCP connection ahead of the network (TCP_NOTSENT_LOWAT, man 7 tcp); 0: as the machine's setting says. None: it is
+/// none.
+pub fn ahead_bytes(socket: BorrowedFd<'_>) -> Option<u32> {
+    let mut bytes = 0_u32;
+    let mut size = size_of_val(&bytes) as libc::socklen_t;
+    // SAFETY: the option fills a u32, whose address and size are given.
+    let outcome = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_NOTSENT_LOWAT,
+            (&raw mut bytes).cast(),
+            &raw mut size,
+        )
+    };
+    (outcome == 0).then_some(bytes)
+}
+
+/// Sets that; whether it could be.
+pub fn set_ahead_bytes(socket: BorrowedFd<'_>, bytes: u32) -> bool {
+    // SAFETY: the option takes a u32, whose address and size are given; the kernel only reads it.
+    let outcome = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_NOTSENT_LOWAT,
+            (&raw const bytes).cast(),
+            size_of::<u32>() as libc::socklen_t,
+        )
+    };
+    outcome == 0
+}
+
+/// What a TCP connection has of what was sent and the network has not had (SIOCOUTQNSD, man 7 tcp); 0 if it is none.
+pub fn not_sent_bytes(socket: BorrowedFd<'_>) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the request fills an int, whose address is given.
+    let outcome = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCOUTQNSD as _, &raw mut bytes) };
+    if outcome == 0 {
+        usize::try_from(bytes).unwrap_or(0)
+    } else {
+        0
+    }
+}
+
+const SIOCOUTQNSD: libc::c_ulong = 0x894B;
 const SO_MEMINFO: libc::c_int = 55;
 const SK_MEMINFO_VARS: usize = 9;
 const SK_MEMINFO_RMEM_ALLOC: usize = 0;

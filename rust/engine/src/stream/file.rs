@@ -1,12 +1,15 @@
 //! Sending what is in a file: by `sendfile` from the kernel's cache to the socket, or through this process, where TLS or the file wants that.
 
 use std::cell::RefCell;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::sendfile;
 use rustix::io::{pread, Errno};
+use socketkit_system::buffers;
 
-use super::{Sent, Stream};
+use super::{Carrier, Sent, Stream};
+use crate::files::{Part, Sending, Thread};
 
 /// What became of an attempt.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,6 +38,13 @@ impl Stream {
         if self.tls.is_some() {
             return self.send_copied(file, offset, count);
         }
+        if self.sending.as_ref().is_some_and(|sending| !sending.over()) {
+            return Ok(FileSent::Blocked);
+        }
+        self.halt_file();
+        if self.file_sent > 0 {
+            return Ok(FileSent::Part(std::mem::take(&mut self.file_sent)));
+        }
         if !self.outbox.is_empty() || !self.writable {
             return Ok(FileSent::Blocked);
         }
@@ -43,6 +53,7 @@ impl Stream {
                 Ok(0) => return Ok(FileSent::End),
                 Ok(sent) => {
                     self.wire_sent += sent as u64;
+                    self.sends_files = self.carrier == Carrier::Tcp;
                     return Ok(FileSent::Part(sent));
                 }
                 Err(Errno::INTR) => {}
@@ -54,9 +65,60 @@ impl Stream {
                     return Err(FileFailure::Socket(self.fail_sending(failure)))
                 }
                 // It cannot be sent from where it is (pipes, some of /proc), or not be read: reading it tells.
-                Err(_) => return self.send_copied(file, offset, count),
+                Err(_) => {
+                    self.sends_files = false;
+                    return self.send_copied(file, offset, count);
+                }
             }
         }
+    }
+
+    /// Has `thread` send what `send_file` has begun with and the kernel did not take; false if that is nothing for it. Until it is done, of which
+    /// `notify` tells, `send_file` is blocked; what it has sent comes out of that.
+    pub fn hand_over(&mut self, thread: &Thread, part: Part, notify: Arc<OwnedFd>) -> bool {
+        let possible = self.sends_files && self.tls.is_none() && self.sending.is_none();
+        if !possible || !self.outbox.is_empty() || self.send_failure.is_some() {
+            return false;
+        }
+        self.sending = thread.send(Arc::clone(&self.fd), part, notify).ok();
+        // Of room the thread is told.
+        self.writable |= self.sending.is_some();
+        self.sending.is_some()
+    }
+
+    /// Whether a file was handed over.
+    pub fn sends_elsewhere(&self) -> bool {
+        self.sending.is_some()
+    }
+
+    /// Whether a file that was handed over needs its sender again.
+    pub fn file_back(&self) -> bool {
+        self.sending.as_ref().is_some_and(Sending::over)
+    }
+
+    /// Nobody sends that file any more; what went out of it is not told again.
+    pub fn file_over(&mut self) {
+        self.halt_file();
+        self.file_sent = 0;
+    }
+
+    /// Takes back a file that was handed over.
+    pub(super) fn halt_file(&mut self) {
+        let Some(sending) = self.sending.take() else { return };
+        sending.end();
+        let sent = sending.sent_bytes();
+        self.wire_sent += sent;
+        self.file_sent += usize::try_from(sent).unwrap_or(usize::MAX);
+        self.ahead = Some(sending.ahead());
+        self.writable = true;
+    }
+
+    /// What the kernel has taken, as far as that tells whether the peer reads: where it takes more of a file ahead, what has gone out, in
+    /// the steps in which it would have taken more otherwise.
+    pub fn moved(&self) -> u64 {
+        let ahead = self.sending.as_ref().map(Sending::ahead).or(self.ahead);
+        let total = self.wire_bytes().1;
+        ahead.and_then(|ahead| ahead.gone(total, buffers::not_sent_bytes(self.fd.as_fd()) as u64)).unwrap_or(total)
     }
 
     fn send_copied(&mut self, file: BorrowedFd<'_>, offset: u64, count: usize) -> Result<FileSent, FileFailure> {
@@ -117,7 +179,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::fs::File;
     use std::io::Write;
-    use std::os::fd::{AsFd, OwnedFd};
 
     use rustix::net::{socketpair, AddressFamily, SocketFlags, SocketType};
 

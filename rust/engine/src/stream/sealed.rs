@@ -18,6 +18,7 @@ impl Stream {
     /// Goes on under TLS. What was read and not consumed belongs to the handshake, never to the application: somebody on the way could
     /// have put it there (the attack on STARTTLS, CVE-2011-0411).
     pub fn start_tls(&mut self, session: Session) -> Result<(), Errno> {
+        self.halt_file(); // Nothing goes out unsealed from here on.
         let mut session = Box::new(session);
         (self.plain_received, self.plain_sent) = (self.wire_received, self.wire_sent);
         let mut early = self.inbox.drain();

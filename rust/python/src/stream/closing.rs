@@ -34,6 +34,7 @@ impl StreamShared {
                         engine.shut_receiving(); // It may be in another thread's `poll`.
                     }
                 }
+                engine.file_over();
                 if records {
                     put_close(engine);
                 }

@@ -207,7 +207,7 @@ impl State {
 
     fn facts(&self) -> Option<Facts> {
         let engine = self.engine.as_ref()?;
-        let (received, sent) = engine.wire_bytes();
+        let (received, sent) = (engine.wire_bytes().0, engine.moved());
         let http = self.http.as_deref();
         // A client who only waits for his answer owes nothing.
         let wanted = self.waiters.has_reader() && http.is_none_or(Conversation::waits_for_client);

@@ -4,6 +4,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use pyo3::prelude::*;
+use socketkit_engine::files::{Part, Thread};
+use socketkit_engine::reactor::Interest;
 use socketkit_engine::stream::{FileFailure, FileSent, Sent, Stream as Engine};
 use socketkit_engine::tls::Session;
 use socketkit_engine::Errno;
@@ -12,7 +14,9 @@ use super::{Data, State, StreamShared};
 use crate::action::{Attempt, Wait};
 use crate::budget::Budget;
 use crate::failure::{os_error, Failure};
+use crate::files;
 use crate::operation::OperationRef;
+use crate::reactor::{Reactor, Remote};
 
 impl StreamShared {
     pub(super) fn send(self: &Arc<Self>, py: Python<'_>, data: &Data, me: &OperationRef) -> Result<Attempt, Failure> {
@@ -80,30 +84,40 @@ impl StreamShared {
     }
 
     pub(super) fn send_eof(self: &Arc<Self>, py: Python<'_>) -> Result<Attempt, Failure> {
-        let mut state = self.state();
-        let state = &mut *state;
-        if state.relayed.is_some() {
-            return Err(Failure::Busy);
+        let (flushed, stopped) = {
+            let mut state = self.state();
+            let state = &mut *state;
+            if state.relayed.is_some() {
+                return Err(Failure::Busy);
+            }
+            let engine = state.engine.as_mut().filter(|_| !state.closing).ok_or(Failure::Closed)?;
+            let stopped = engine.sends_elsewhere();
+            engine.finish_sending();
+            if let Some(number) = engine.send_failure() {
+                return Err(Failure::Os(number));
+            }
+            let flushed = engine.flushed();
+            if !flushed {
+                self.watch(state).map_err(Failure::Os)?;
+            }
+            (flushed, stopped)
+        };
+        if stopped {
+            self.let_next_writer(py); // Its file goes no further, which it must be told.
         }
-        let engine = state.engine.as_mut().filter(|_| !state.closing).ok_or(Failure::Closed)?;
-        engine.finish_sending();
-        if let Some(number) = engine.send_failure() {
-            return Err(Failure::Os(number));
-        }
-        if engine.flushed() {
-            return Ok(Attempt::Ready(py.None()));
-        }
-        self.watch(state).map_err(Failure::Os)?;
-        Ok(Attempt::Wait(Wait::Flushed))
+        Ok(if flushed { Attempt::Ready(py.None()) } else { Attempt::Wait(Wait::Flushed) })
     }
 
-    /// Sends in pieces; nobody else's data comes between them, since it keeps the first place among the senders until its end.
+    /// Sends in pieces; nobody else's data comes between them, since it keeps the first place among the senders until its end. The first piece
+    /// goes now. What follows is the thread's for files, or is sent when the reactor comes by (`go_on`): either way the task is resumed at
+    /// the end only.
     pub(super) fn send_file(
         self: &Arc<Self>,
         py: Python<'_>,
         file: &mut Piece,
         me: &OperationRef,
     ) -> Result<Attempt, Failure> {
+        let thread = if file.left >= HAND_OVER_BYTES && self.reactor.is_some() { files::thread(py).ok() } else { None };
         let (outcome, others_wait) = {
             let mut state = self.state();
             let state = &mut *state;
@@ -113,28 +127,32 @@ impl StreamShared {
             if behind {
                 return Ok(Attempt::Wait(Wait::Room));
             }
-            let outcome = loop {
-                if file.left == 0 {
-                    break Ok(());
+            if !budget.allows(turn) {
+                state.waiters.list_first_writer(py, me);
+                return Ok(Attempt::Wait(Wait::NextTurn));
+            }
+            let before = file.sent;
+            let mut step = file.go(engine);
+            while matches!(step, Step::More) && self.reactor.is_none() {
+                step = file.go(engine);
+            }
+            budget.spend(usize::try_from(file.sent - before).unwrap_or(usize::MAX));
+            let outcome = match step {
+                Step::Done(outcome) => outcome,
+                _ if thread.is_some_and(|thread| self.hand_over(py, &thread, engine, file)) => {
+                    self.set_interest(state, Interest::Read).map_err(Failure::Os)?;
+                    return Ok(Attempt::Wait(Wait::Room));
                 }
-                if !budget.allows(turn) {
-                    state.waiters.list_first_writer(py, me);
-                    return Ok(Attempt::Wait(Wait::NextTurn));
+                Step::Full => {
+                    self.watch(state).map_err(Failure::Os)?;
+                    return Ok(Attempt::Wait(Wait::Room));
                 }
-                let most = usize::try_from(file.left).unwrap_or(usize::MAX).min(PIECE_BYTES);
-                match engine.send_file(file.descriptor.as_fd(), file.offset, most) {
-                    Ok(FileSent::Part(count)) => {
-                        budget.spend(count);
-                        file.advance(count as u64);
-                    }
-                    Ok(FileSent::End) => break Ok(()),
-                    Ok(FileSent::Blocked) => {
-                        self.watch(state).map_err(Failure::Os)?;
-                        return Ok(Attempt::Wait(Wait::Room));
-                    }
-                    Err(failure) => break Err(failure),
+                Step::More => {
+                    self.goes_on(py, state);
+                    return Ok(Attempt::Wait(Wait::Room));
                 }
             };
+            engine.file_over();
             state.waiters.first_writer_done();
             self.watch(state).map_err(Failure::Os)?;
             (outcome, state.waiters.has_writer())
@@ -149,6 +167,63 @@ impl StreamShared {
             Err(FileFailure::Socket(number)) => Err(Failure::Os(number)),
             Err(FileFailure::File(number)) => Err(Failure::Python(os_error(number))),
         }
+    }
+
+    fn hand_over(self: &Arc<Self>, py: Python<'_>, thread: &Thread, engine: &mut Engine, file: &Piece) -> bool {
+        let Some(reactor) = self.reactor(py).filter(|_| file.left >= HAND_OVER_BYTES).map(Bound::get) else {
+            return false;
+        };
+        let part = Part { file: Arc::clone(&file.descriptor), offset: file.offset, count: file.left };
+        let handed = engine.hand_over(thread, part, reactor.notifier());
+        if handed {
+            reactor.watch_remote(Remote::File(Arc::downgrade(self)));
+        }
+        handed
+    }
+
+    /// The thread for files has news: whether none of it concerns this one any more. Who is to go on is added to `woken`.
+    pub fn on_file_news(&self, py: Python<'_>, woken: &mut Vec<OperationRef>) -> bool {
+        let state = self.state();
+        let Some(engine) = state.engine.as_ref().filter(|engine| engine.sends_elsewhere()) else { return true };
+        if engine.file_back() {
+            state.waiters.wake_writer(py, woken);
+        }
+        engine.file_back()
+    }
+
+    /// Whether the first of those that wait to send has a file to go on with; if so, the reactor sees to it.
+    pub(super) fn goes_on_with_file(self: &Arc<Self>, py: Python<'_>, state: &mut State) -> bool {
+        let waits = state.waiters.first_writer().is_some_and(sends_file);
+        if waits {
+            self.goes_on(py, state);
+        }
+        waits
+    }
+
+    fn goes_on(self: &Arc<Self>, py: Python<'_>, state: &mut State) {
+        if let Some(reactor) = self.reactor(py).filter(|_| !state.going_on) {
+            state.going_on = true;
+            Reactor::go_on_with(reactor, self);
+        }
+    }
+
+    /// Sends the next piece of the file that is going out. Whether there is more to send at once; who is done with it is added to `woken`.
+    pub fn go_on(self: &Arc<Self>, py: Python<'_>, woken: &mut Vec<OperationRef>) -> bool {
+        let mut state = self.state();
+        let state = &mut *state;
+        state.going_on = false;
+        let (Some(engine), Some(first)) = (state.engine.as_mut(), state.waiters.first_writer()) else { return false };
+        let step = first.with_waiting(|action| action.file().map(|file| file.go(engine)));
+        match step.flatten() {
+            Some(Step::More) => {
+                state.going_on = true;
+                return true;
+            }
+            Some(Step::Full) if self.watch(state).is_ok() => {}
+            // Its task tries again, and finds the end, or the failure.
+            _ => state.waiters.wake_writer(py, woken),
+        }
+        false
     }
 
     /// After a writer is done (or gone): the next one may go on if there is room.
@@ -166,9 +241,13 @@ impl StreamShared {
     }
 }
 
+fn sends_file(waiting: &OperationRef) -> bool {
+    waiting.with_waiting(|action| action.file().is_some()).unwrap_or(false)
+}
+
 /// What of a file is to be sent.
 pub struct Piece {
-    descriptor: OwnedFd,
+    descriptor: Arc<OwnedFd>,
     offset: u64,
     left: u64,
     sent: u64,
@@ -177,18 +256,45 @@ pub struct Piece {
 impl Piece {
     /// Without a count: up to its end, wherever that is by then.
     pub fn new(descriptor: OwnedFd, offset: u64, count: Option<u64>) -> Piece {
-        Piece { descriptor, offset, left: count.unwrap_or(u64::MAX), sent: 0 }
+        Piece { descriptor: Arc::new(descriptor), offset, left: count.unwrap_or(u64::MAX), sent: 0 }
     }
 
-    fn advance(&mut self, count: u64) {
-        self.offset += count;
-        self.left = self.left.saturating_sub(count);
-        self.sent += count;
+    /// Gives the kernel what it takes of the next `PIECE_BYTES`.
+    fn go(&mut self, engine: &mut Engine) -> Step {
+        let mut room = PIECE_BYTES;
+        while room > 0 {
+            if self.left == 0 {
+                return Step::Done(Ok(()));
+            }
+            let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(room);
+            match engine.send_file(self.descriptor.as_fd(), self.offset, most) {
+                Ok(FileSent::Part(count)) => {
+                    room = room.saturating_sub(count);
+                    self.offset += count as u64;
+                    self.left = self.left.saturating_sub(count as u64);
+                    self.sent += count as u64;
+                }
+                Ok(FileSent::End) => return Step::Done(Ok(())),
+                Ok(FileSent::Blocked) => return Step::Full,
+                Err(failure) => return Step::Done(Err(failure)),
+            }
+        }
+        Step::More
     }
 }
 
-/// Of a file in one attempt; a turn's budget ends it sooner.
+/// How far a piece got.
+enum Step {
+    Done(Result<(), FileFailure>),
+    /// The kernel, or the outbox, takes no more now.
+    Full,
+    More,
+}
+
+/// Of a file between two looks at what others want: a tenth of a millisecond on the fastest line.
 const PIECE_BYTES: usize = 1 << 20;
+/// Less than this is sooner sent than handed over.
+const HAND_OVER_BYTES: u64 = 1 << 20;
 
 impl State {
     pub(super) fn sending(&mut self) -> Result<(&mut Engine, &mut Budget), Failure> {
