@@ -22,15 +22,15 @@ def validator_of(response: Response) -> str | None:
         return None
     try:
         age = parsedate_to_datetime(date) - parsedate_to_datetime(modified)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):  # a year of twenty digits is the last one
         return None
     # Within one second a file can change twice.
     return modified if age.total_seconds() >= 1 else None
 
 
 def content_length(response: Response) -> int | None:
-    text = response.header("content-length")
-    return int(text) if text is not None and text.isascii() and text.isdecimal() else None
+    text = response.header("content-length") or ""
+    return int(text) if re.fullmatch(r"\d{1,18}", text, re.ASCII) else None
 
 
 def range_of(response: Response) -> tuple[int, int, int | None]:

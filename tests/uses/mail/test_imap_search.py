@@ -88,6 +88,13 @@ def test_nothing_else_is_raised(words: list[str]) -> None:
     assert without is None or sorted(both + without) == [1, 2]
 
 
+def test_a_date_that_no_calendar_has_is_none() -> None:
+    raw = f"Date: Mon, 01 Jan {'9' * 20} 00:00:00 +0000\r\n\r\n".encode()
+    for words, found in (("SENTSINCE", False), ("NOT SENTSINCE", True)):
+        search = parse(command(f"a SEARCH {words} 1-Jan-2026".encode()).arguments, [1], [1])
+        assert search.test(Candidate(1, Box(raw).mails[1], Parsed(raw))) is found
+
+
 def test_content_is_read_only_if_needed() -> None:
     assert not parse(command(b"a SEARCH UNSEEN LARGER 5").arguments, [1], [1]).reads_content
     assert parse(command(b"a SEARCH (SENTON 2-Nov-2026)").arguments, [1], [1]).reads_content

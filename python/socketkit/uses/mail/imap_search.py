@@ -171,7 +171,7 @@ def _all_headers(parsed: Parsed) -> str:
 def _sent(parsed: Parsed | None) -> datetime | None:
     try:
         return parsedate_to_datetime(decoded(parsed.header("Date").encode())) if parsed is not None else None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # a year of twenty digits is the last one
         return None
 
 
