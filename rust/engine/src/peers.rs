@@ -53,6 +53,10 @@ impl<E> Default for Peers<E> {
 }
 
 impl<E> Entry<E> {
+    fn hear(&mut self, data: &[u8]) {
+        self.received_bytes += data.len() as u64;
+    }
+
     fn known(&self, place: usize) -> Known {
         Known { name: Arc::clone(&self.name), place }
     }
@@ -66,21 +70,21 @@ pub enum Permission {
 }
 
 impl<E> Peers<E> {
-    /// Notes that `bytes` came from `raw`; its endpoint, if it has one yet.
-    pub fn heard(&mut self, raw: &[u8], bytes: usize) -> Option<(&E, Known)> {
-        self.find(raw)?;
-        let entry = &mut self.entries[self.last];
-        entry.received_bytes += bytes as u64;
+    /// Notes that `data` came from `raw`; its endpoint, if it has one yet.
+    pub fn heard(&mut self, raw: &[u8], data: &[u8]) -> Option<(&E, Known)> {
+        let place = self.seek(raw)?;
+        let entry = self.entries.get_mut(place)?;
         entry.used = true;
-        entry.endpoint.as_ref().map(|(endpoint, _)| (endpoint, entry.known(self.last)))
+        entry.hear(data);
+        entry.endpoint.as_ref().map(|(endpoint, _)| (endpoint, entry.known(place)))
     }
 
     /// Remembers `raw` under its endpoint, which nothing else is identical to as long as the table has it.
-    pub fn learn(&mut self, raw: &[u8], endpoint: E, identity: usize, bytes: usize) -> Option<Known> {
+    pub fn learn(&mut self, raw: &[u8], endpoint: E, identity: usize, data: &[u8]) -> Option<Known> {
         let place = self.place(raw)?;
         self.by_endpoint.insert(identity, place);
         let entry = &mut self.entries[place];
-        entry.received_bytes += bytes as u64;
+        entry.hear(data);
         if let Some((_, before)) = entry.endpoint.replace((endpoint, identity)) {
             self.by_endpoint.remove(&before);
         }
@@ -146,13 +150,19 @@ impl<E> Peers<E> {
     }
 
     fn find(&mut self, raw: &[u8]) -> Option<&mut Entry<E>> {
+        let place = self.seek(raw)?;
+        self.entries.get_mut(place)
+    }
+
+    /// Where `raw` is.
+    fn seek(&mut self, raw: &[u8]) -> Option<usize> {
         // Most often it is the same one again; or several take turns, and it is the one that first came after that.
-        let is_at = |place: &usize| self.entries.get(*place).is_some_and(|entry| entry.name.bytes() == raw);
+        let is_at = |place: &usize| self.entries.get(*place).is_some_and(|entry| entry.name.is(raw));
         self.last = match [self.last, self.last + 1].into_iter().find(is_at) {
             Some(place) => place,
             None => *self.by_name.get(raw)?,
         };
-        self.entries.get_mut(self.last)
+        Some(self.last)
     }
 
     /// Where `known` is: most often still where it was found.

@@ -103,13 +103,13 @@ impl Batch {
 
     /// The message in that slot of the last `receive`; each is looked at once, as it is made ready for the next call by that.
     pub fn message(&mut self, slot: usize) -> Message<'_> {
-        let header = self.headers[slot];
+        let libc::mmsghdr { msg_len: length, msg_hdr: header } = &self.headers[slot];
+        let (length, flags, control_bytes) = (*length as usize, header.msg_flags, header.msg_controllen);
+        let name_bytes = (header.msg_namelen as usize).min(size_of::<libc::sockaddr_storage>());
         self.prepare(slot);
-        let (length, hdr) = (header.msg_len as usize, header.msg_hdr);
         // SAFETY: the kernel has written `length` bytes at most `slot_bytes` into this slot, and a name of at most its room.
         let (data, from) = unsafe {
             let name = (&raw const self.names[slot]).cast::<u8>();
-            let name_bytes = (hdr.msg_namelen as usize).min(size_of::<libc::sockaddr_storage>());
             (
                 std::slice::from_raw_parts(self.buffers[slot].start(), length.min(self.slot_bytes)),
                 std::slice::from_raw_parts(name, name_bytes),
@@ -118,10 +118,10 @@ impl Batch {
         Message {
             data,
             from,
-            truncated: hdr.msg_flags & libc::MSG_TRUNC != 0,
-            whole: hdr.msg_flags & libc::MSG_EOR != 0,
+            truncated: flags & libc::MSG_TRUNC != 0,
+            whole: flags & libc::MSG_EOR != 0,
             control: &self.controls[slot],
-            control_bytes: hdr.msg_controllen,
+            control_bytes,
         }
     }
 

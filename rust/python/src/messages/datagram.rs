@@ -246,11 +246,16 @@ unsafe extern "C" fn slot_dealloc(object: *mut ffi::PyObject) {
     // SAFETY: the interpreter gives the object up: nobody else refers to it. Its datagram is dropped once, its memory freed by its type,
     // and the type's reference, which every instance of a heap type holds, given back.
     unsafe {
-        let datagram = ptr::addr_of_mut!((*object.cast::<Object>()).datagram);
-        match &*datagram {
-            // It holds no object of Python, so the bindings need not know that this thread has the interpreter.
-            Datagram::Part(part) if !part.is_last() => ptr::drop_in_place(datagram),
-            _ => Python::attach(|_| ptr::drop_in_place(datagram)),
+        match ptr::addr_of_mut!((*object.cast::<Object>()).datagram).read() {
+            // The objects that it holds are given back by hand: the bindings would ask thrice whether this thread has the interpreter.
+            Datagram::Alone { data, arrival } => {
+                let py = Python::assume_attached();
+                data.drop_ref(py);
+                arrival.peer.drop_ref(py);
+                arrival.local.drop_ref(py);
+            }
+            Datagram::Part(part) if !part.is_last() => drop(part),
+            Datagram::Part(part) => Python::attach(|_| drop(part)),
         }
         let kind = ffi::Py_TYPE(object);
         ffi::PyObject_Free(object.cast());

@@ -22,8 +22,14 @@ pub struct One {
     /// Bytes, or a Datagram.
     pub(super) message: Py<PyAny>,
     pub(super) bytes: usize,
+    pub(super) beside: Option<Box<Beside>>,
+}
+
+/// Descriptors that came with a message.
+pub(super) struct Beside {
     pub(super) descriptors: Vec<OwnedFd>,
-    pub(super) descriptors_lost: bool,
+    /// There were more of them.
+    pub(super) lost: bool,
 }
 
 /// The parts that have come of a message.
@@ -50,7 +56,7 @@ impl One {
 
     fn of(py: Python<'_>, bytes: usize, datagram: Datagram) -> Result<Self, Failure> {
         let message = datagram.into_object(py).map_err(Failure::Python)?;
-        Ok(Self { message, bytes, descriptors: Vec::new(), descriptors_lost: false })
+        Ok(Self { message, bytes, beside: None })
     }
 }
 

@@ -1,13 +1,14 @@
 //! Who is meant: the endpoints that Python knows and the addresses that the kernel knows, either way. Each is made once, then kept.
 
 use std::net::IpAddr;
+use std::sync::MutexGuard;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use socketkit_engine::peers::Known;
-use socketkit_system::messages::{Local, Name};
+use socketkit_engine::peers::{Known, Peers};
+use socketkit_system::messages::{Local, Marks, Message, Name};
 
 use super::datagram::Arrival;
 use super::{MessageSocket, MessagesShared};
@@ -50,49 +51,89 @@ pub fn origin(socket: &Bound<'_, MessageSocket>, arrival: &Arrival) -> PyResult<
     Ok(place_of(&name.name))
 }
 
-impl MessagesShared {
-    /// The endpoint of who sent `bytes`: made by Python once, then kept.
-    pub(super) fn endpoint(
-        &self,
+/// Who has sent the datagrams of a batch. The table of peers is locked once for all of it, but not while Python code runs.
+pub struct Acquaintances<'a> {
+    shared: &'a MessagesShared,
+    peers: Option<MutexGuard<'a, Peers<Py<PyAny>>>>,
+}
+
+impl<'a> Acquaintances<'a> {
+    pub(super) fn new(shared: &'a MessagesShared) -> Self {
+        Self { shared, peers: None }
+    }
+
+    /// What is known of a datagram, or of several that came as one.
+    pub(super) fn arrival(
+        &mut self,
+        subject: &Bound<'_, MessageSocket>,
+        message: &Message<'_>,
+        marks: &Marks,
+        data: &[u8],
+    ) -> PyResult<Arrival> {
+        let (peer, came_from) = self.endpoint(subject, message.from, data)?;
+        let local = match &marks.local {
+            Some(local) => self.shared.known_local(subject.py(), local),
+            None => self.shared.own_endpoint.get().map(|own| own.clone_ref(subject.py())),
+        };
+        let local = match local {
+            Some(local) => local,
+            None => {
+                self.peers = None;
+                self.shared.name_local(subject, marks.local.as_ref())?
+            }
+        };
+        Ok(Arrival {
+            peer,
+            local,
+            truncated: message.truncated,
+            ecn: marks.ecn,
+            timestamp_ns: marks.timestamp_ns,
+            came_to: marks.local,
+            came_from: came_from.map(|known| (self.shared.id, known)),
+        })
+    }
+
+    /// The endpoint of who sent `data`: made by Python once, then kept.
+    fn endpoint(
+        &mut self,
         subject: &Bound<'_, MessageSocket>,
         raw: &[u8],
-        bytes: usize,
+        data: &[u8],
     ) -> PyResult<(Py<PyAny>, Option<Known>)> {
-        let py = subject.py();
-        if let Some((endpoint, known)) = self.peers().heard(raw, bytes) {
+        let (py, shared) = (subject.py(), self.shared);
+        if let Some((endpoint, known)) = self.peers.get_or_insert_with(|| shared.peers()).heard(raw, data) {
             return Ok((endpoint.clone_ref(py), Some(known)));
         }
+        self.peers = None;
         let made = subject.call_method1(intern!(py, "_named"), (PyBytes::new(py, raw),))?.unbind();
         let known = if made.is_none(py) {
             None
         } else {
-            self.peers().learn(raw, made.clone_ref(py), made.as_ptr() as usize, bytes)
+            shared.peers().learn(raw, made.clone_ref(py), made.as_ptr() as usize, data)
         };
         Ok((made, known))
     }
+}
 
-    pub(super) fn local_endpoint(&self, subject: &Bound<'_, MessageSocket>, local: &Local) -> PyResult<Py<PyAny>> {
+impl MessagesShared {
+    fn known_local(&self, py: Python<'_>, local: &Local) -> Option<Py<PyAny>> {
+        self.locals().iter().find(|(known, _)| known == local).map(|(_, endpoint)| endpoint.clone_ref(py))
+    }
+
+    /// The endpoint of an address of this machine, or the socket's own, made by Python.
+    fn name_local(&self, subject: &Bound<'_, MessageSocket>, local: Option<&Local>) -> PyResult<Py<PyAny>> {
         let py = subject.py();
-        let known = self.locals().iter().find(|(known, _)| known == local).map(|(_, endpoint)| endpoint.clone_ref(py));
-        if let Some(known) = known {
-            return Ok(known);
-        }
+        let Some(local) = local else {
+            let made = subject.getattr(intern!(py, "local"))?.unbind();
+            let _ = self.own_endpoint.set(made.clone_ref(py));
+            return Ok(made);
+        };
         let address = local.address.to_string();
         let made = subject.call_method1(intern!(py, "_located"), (address, local.interface, self.own_port))?.unbind();
         let mut locals = self.locals();
         if locals.len() < MOST_LOCALS {
             locals.push((*local, made.clone_ref(py)));
         }
-        Ok(made)
-    }
-
-    pub(super) fn own_endpoint(&self, subject: &Bound<'_, MessageSocket>) -> PyResult<Py<PyAny>> {
-        let py = subject.py();
-        if let Some(known) = self.own_endpoint.get() {
-            return Ok(known.clone_ref(py));
-        }
-        let made = subject.getattr(intern!(py, "local"))?.unbind();
-        let _ = self.own_endpoint.set(made.clone_ref(py));
         Ok(made)
     }
 }

@@ -51,6 +51,16 @@ impl Load {
         Load::One { message, permitted: false }
     }
 
+    /// It is sent: many are given back by hand, as the bindings would ask of each whether this thread has the interpreter.
+    pub(super) fn release(&mut self, py: Python<'_>) {
+        let Load::Many(messages) = self else { return };
+        for Queued { data, .. } in messages.drain(..) {
+            if let Content::Own(Data::Python(data)) = data {
+                data.drop_ref(py);
+            }
+        }
+    }
+
     pub(super) fn messages(&mut self) -> &mut [Queued] {
         match self {
             Load::One { message, .. } => std::slice::from_mut(message),

@@ -2,15 +2,16 @@
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use rustix::io::Errno;
-use socketkit_system::messages::{self, Batch, Marks, Message};
+use socketkit_system::messages::{self, Batch, Message};
 
 use super::datagram::{Arrival, Datagram};
-use super::inbox::{listed, take, take_one, First, Item, Joined, One};
+use super::inbox::{listed, take, take_one, Beside, First, Item, Joined, One};
+use super::naming::Acquaintances;
 use super::run::Run;
 use super::{Kind, MessageSocket, MessagesShared, State};
 use crate::action::{Attempt, Wait};
@@ -44,14 +45,13 @@ impl MessagesShared {
             let socket = match self.look(py, want, me)? {
                 Ok(Found::First(First::One(one))) => return self.deliver(py, want, one),
                 Ok(Found::First(First::Part(part))) => return self.deliver(py, want, One::part(py, part)?),
-                Ok(Found::Items(items)) => {
-                    let list = listed(py, items).map_err(Failure::Python)?;
-                    return Ok(Attempt::Ready(list.into_any().unbind()));
-                }
+                Ok(Found::Items(items)) => return many(py, items),
                 Ok(Found::Ask(socket)) => socket,
                 Err(wait) => return Ok(Attempt::Wait(wait)),
             };
-            self.fill(subject, &socket, want)?;
+            if let Some(items) = self.fill(subject, &socket, want)? {
+                return many(py, items);
+            }
         }
     }
 
@@ -85,22 +85,28 @@ impl MessagesShared {
             drop(reader);
             return Err(done);
         }
-        let (found, count, bytes) = if let Want::Many { max_count } = want {
+        let (found, given) = if let Want::Many { max_count } = want {
             let items = take(&mut state.inbox, max_count);
-            let (count, bytes) = (items.iter().map(Item::count).sum(), items.iter().map(Item::bytes).sum());
-            (Found::Items(items), count, bytes)
+            let given = Given::of(&items);
+            (Found::Items(items), given)
         } else {
             let Some((first, bytes)) = take_one(&mut state.inbox) else { return Ok(Err(Wait::NextTurn)) };
-            (Found::First(first), 1, bytes)
+            (Found::First(first), Given { messages: 1, bytes })
         };
-        state.counters.received_messages += count as u64;
-        state.counters.received_bytes += bytes as u64;
+        self.give(guard, given);
+        Ok(Ok(found))
+    }
+
+    /// Notes what a receive gets, which is its end.
+    fn give(&self, mut guard: MutexGuard<'_, State>, given: Given) {
+        let state = &mut *guard;
+        state.counters.received_messages += given.messages as u64;
+        state.counters.received_bytes += given.bytes as u64;
         let first = std::mem::replace(&mut state.unproven, false);
         let reader = state.waiters.take_reader();
         drop(guard);
         drop(reader);
         self.tell_proven(first);
-        Ok(Ok(found))
     }
 
     /// Lists a receive that must wait while its lock is held anyway; one that blocks its thread is not listed.
@@ -125,11 +131,12 @@ impl MessagesShared {
                 }
             }
             Want::Descriptors => {
-                let fds: Vec<i32> = item.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
-                let made = (item.message, fds, item.descriptors_lost).into_pyobject(py).map(Bound::into_any);
+                let (descriptors, lost) = item.beside.map_or_else(Default::default, |it| (it.descriptors, it.lost));
+                let fds: Vec<i32> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+                let made = (item.message, fds, lost).into_pyobject(py).map(Bound::into_any);
                 if made.is_ok() {
                     // They are the caller's now.
-                    for descriptor in item.descriptors {
+                    for descriptor in descriptors {
                         let _ = descriptor.into_raw_fd();
                     }
                 }
@@ -139,8 +146,13 @@ impl MessagesShared {
         given.map(|given| Attempt::Ready(given.unbind())).map_err(Failure::Python)
     }
 
-    /// Asks the kernel once.
-    fn fill(self: &Arc<Self>, subject: &Bound<'_, MessageSocket>, socket: &OwnedFd, want: Want) -> Result<(), Failure> {
+    /// Asks the kernel once. What came goes to the inbox, or is given back if it is just what is wanted.
+    fn fill(
+        self: &Arc<Self>,
+        subject: &Bound<'_, MessageSocket>,
+        socket: &OwnedFd,
+        want: Want,
+    ) -> Result<Option<Vec<Item>>, Failure> {
         let (slots, slot_bytes) = self.kind.room();
         let count = match want {
             Want::Many { max_count } => max_count.min(slots),
@@ -149,12 +161,13 @@ impl MessagesShared {
         with_batch(slots, slot_bytes, |batch| {
             let got = match batch.receive(socket.as_fd(), count, self.kind.is_unix()) {
                 Ok(got) => got,
-                Err(Errno::AGAIN) => return self.nothing_there(subject, socket),
-                Err(Errno::INTR) => return Ok(()),
-                Err(number) => return self.troubled(subject, socket, number),
+                Err(Errno::AGAIN) => return self.nothing_there(subject, socket).map(|()| None),
+                Err(Errno::INTR) => return Ok(None),
+                Err(number) => return self.troubled(subject, socket, number).map(|()| None),
             };
             let mut came = Vec::with_capacity(got);
             let (mut ended, mut trouble) = (false, None);
+            let mut known = Acquaintances::new(self);
             for slot in 0..got {
                 let message = batch.message(slot);
                 let used = message.data.len();
@@ -166,7 +179,7 @@ impl MessagesShared {
                 let outcome = if self.kind.comes_in_parts() {
                     self.join(subject.py(), &message, &mut came)
                 } else {
-                    self.convert(subject, &message, &mut came).and_then(|joined| {
+                    self.convert(subject, &message, &mut known, &mut came).and_then(|joined| {
                         let Some((segment_bytes, arrival)) = joined else { return Ok(()) };
                         let taken = batch.take(slot, used).map_err(Failure::Os)?;
                         came.push(Item::Run(Run::begin(subject.py(), taken, segment_bytes, arrival)));
@@ -178,16 +191,24 @@ impl MessagesShared {
                     batch.trim(slot, used);
                 }
             }
-            let mut state = self.state();
+            drop(known);
+            let mut guard = self.state();
+            let state = &mut *guard;
             // What one system call brings is one attempt, however many ask for it.
-            state.budget.spend(came.iter().map(Item::bytes).sum());
+            let brought = Given::of(&came);
+            state.budget.spend(brought.bytes);
             state.ended |= ended;
             if got < count && !state.to_the_end && !self.kind.ends_both_ways() {
                 state.readable = false;
             }
-            state.inbox.extend(came);
             state.faults.extend(trouble);
-            Ok(())
+            let is_wanted = matches!(want, Want::Many { max_count } if brought.messages <= max_count);
+            if is_wanted && !came.is_empty() && state.inbox.is_empty() {
+                self.give(guard, brought);
+                return Ok(Some(came));
+            }
+            state.inbox.extend(came);
+            Ok(None)
         })
     }
 
@@ -216,6 +237,7 @@ impl MessagesShared {
         &self,
         subject: &Bound<'_, MessageSocket>,
         message: &Message<'_>,
+        known: &mut Acquaintances<'_>,
         into: &mut Vec<Item>,
     ) -> Result<Option<(usize, Arrival)>, Failure> {
         let py = subject.py();
@@ -228,18 +250,16 @@ impl MessagesShared {
             return Err(Failure::TooLarge { count: data.len(), limit: self.rules.message_bytes });
         }
         if self.connected {
-            let mut descriptors = marks.descriptors;
+            let has_beside = marks.descriptors_lost || !marks.descriptors.is_empty();
+            let mut beside =
+                has_beside.then(|| Box::new(Beside { descriptors: marks.descriptors, lost: marks.descriptors_lost }));
             for part in parts(data, marks.segment_bytes) {
-                into.push(Item::One(One {
-                    message: PyBytes::new(py, part).into_any().unbind(),
-                    bytes: part.len(),
-                    descriptors: std::mem::take(&mut descriptors),
-                    descriptors_lost: marks.descriptors_lost,
-                }));
+                let message = PyBytes::new(py, part).into_any().unbind();
+                into.push(Item::One(One { message, bytes: part.len(), beside: beside.take() }));
             }
             return Ok(None);
         }
-        let arrival = self.arrival(subject, message, &marks, data.len()).map_err(Failure::Python)?;
+        let arrival = known.arrival(subject, message, &marks, data).map_err(Failure::Python)?;
         let Some(segment_bytes) = marks.segment_bytes.map(usize::from).filter(|size| *size < data.len()) else {
             into.push(Item::One(One::alone(py, data, arrival)?));
             return Ok(None);
@@ -251,30 +271,6 @@ impl MessagesShared {
             into.push(Item::One(One::alone(py, part, arrival.clone_ref(py))?));
         }
         Ok(None)
-    }
-
-    /// What is known of a datagram, or of several of `bytes` together that came as one.
-    fn arrival(
-        &self,
-        subject: &Bound<'_, MessageSocket>,
-        message: &Message<'_>,
-        marks: &Marks,
-        bytes: usize,
-    ) -> PyResult<Arrival> {
-        let (peer, came_from) = self.endpoint(subject, message.from, bytes)?;
-        let local = match &marks.local {
-            Some(local) => self.local_endpoint(subject, local)?,
-            None => self.own_endpoint(subject)?,
-        };
-        Ok(Arrival {
-            peer,
-            local,
-            truncated: message.truncated,
-            ecn: marks.ecn,
-            timestamp_ns: marks.timestamp_ns,
-            came_to: marks.local,
-            came_from: came_from.map(|known| (self.id, known)),
-        })
     }
 
     /// Puts a message together that comes in parts. Of one that is longer than allowed nothing is kept.
@@ -297,14 +293,28 @@ impl MessagesShared {
             return Err(Failure::TooLarge { count: length, limit });
         }
         let data = if data.is_empty() { part.data } else { &data };
-        into.push(Item::One(One {
-            message: PyBytes::new(py, data).into_any().unbind(),
-            bytes: length,
-            descriptors: Vec::new(),
-            descriptors_lost: false,
-        }));
+        into.push(Item::One(One { message: PyBytes::new(py, data).into_any().unbind(), bytes: length, beside: None }));
         Ok(())
     }
+}
+
+/// How much a receive gets.
+struct Given {
+    messages: usize,
+    bytes: usize,
+}
+
+impl Given {
+    fn of(items: &[Item]) -> Self {
+        let add =
+            |sum: Self, item: &Item| Self { messages: sum.messages + item.count(), bytes: sum.bytes + item.bytes() };
+        items.iter().fold(Self { messages: 0, bytes: 0 }, add)
+    }
+}
+
+fn many(py: Python<'_>, items: Vec<Item>) -> Result<Attempt, Failure> {
+    let list = listed(py, items).map_err(Failure::Python)?;
+    Ok(Attempt::Ready(list.into_any().unbind()))
 }
 
 /// A run of datagrams that the kernel has joined, one by one; an empty message is one, too.

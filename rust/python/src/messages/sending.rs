@@ -51,7 +51,7 @@ impl MessagesShared {
         let before = state.counters.sent_messages;
         let (taken, outcome) = self.hand_over(py, &socket, state, load.messages());
         let sent = (state.counters.sent_messages - before) as usize;
-        let out = match (outcome, load) {
+        let out = match (outcome, &mut *load) {
             (Ok(()), _) if taken == handed => Ok(()),
             // Nothing of it was taken, so its sender may still change his mind.
             (Ok(()), Load::One { permitted, .. }) => {
@@ -64,7 +64,7 @@ impl MessagesShared {
                 state.outbox.extend(messages.drain(taken..));
                 Ok(())
             }
-            (Err(number), load) => Err((number, load)),
+            (Err(number), _) => Err(number),
         };
         state.waiters.first_writer_done();
         let others_wait = state.waiters.has_writer();
@@ -78,8 +78,11 @@ impl MessagesShared {
             subject.call_method0(intern!(py, "_withheld")).map_err(Failure::Python)?;
         }
         match out {
-            Ok(()) => Ok(Attempt::Ready(py.None())),
-            Err((number, load)) => Err(self.refusal(py, &socket, number, load.messages().get(taken), (sent, count))),
+            Ok(()) => {
+                load.release(py);
+                Ok(Attempt::Ready(py.None()))
+            }
+            Err(number) => Err(self.refusal(py, &socket, number, load.messages().get(taken), (sent, count))),
         }
     }
 
