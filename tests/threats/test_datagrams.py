@@ -213,6 +213,41 @@ def test_two_echoes_do_not_answer_each_other_for_ever(run: Run, hosts: Network, 
     run(main())
 
 
+@pytest.mark.privileged
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [[13], [20] * 5, [1, 2, 30, 400]], ids=["one", "run", "several"])
+def test_a_loop_of_services_that_look_like_clients_ends(
+    run: Run, hosts: Network, figures: Callable[[str], None], sizes: list[int]
+) -> None:
+    """Two echoes on different ports, and forged datagrams of which no two are alike."""
+    one, other, attacker = hosts["server"], hosts["victim"], hosts["attacker"]
+
+    async def main() -> None:
+        async with (
+            await bound(one, f"udp://{one.ip4}:{PORT}?plaintext=yes") as first,
+            await bound(other, f"udp://{other.ip4}:{PORT + 1}?plaintext=yes") as second,
+        ):
+            echoes = [asyncio.ensure_future(echo(service)) for service in (first, second)]
+            with forging(attacker) as forger:
+                for number, size in enumerate(sizes):
+                    forger.sendto(forged(other.ip4, PORT + 1, one.ip4, PORT, b"%d" % number * size), (one.ip4, 0))
+            async with asyncio.timeout(20):
+                while first.withheld + second.withheld < len(sizes):
+                    await asyncio.sleep(0.01)
+            rounds = first.stats["received_messages"]
+            with plain(attacker) as client:  # nobody else has missed anything
+                client.sendto(b"hello", (one.ip4, PORT))
+                answer = await asyncio.get_running_loop().run_in_executor(None, client.recv, 2000)
+            assert answer == b"hello"
+            assert first.stats["received_messages"] == rounds + 1, "something still goes round"
+            assert first.withheld + second.withheld == len(sizes)
+            for task in echoes:
+                task.cancel()
+            figures(f"two echo services, {len(sizes)} forged: quiet after {rounds:,} rounds")
+
+    run(main())
+
+
 # --- the same, of a bench
 
 

@@ -23,6 +23,7 @@ pub mod outbox;
 pub mod peers;
 pub mod reactor;
 pub mod relay;
+pub mod rounds;
 pub mod scan;
 pub mod stream;
 pub mod table;

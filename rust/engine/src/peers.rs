@@ -1,13 +1,16 @@
 //! Whom a datagram socket knows: the endpoint of each peer (whatever the application calls one), made once, and what each may be answered.
 //!
 //! A source that has proved nothing gets no more bytes than it sent, nothing at all on ports where a forged question would be answered
-//! again for ever (CVE-2024-2169): ours, and those of services below 1,024. Who was called first has no such bound.
+//! again for ever (CVE-2024-2169): ours, and those of services below 1,024. On other ports such a loop is cut (`rounds`). Who was called
+//! first has no such bound.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
 use socketkit_system::messages::Name;
+
+use crate::rounds::Rounds;
 
 pub struct Peers<E> {
     entries: Vec<Entry<E>>,
@@ -28,6 +31,7 @@ struct Entry<E> {
     validated: bool,
     received_bytes: u64,
     answered_bytes: u64,
+    rounds: Rounds,
     /// Since the hand came by last.
     used: bool,
 }
@@ -55,6 +59,9 @@ impl<E> Default for Peers<E> {
 impl<E> Entry<E> {
     fn hear(&mut self, data: &[u8]) {
         self.received_bytes += data.len() as u64;
+        if !self.called && !self.validated {
+            self.rounds.hear(data, self.name.port());
+        }
     }
 
     fn known(&self, place: usize) -> Known {
@@ -67,6 +74,8 @@ impl<E> Entry<E> {
 pub enum Permission {
     Send,
     Withhold,
+    /// Nothing of what goes there now: it may be one side of a loop.
+    Break,
 }
 
 impl<E> Peers<E> {
@@ -134,6 +143,9 @@ impl<E> Peers<E> {
         if loops || after as f64 > entry.received_bytes as f64 * ratio {
             return Permission::Withhold;
         }
+        if entry.rounds.take_due() {
+            return Permission::Break;
+        }
         entry.answered_bytes = after;
         Permission::Send
     }
@@ -186,6 +198,7 @@ impl<E> Peers<E> {
             validated: false,
             received_bytes: 0,
             answered_bytes: 0,
+            rounds: Rounds::default(),
             used: true,
         };
         let place = if self.entries.len() < MOST_PEERS {
@@ -321,6 +334,23 @@ mod tests {
             call(&mut peers, &name(port, 1), 100);
             assert_eq!(peers.permit(&known(&name(port, 1)), 1, None, 1.0, Some(7000)), answer, "{port}");
         }
+    }
+
+    #[test]
+    fn services_that_answer_each_other_do_not_go_on_for_ever() {
+        let (mut peers, service, called) = (Peers::<()>::default(), name(7000, 1), name(7000, 2));
+        peers.permit(&known(&called), 5, None, 1.0, None);
+        peers.learn(service.bytes(), (), 1, b"hello");
+        peers.learn(called.bytes(), (), 2, b"hello");
+        let mut answers = |peer: &Name| {
+            let answered = |_: &u32| {
+                peers.heard(peer.bytes(), b"hello");
+                peers.permit(&known(peer), 5, Some(5), 1.0, None) == Permission::Send
+            };
+            (0..10_000).take_while(answered).count()
+        };
+        assert_eq!(answers(&service), 998, "the first was not answered, and the 1,000th is not");
+        assert_eq!(answers(&called), 10_000);
     }
 
     #[test]

@@ -135,31 +135,37 @@ impl MessagesShared {
     /// Takes out what must not be sent: answers to somebody who may not have asked. Says whether there were any.
     fn withhold(&self, py: Python<'_>, state: &mut State, load: &mut Load) -> bool {
         let mut peers = self.peers();
-        let mut may_go = |queued: &Queued| {
-            let Some(to) = &queued.to else { return true };
-            peers.permit(to, queued.length, queued.asked, self.rules.answer_ratio, self.own_port) == Permission::Send
+        let mut permit = |queued: &Queued| {
+            let Some(to) = &queued.to else { return Permission::Send };
+            peers.permit(to, queued.length, queued.asked, self.rules.answer_ratio, self.own_port)
         };
         let withheld = match load {
             Load::One { permitted: true, .. } => 0,
-            Load::One { message, .. } if may_go(message) => 0,
+            Load::One { message, .. } if permit(message) == Permission::Send => 0,
             Load::One { .. } => {
                 *load = Load::Many(Vec::new());
                 1
             }
             Load::Many(messages) => {
-                let Some(first) = messages.iter().position(|queued| !may_go(queued)) else { return false };
-                let mut withheld = 0;
+                let refused = |(place, queued)| match permit(queued) {
+                    Permission::Send => None,
+                    refusal => Some((place, refusal)),
+                };
+                let Some((first, refusal)) = messages.iter().enumerate().find_map(refused) else { return false };
+                let (mut withheld, mut refusal) = (0, Some(refusal));
                 for queued in messages.split_off(first) {
-                    if may_go(&queued) {
-                        messages.push(queued);
-                        continue;
-                    }
-                    // If all of a run may go, then each of it; else it is decided for each.
-                    for one in queued.divided(py) {
-                        if may_go(&one) {
-                            messages.push(one);
-                        } else {
-                            withheld += 1;
+                    match refusal.take().unwrap_or_else(|| permit(&queued)) {
+                        Permission::Send => messages.push(queued),
+                        Permission::Break => withheld += queued.count(),
+                        // If all of a run may go, then each of it; else it is decided for each.
+                        Permission::Withhold => {
+                            for one in queued.divided(py) {
+                                if permit(&one) == Permission::Send {
+                                    messages.push(one);
+                                } else {
+                                    withheld += 1;
+                                }
+                            }
                         }
                     }
                 }
