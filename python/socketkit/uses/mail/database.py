@@ -202,17 +202,23 @@ class Database:
 
     def index(self, most: int) -> bool:
         """Index the words of some mails that are not yet; whether there may be more."""
-        waiting = self._sql.execute(
+        found = self._sql.execute(
             "SELECT id, raw, facts FROM mail WHERE id > ? ORDER BY id LIMIT ?", (self._indexed, most)
-        ).fetchall()
-        rows = [(number, *_words(raw, *json.loads(facts)[:2])) for number, raw, facts in waiting]
+        )
+        rows = []
+        left = INDEXED_BYTES
+        for number, raw, facts in found:
+            rows.append((number, *_words(raw[:INDEXED_BYTES], *json.loads(facts)[:2])))
+            left -= len(raw)
+            if left < 0:  # others wait for this thread
+                break
         if rows:
             with self._transaction():
                 columns = "rowid, subject, author, receiver, body"
                 self._sql.executemany(f"INSERT INTO words ({columns}) VALUES (?, ?, ?, ?, ?)", rows)
                 self._sql.execute("UPDATE fact SET value = ? WHERE name = 'indexed'", (rows[-1][0],))
             self._indexed = rows[-1][0]
-        return len(waiting) == most
+        return len(rows) == most or left < 0
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -287,3 +293,5 @@ CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value);
 APPLICATION = 0x736B6D6C  # "skml"
 MOST = 1 << 62
 MOST_INDEXED = 262_144
+# Of a mail; and so many of several are taken apart before whoever waits has his turn.
+INDEXED_BYTES = 524_288

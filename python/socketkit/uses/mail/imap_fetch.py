@@ -136,7 +136,11 @@ def envelope(mail: Entity) -> bytes:
 def _addresses(mail: Entity, name: str) -> bytes:
     values = [" ".join(str(value).split()) for value in mail.headers.get_all(name, [])]
     found = []
-    for person, address in getaddresses(values)[:MOST_ADDRESSES]:
+    try:
+        people = getaddresses(values)[:MOST_ADDRESSES]
+    except RecursionError:  # comments in comments in comments
+        return b"NIL"
+    for person, address in people:
         mailbox, _, host = address.rpartition("@")
         if address:
             found.append(b"(%s NIL %s %s)" % (string(person or None), string(mailbox or address), string(host)))

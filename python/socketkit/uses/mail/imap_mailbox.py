@@ -128,8 +128,14 @@ class Mailbox:
         self.mails[number - 1] = mail
 
     def _tell(self, number: int, asked: Sequence[Item], mail: Caught, content: Entity | None) -> None:
-        told = b" ".join(said(item, mail, content) for item in asked)
-        self.out.append(b"* %d FETCH (%s)\r\n" % (number, told))
+        told: list[bytes] = []
+        most = SAID_BYTES + SAID_TIMES * mail.size
+        for item in asked:
+            told.append(said(item, mail, content))
+            most -= len(told[-1])
+            if most < 0:  # a short command names one large mail thousands of times
+                raise SyntaxFault(f"that is mail {mail.id} more than {SAID_TIMES} times over: fetch it once")
+        self.out.append(b"* %d FETCH (%s)\r\n" % (number, b" ".join(told)))
 
 
 def _flags(given: Sequence[object]) -> frozenset[str]:
@@ -145,4 +151,6 @@ FLAGS = ("\\Answered", "\\Flagged", DELETED, SEEN, "\\Draft")
 KNOWN = {flag.upper(): flag for flag in FLAGS}
 UID = items([Atom("UID")])
 SHOWN_FLAGS = items([Atom("FLAGS")])
+SAID_BYTES = 1_000_000
+SAID_TIMES = 4
 READ_ONLY = "NO the mailbox is open to read only"

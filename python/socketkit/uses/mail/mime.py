@@ -6,10 +6,11 @@ Apart from parsed.py, which decodes: here nothing is changed, and what is writte
 from __future__ import annotations
 
 import re
-from email import policy
 from email.message import Message
 from email.parser import BytesHeaderParser
 from functools import cached_property
+
+from .bounded import BOUNDED, cut_head
 
 
 class Entity:
@@ -26,7 +27,7 @@ class Entity:
 
     @cached_property
     def headers(self) -> Message:
-        return BytesHeaderParser(policy=policy.compat32).parsebytes(self.head)
+        return BytesHeaderParser(policy=BOUNDED).parsebytes(cut_head(self.head))
 
     @property
     def type(self) -> str:

@@ -7,6 +7,7 @@ with replacements, a part that cannot be decoded is given as it came.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from email import policy
 from email.message import EmailMessage, Message
 from email.parser import BytesHeaderParser, BytesParser
@@ -14,6 +15,7 @@ from functools import cached_property
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, NamedTuple
 
+from .bounded import BOUNDED, cut_head, has_too_many_parts, read_html
 from .headers import decoded, printable
 
 if TYPE_CHECKING:
@@ -41,10 +43,12 @@ class Parsed:
     @cached_property
     def message(self) -> Message:
         """The standard library's. Old-style: the new policy raises for some headers that are written badly."""
-        try:
-            return BytesParser(policy=policy.compat32).parsebytes(self.raw)
-        except RecursionError:  # parts in parts in parts: its headers, and all else as text
-            return BytesHeaderParser(policy=policy.compat32).parsebytes(b"X-Too-Deep: yes\r\n" + _unlabelled(self.raw))
+        raw = cut_head(self.raw)
+        if not has_too_many_parts(raw):
+            with suppress(RecursionError):
+                return BytesParser(policy=BOUNDED).parsebytes(raw)
+        # Parts in parts in parts: its headers, and all else as text.
+        return BytesHeaderParser(policy=BOUNDED).parsebytes(b"X-Too-Deep: yes\r\n" + _unlabelled(raw))
 
     @cached_property
     def email(self) -> EmailMessage:
@@ -151,8 +155,7 @@ def _text(content: bytes, charset: str | None) -> str:
 
 def without_tags(html: str) -> str:
     reader = _Text()
-    reader.feed(html)
-    reader.close()
+    _read(reader, html)
     return " ".join("".join(reader.found).split())
 
 
@@ -188,10 +191,16 @@ class _Links(HTMLParser):
     @classmethod
     def of(cls, html: str) -> list[str]:
         reader = cls()
-        reader.feed(html)
-        reader.close()
+        _read(reader, html)
         return reader.found
+
+
+def _read(reader: HTMLParser, html: str) -> None:
+    read_html(reader, html[:MOST_HTML])
+    if "<" not in reader.rawdata:  # what is left is text, and no tag that never ends
+        reader.close()
 
 
 LINK = re.compile(r"https?://[^\s<>\"]+")
 MOST_PARTS = 1_000
+MOST_HTML = 1_000_000  # letters that are looked at for words and links

@@ -71,6 +71,8 @@ class Catcher(Together):
         self.clients: deque[Client] = deque(maxlen=CLIENTS_KEPT)
         self._told = told
         self._peers = peers
+        # A mail that the store has no room for at all would push out all others, and then itself.
+        bounds = bounds._replace(message_bytes=min(bounds.message_bytes, store.keep.most_bytes))
         limits = limits or LIMITS.replace(message_bytes=bounds.message_bytes)
         patient = limits.replace(idle_seconds=max(1_800.0, limits.idle_seconds))
         self._mail = SmtpService(

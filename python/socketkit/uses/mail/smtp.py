@@ -49,7 +49,7 @@ class Session:
         """Nothing more is read: send the output, then close."""
         self.faults: set[str] = set()
         """What the client did that no client should: `bare_newline`, `injection`, `mistake`, `long_line`, `too_large`,
-        `recipients`."""
+        `recipients`, `logins`, `idle_commands`."""
         self.hello = ""
         """What the client has called itself last."""
         self._tls = tls
@@ -61,6 +61,8 @@ class Session:
         self._pending: Callable[[], bytes] | None = None
         self._injecting = False
         self._mistakes = 0
+        self._logins = 0
+        self._idle = 0
         self._name: str | None = None
         self._login: sasl.Login | None = None
         self._exchange: sasl.Exchange | None = None
@@ -150,6 +152,11 @@ class Session:
         """Whether a mail, or a login, has begun and not ended."""
         return self._mail is not None or self._read is not Session._command
 
+    @property
+    def held_bytes(self) -> int:
+        """Of what has come and is not whole yet."""
+        return len(self._buffer) + (self._counted.held_bytes if self._counted is not None else 0)
+
     # ---- lines ----
 
     def _line(self) -> bytes | str | None:
@@ -205,6 +212,8 @@ class Session:
         return self._greeted(rest, extended=True)
 
     def _greeted(self, rest: str, *, extended: bool) -> Event | bytes | str:
+        if self._is_idle():
+            return TOO_IDLE
         name = rest.strip()
         if not name or not name.isprintable() or len(name) > MOST_NAME:
             return "501 5.5.4 Say your name behind it"
@@ -239,6 +248,11 @@ class Session:
     def _auth(self, rest: str) -> Event | str:
         if self._mail is not None or self._name is None or self._login is not None:
             return "503 5.5.1 AUTH comes once, behind EHLO and before MAIL"
+        self._logins += 1
+        if self._logins > self.bounds.logins:
+            self.faults.add("logins")
+            self.closed = True
+            return f"{CLOSING} 4.7.0 Too many logins that came to nothing"
         mechanism, _, initial = rest.strip().partition(" ")
         try:
             self._exchange = sasl.Exchange(mechanism)
@@ -369,6 +383,7 @@ class Session:
     def _whole(self, collected: Dotted | Counted) -> Event | str:
         """A message has ended; whether it is taken."""
         envelope = Envelope(self._mail or "", tuple(self._recipients), self._utf8)
+        self._idle = 0
         self._forget_mail()
         if collected.too_large:
             return self._too_large()
@@ -391,18 +406,27 @@ class Session:
 
     # ---- the rest ----
 
-    def _rset(self, rest: str) -> bytes:
+    def _rset(self, rest: str) -> bytes | str:
         self._forget_mail()
-        return OK
+        return TOO_IDLE if self._is_idle() else OK
 
-    def _noop(self, rest: str) -> bytes:
-        return OK
+    def _noop(self, rest: str) -> bytes | str:
+        return TOO_IDLE if self._is_idle() else OK
 
     def _vrfy(self, rest: str) -> str:
-        return "252 2.1.5 Send it, and see"
+        return TOO_IDLE if self._is_idle() else "252 2.1.5 Send it, and see"
 
     def _help(self, rest: str) -> str:
-        return "214 2.0.0 RFC 5321; this server keeps mail, and sends none on"
+        return TOO_IDLE if self._is_idle() else "214 2.0.0 RFC 5321; this server keeps mail, and sends none on"
+
+    def _is_idle(self) -> bool:
+        """Whether one command too many has done nothing: replies cost more than the commands that ask for them."""
+        self._idle += 1
+        if self._idle <= self.bounds.idle_commands:
+            return False
+        self.faults.add("idle_commands")
+        self.closed = True
+        return True
 
     def _quit(self, rest: str) -> str:
         self.closed = True
@@ -447,6 +471,7 @@ COMMANDS: dict[bytes, Callable[[Session, str], Event | bytes | str | None]] = {
     b"HELP": Session._help,
     b"QUIT": Session._quit,
 }
+TOO_IDLE = f"{CLOSING} 4.7.0 Too many commands without a mail"
 # A short whole line of a command is read in one step; all else is looked at more closely.
 USUAL_COMMAND = re.compile(rb"([A-Za-z]{4,8})(?: ([^\r\n\0]{0,480}))?\r\n")
 MOST_NAME = 255

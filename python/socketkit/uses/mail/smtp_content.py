@@ -74,6 +74,10 @@ class Counted(Content):
         self.remaining = 0
         self._kept = bytearray()
 
+    @property
+    def held_bytes(self) -> int:
+        return len(self._kept)
+
     def expect(self, count: int) -> None:
         """A chunk of so many bytes begins."""
         self.remaining = count

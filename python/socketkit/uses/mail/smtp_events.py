@@ -8,12 +8,19 @@ from .sasl import Login as SaslLogin
 
 
 class Bounds(NamedTuple):
-    """What one session may cost. `mistakes`: so many commands that cannot be understood, then it is closed."""
+    """What one session may cost."""
 
     message_bytes: int = 26_214_400
     recipients: int = 1_000
     line_bytes: int = 4_096
     mistakes: int = 20
+    """Commands that cannot be understood; then it is closed."""
+    logins: int = 10
+    """That fail, or are not finished; then it is closed."""
+    idle_commands: int = 1_000
+    """Commands between two mails that do nothing (NOOP, RSET, VRFY, HELP, EHLO); then it is closed."""
+    under_way_bytes: int = 268_435_456
+    """Of mails that have begun, of all sessions together; who asks for more must come again later."""
 
 
 class Hello(NamedTuple):

@@ -45,11 +45,17 @@ class SmtpService:
         self.failures = failures
         self.identity = identity
         self.resting = Resting()
+        self.under_way_bytes = 0
+        """Of mails that have begun, all together."""
 
     async def serve(self, stream: Stream, client: Client) -> None:
         """One connection, to its end; `client` has what was seen of it."""
-        with suppress(EndOfStream, TooSlow, _Dropped):
-            await _Conversation(self, stream, client).run()
+        conversation = _Conversation(self, stream, client)
+        try:
+            with suppress(EndOfStream, TooSlow, _Dropped):
+                await conversation.run()
+        finally:
+            conversation.hold(0)
 
 
 class _Dropped(Exception):
@@ -64,6 +70,7 @@ class _Conversation:
         asking = bool(service.failures.rules)
         encrypted = stream.encrypted
         self.session = Session(service.host, service.bounds, tls=True, encrypted=encrypted, asking=asking)
+        self._held = 0
         self.client = client
         client.faults = self.session.faults
         if encrypted:
@@ -94,6 +101,11 @@ class _Conversation:
                 await stream.send(out)
             if session.closed:
                 return
+            self.hold(session.held_bytes)
+            if self._held and self._is_too_much():
+                session.close("4.3.1 Too much mail is on its way; come again")
+                data = b""
+                continue
             if not session.inside:
                 pace = None
                 data = await (stream.receive() if session.begun else rest(stream.receive))
@@ -105,6 +117,15 @@ class _Conversation:
             except TooSlow:
                 session.close("4.4.2 Too slow")
                 data = b""
+
+    def hold(self, count: int) -> None:
+        """So much of what has come to this connection is not whole."""
+        self.service.under_way_bytes += count - self._held
+        self._held = count
+
+    def _is_too_much(self) -> bool:
+        """Whether it is this connection that must make room: not one that has just begun."""
+        return self._held > HELD_BYTES and self.service.under_way_bytes > self.service.bounds.under_way_bytes
 
     async def _welcome(self) -> bool:
         """Whether the client may speak at all."""
@@ -160,4 +181,5 @@ class _Conversation:
         self.client.encrypted_with(self.stream.ciphers)
 
 
+HELD_BYTES = 65_536
 STAGES = {Hello: "helo", Login: "auth", Mail: "mail", Recipient: "rcpt", Message: "data"}

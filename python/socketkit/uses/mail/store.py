@@ -42,12 +42,12 @@ class Store:
       are `Parsed.parts`, `Parsed.content(number)`.
     - `await mark(id, seen=True)`, `await flag(id, flags)`, `await delete(ids)`, `await clear()`.
     - `async for change in store.changes()`: what is added, deleted and marked from now on.
-    - `count`, `bytes`: what it holds.
+    - `count`, `bytes`: what it holds; `keep`: how much that may be.
     """
 
     def __init__(self, path: str | None = None, *, keep: Keep = KEEP, clock: Callable[[], float] = time.time) -> None:
         self._path = path
-        self._keep = keep
+        self.keep = keep
         self._clock = clock
         self._jobs: SimpleQueue[list[_Job | None]] = SimpleQueue()
         self._waiting: list[_Job | None] = []
@@ -191,7 +191,7 @@ class Store:
 
     def _work(self, opened: asyncio.Future[None]) -> None:
         try:
-            database = Database(self._path, self._keep)
+            database = Database(self._path, self.keep)
         except BaseException as failure:
             self._tell([(opened, None, failure)])
             self._wake(None)

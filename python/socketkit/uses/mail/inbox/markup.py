@@ -13,6 +13,8 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
+from ..bounded import read_html
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -31,8 +33,9 @@ class Shown(NamedTuple):
 
 def shown(html: str, picture: Callable[[str], str | None], *, remote: bool = False) -> Shown:
     """`picture(id)` is the `data:` address of what the mail calls `cid:id`. `remote`: pictures from elsewhere stay."""
-    rewriter = _Rewriter(html[:MOST_REWRITTEN], picture, remote=remote)
-    rewriter.read()
+    source = html[:MOST_REWRITTEN]
+    rewriter = _Rewriter(source, picture, remote=remote)
+    read_html(rewriter, source)
     text = rewriter.text() + html[MOST_REWRITTEN:]
     # Whatever a browser may see where the parser saw nothing: without these names it is an element that does nothing.
     text = LEFT_OUT.sub(r"<\1x-\2", text)
@@ -52,17 +55,6 @@ class _Rewriter(HTMLParser):
         self._replaced: list[tuple[int, int, str]] = []
         self._lines = [0, *(found.end() for found in re.finditer("\n", source))]
         self._within: tuple[str, int] | None = None  # a script or a style, and where it begins
-
-    def read(self) -> None:
-        """Without `close`, and in pieces: the parser would take time that grows with the square of what never ends.
-
-        What has no end yet it reads again with each piece, so the next one is as long as that.
-        """
-        at = 0
-        while at < len(self._source):
-            piece = self._source[at : at + max(PIECE, len(self.rawdata))]
-            at += len(piece)
-            self.feed(piece)
 
     def text(self) -> str:
         """The whole, with all that is replaced."""
@@ -190,7 +182,6 @@ POLICY = (
 POLICY_WITH_PICTURES = POLICY.replace("img-src data:", "img-src data: http: https:")
 # A megabyte is ten times what mail programs show of a mail. What is longer is shown as it is, under the same policy.
 MOST_REWRITTEN = 1_048_576
-PIECE = 16_384
 ACTIVE = {"script", "form", "iframe", "frame", "object", "embed", "applet"}
 GONE = {"link", "meta", "base", "iframe", "frame", "frameset", "object", "embed", "applet", "portal"}
 LEFT_OUT = re.compile(rf"<(/?)(script|{'|'.join(sorted(GONE))})(?![\w-])", re.I)
