@@ -98,7 +98,7 @@ class Mailbox:
                 raw = cast("bytes | None", (yield Content(mail.id)))
                 if raw is None:
                     continue
-                parsed = Parsed(raw)
+                parsed = Parsed(raw[:SEARCHED_BYTES])  # all others wait meanwhile
             if search.test(Candidate(number, mail, parsed)):
                 found.append(mail.id if by_id else number)
         self.out.append(" ".join(["* SEARCH", *map(str, found)]).encode() + b"\r\n")
@@ -151,6 +151,7 @@ FLAGS = ("\\Answered", "\\Flagged", DELETED, SEEN, "\\Draft")
 KNOWN = {flag.upper(): flag for flag in FLAGS}
 UID = items([Atom("UID")])
 SHOWN_FLAGS = items([Atom("FLAGS")])
+SEARCHED_BYTES = 524_288
 SAID_BYTES = 1_000_000
 SAID_TIMES = 4
 READ_ONLY = "NO the mailbox is open to read only"

@@ -101,14 +101,16 @@ class _Conversation:
                 await stream.send(out)
             if session.closed:
                 return
-            self.hold(session.held_bytes)
-            if self._held and self._is_too_much():
-                session.close("4.3.1 Too much mail is on its way; come again")
-                data = b""
-                continue
             if not session.inside:
+                if self._held:
+                    self.hold(0)
                 pace = None
                 data = await (stream.receive() if session.begun else rest(stream.receive))
+                continue
+            self.hold(session.held_bytes)
+            if self._is_too_much():
+                session.close("4.3.1 Too much mail is on its way; come again")
+                data = b""
                 continue
             if pace is None:
                 pace = Pace(stream, service.limits)
