@@ -10,7 +10,7 @@ use crate::messages::{MessageSocket, MessageVerb};
 use crate::operation::OperationRef;
 use crate::reactor::Reactor;
 use crate::relay::Relay;
-use crate::stream::{Piece, Stream, Verb};
+use crate::stream::{Stream, Verb};
 
 pub enum Action {
     Stream(Py<Stream>, Verb),
@@ -62,14 +62,6 @@ impl Action {
             Action::Accept(listener, iterating) => listener.get().shared().attempt(listener.bind(py), *iterating),
             Action::Relay(relay) => relay.get().shared().attempt(py),
             Action::Forward(forward) => forward.get().shared().attempt(py),
-        }
-    }
-
-    /// The file that it sends.
-    pub fn file(&mut self) -> Option<&mut Piece> {
-        match self {
-            Action::Stream(_, Verb::SendFile { file }) => Some(file),
-            _ => None,
         }
     }
 

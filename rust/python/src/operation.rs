@@ -118,15 +118,6 @@ impl OperationRef {
         waiting
     }
 
-    /// Lends what it does while it waits, so that a part of that is done without its task; None if it does not wait.
-    pub fn with_waiting<R>(&self, body: impl FnOnce(&mut Action) -> R) -> Option<R> {
-        let state = self.state();
-        if state.phase.get() != Phase::Waiting {
-            return None;
-        }
-        state.action.try_borrow_mut().ok().map(|mut action| body(&mut action))
-    }
-
     /// Lets the waiting task run now. An error is one that must stop the loop.
     pub fn resume(&self, py: Python<'_>) -> PyResult<()> {
         let state = self.state();

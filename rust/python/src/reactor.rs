@@ -1,6 +1,5 @@
 //! The engine's reactor as a guest in a host loop: one callback a turn, which resumes the tasks whose sockets have news.
 
-use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -59,8 +58,6 @@ pub struct Reactor {
     turn: AtomicU64,
     /// Whether `_resume_pending` is on the host's list already.
     scheduled: AtomicBool,
-    /// A turn goes on, which ends with `go_on`.
-    inside: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -78,8 +75,6 @@ struct Inner {
     linger: Linger,
     /// Operations to resume in the next turn.
     pending: Vec<OperationRef>,
-    /// Streams that can send more of a file.
-    going_on: VecDeque<Weak<StreamShared>>,
 }
 
 #[pymethods]
@@ -98,13 +93,11 @@ impl Reactor {
             events: Vec::new(),
             linger: Linger::default(),
             pending: Vec::new(),
-            going_on: VecDeque::new(),
         };
         Ok(Self {
             host: PyWeakrefReference::new(host)?.unbind(),
             turn: AtomicU64::new(1),
             scheduled: AtomicBool::new(false),
-            inside: AtomicBool::new(false),
             inner: Mutex::new(inner),
         })
     }
@@ -117,39 +110,8 @@ impl Reactor {
     /// Takes the news of one turn and resumes the tasks that waited for it; looks again while that pays (`Linger`), within bounds, so that
     /// the host's other callbacks have their turn. Only the host loop may call it.
     fn poll(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Self::in_turn(slf, |begun| {
-            Self::look(slf, begun)?;
-            Self::go_on(slf, begun)
-        })
-    }
-
-    /// Resumes the tasks whose turn was put off. Not part of `poll`: each call of that would see to it that there is one more in the
-    /// next turn, and every turn would be longer than the one before.
-    fn _resume_pending(slf: &Bound<'_, Self>) -> PyResult<()> {
-        slf.get().scheduled.store(false, Ordering::Relaxed);
-        Self::in_turn(slf, |begun| {
-            let pending = std::mem::take(&mut slf.get().inner().pending);
-            Self::resume_all(slf, pending)?;
-            Self::go_on(slf, begun)
-        })
-    }
-}
-
-impl Reactor {
-    /// Runs `body` as a turn of its own; what it has left to go on with has one more.
-    fn in_turn(slf: &Bound<'_, Self>, body: impl FnOnce(Instant) -> PyResult<()>) -> PyResult<()> {
-        let this = slf.get();
-        this.turn.fetch_add(1, Ordering::Relaxed);
-        this.inside.store(true, Ordering::Relaxed);
-        let outcome = body(Instant::now());
-        this.inside.store(false, Ordering::Relaxed);
-        if !this.inner().going_on.is_empty() {
-            this.schedule(slf);
-        }
-        outcome
-    }
-
-    fn look(slf: &Bound<'_, Self>, begun: Instant) -> PyResult<()> {
+        let begun = Instant::now();
+        slf.get().turn.fetch_add(1, Ordering::Relaxed);
         let mut news = Self::take_news(slf, Duration::ZERO)?;
         for _ in 1..LOOKS {
             // Of bulk data a moment later there is more: looking at once would find a part of it, and pay for two.
@@ -165,6 +127,18 @@ impl Reactor {
         Ok(())
     }
 
+    /// Resumes the tasks whose turn was put off. Not part of `poll`: each call of that would see to it that there is one more in the
+    /// next turn, and every turn would be longer than the one before.
+    fn _resume_pending(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        this.scheduled.store(false, Ordering::Relaxed);
+        this.turn.fetch_add(1, Ordering::Relaxed);
+        let pending = std::mem::take(&mut this.inner().pending);
+        Self::resume_all(slf, pending)
+    }
+}
+
+impl Reactor {
     pub fn turn(&self) -> u64 {
         self.turn.load(Ordering::Relaxed)
     }
@@ -213,32 +187,6 @@ impl Reactor {
         };
         Self::resume_all(slf, woken)?;
         Ok(news)
-    }
-
-    /// Gives those that send a file a piece each in their turn, and between the pieces everybody else his news, as long as a poll may last.
-    fn go_on(slf: &Bound<'_, Self>, begun: Instant) -> PyResult<()> {
-        let this = slf.get();
-        loop {
-            let Some(next) = this.inner().going_on.pop_front() else { return Ok(()) };
-            let mut woken = Vec::new();
-            if next.upgrade().is_some_and(|stream| stream.go_on(slf.py(), &mut woken)) {
-                this.inner().going_on.push_back(next);
-            }
-            Self::resume_all(slf, woken)?;
-            if begun.elapsed() > POLL_TIME {
-                return Ok(());
-            }
-            Self::take_news(slf, Duration::ZERO)?;
-        }
-    }
-
-    /// Comes by `stream` to send more of its file, in this turn or the next.
-    pub fn go_on_with(slf: &Bound<'_, Self>, stream: &Arc<StreamShared>) {
-        let this = slf.get();
-        this.inner().going_on.push_back(Arc::downgrade(stream));
-        if !this.inside.load(Ordering::Relaxed) {
-            this.schedule(slf);
-        }
     }
 
     fn resume_all(slf: &Bound<'_, Self>, woken: Vec<OperationRef>) -> PyResult<()> {

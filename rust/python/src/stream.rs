@@ -45,7 +45,7 @@ pub use guarding::{Ending, Load};
 use http::{Answer, Conversation};
 pub use receiving::with_scratch;
 use records::{Records, Wanted};
-pub use sending::Piece;
+use sending::Piece;
 
 /// A connected stream socket. `reactor` None: for blocking use.
 #[pyclass(subclass, frozen, module = "socketkit._core")]
@@ -68,8 +68,6 @@ struct State {
     /// How much the next receive is likely to get, if that is much (see `large`).
     room: usize,
     waiters: Waiters,
-    /// The reactor will come by to send more of a file.
-    going_on: bool,
     closing: bool,
     /// Without a loop: when whoever closes it must give up sending what is queued.
     closes_until: Option<Instant>,
@@ -209,7 +207,6 @@ impl Stream {
             budget: Budget::default(),
             room: 0,
             waiters: Waiters::default(),
-            going_on: false,
             closing: false,
             closes_until: None,
             aborted: false,
@@ -578,14 +575,12 @@ impl StreamShared {
                 }
             }
             let Some(engine) = state.engine.as_mut() else { return false };
-            let (has_room, flushed) = (engine.has_room(), engine.flushed());
-            if has_room && !self.goes_on_with_file(py, state) {
+            if engine.has_room() {
                 state.waiters.wake_writer(py, woken);
             }
-            if news.writable && (flushed || failed) {
+            if news.writable && (engine.flushed() || failed) {
                 state.waiters.wake_flushers(py, woken);
             }
-            let Some(engine) = state.engine.as_mut() else { return false };
             if engine.carrier() == Carrier::Unix && !engine.wants_to_write() {
                 // A Unix socket tells of room after every read of its peer (net/unix/af_unix.c, unix_write_space).
                 let _ = self.set_interest(state, Interest::Read);

@@ -16,7 +16,7 @@ use crate::budget::Budget;
 use crate::failure::{os_error, Failure};
 use crate::files;
 use crate::operation::OperationRef;
-use crate::reactor::{Reactor, Remote};
+use crate::reactor::Remote;
 
 impl StreamShared {
     pub(super) fn send(self: &Arc<Self>, py: Python<'_>, data: &Data, me: &OperationRef) -> Result<Attempt, Failure> {
@@ -108,9 +108,8 @@ impl StreamShared {
         Ok(if flushed { Attempt::Ready(py.None()) } else { Attempt::Wait(Wait::Flushed) })
     }
 
-    /// Sends in pieces; nobody else's data comes between them, since it keeps the first place among the senders until its end. The first piece
-    /// goes now. What follows is the thread's for files, or is sent when the reactor comes by (`go_on`): either way the task is resumed at
-    /// the end only.
+    /// Sends in pieces; nobody else's data comes between them, since it keeps the first place among the senders until its end. What the
+    /// kernel does not take of a large file at once is the thread's for files, and the task is resumed at the end.
     pub(super) fn send_file(
         self: &Arc<Self>,
         py: Python<'_>,
@@ -127,29 +126,30 @@ impl StreamShared {
             if behind {
                 return Ok(Attempt::Wait(Wait::Room));
             }
-            if !budget.allows(turn) {
-                state.waiters.list_first_writer(py, me);
-                return Ok(Attempt::Wait(Wait::NextTurn));
-            }
-            let before = file.sent;
-            let mut step = file.go(engine);
-            while matches!(step, Step::More) && self.reactor.is_none() {
-                step = file.go(engine);
-            }
-            budget.spend(usize::try_from(file.sent - before).unwrap_or(usize::MAX));
-            let outcome = match step {
-                Step::Done(outcome) => outcome,
-                _ if thread.is_some_and(|thread| self.hand_over(py, &thread, engine, file)) => {
-                    self.set_interest(state, Interest::Read).map_err(Failure::Os)?;
-                    return Ok(Attempt::Wait(Wait::Room));
+            let outcome = loop {
+                if file.left == 0 {
+                    break Ok(());
                 }
-                Step::Full => {
-                    self.watch(state).map_err(Failure::Os)?;
-                    return Ok(Attempt::Wait(Wait::Room));
+                if !budget.allows(turn) {
+                    state.waiters.list_first_writer(py, me);
+                    return Ok(Attempt::Wait(Wait::NextTurn));
                 }
-                Step::More => {
-                    self.goes_on(py, state);
-                    return Ok(Attempt::Wait(Wait::Room));
+                let most = usize::try_from(file.left).unwrap_or(usize::MAX).min(PIECE_BYTES);
+                match engine.send_file(file.descriptor.as_fd(), file.offset, most) {
+                    Ok(FileSent::Part(count)) => {
+                        budget.spend(count);
+                        file.advance(count as u64);
+                    }
+                    Ok(FileSent::End) => break Ok(()),
+                    Ok(FileSent::Blocked) => {
+                        if thread.is_some_and(|thread| self.hand_over(py, &thread, engine, file)) {
+                            self.set_interest(state, Interest::Read).map_err(Failure::Os)?;
+                        } else {
+                            self.watch(state).map_err(Failure::Os)?;
+                        }
+                        return Ok(Attempt::Wait(Wait::Room));
+                    }
+                    Err(failure) => break Err(failure),
                 }
             };
             engine.file_over();
@@ -191,41 +191,6 @@ impl StreamShared {
         engine.file_back()
     }
 
-    /// Whether the first of those that wait to send has a file to go on with; if so, the reactor sees to it.
-    pub(super) fn goes_on_with_file(self: &Arc<Self>, py: Python<'_>, state: &mut State) -> bool {
-        let waits = state.waiters.first_writer().is_some_and(sends_file);
-        if waits {
-            self.goes_on(py, state);
-        }
-        waits
-    }
-
-    fn goes_on(self: &Arc<Self>, py: Python<'_>, state: &mut State) {
-        if let Some(reactor) = self.reactor(py).filter(|_| !state.going_on) {
-            state.going_on = true;
-            Reactor::go_on_with(reactor, self);
-        }
-    }
-
-    /// Sends the next piece of the file that is going out. Whether there is more to send at once; who is done with it is added to `woken`.
-    pub fn go_on(self: &Arc<Self>, py: Python<'_>, woken: &mut Vec<OperationRef>) -> bool {
-        let mut state = self.state();
-        let state = &mut *state;
-        state.going_on = false;
-        let (Some(engine), Some(first)) = (state.engine.as_mut(), state.waiters.first_writer()) else { return false };
-        let step = first.with_waiting(|action| action.file().map(|file| file.go(engine)));
-        match step.flatten() {
-            Some(Step::More) => {
-                state.going_on = true;
-                return true;
-            }
-            Some(Step::Full) if self.watch(state).is_ok() => {}
-            // Its task tries again, and finds the end, or the failure.
-            _ => state.waiters.wake_writer(py, woken),
-        }
-        false
-    }
-
     /// After a writer is done (or gone): the next one may go on if there is room.
     pub(super) fn let_next_writer(&self, py: Python<'_>) {
         let next = {
@@ -239,10 +204,6 @@ impl StreamShared {
             self.resume_later(py, next);
         }
     }
-}
-
-fn sends_file(waiting: &OperationRef) -> bool {
-    waiting.with_waiting(|action| action.file().is_some()).unwrap_or(false)
 }
 
 /// What of a file is to be sent.
@@ -259,39 +220,14 @@ impl Piece {
         Piece { descriptor: Arc::new(descriptor), offset, left: count.unwrap_or(u64::MAX), sent: 0 }
     }
 
-    /// Gives the kernel what it takes of the next `PIECE_BYTES`.
-    fn go(&mut self, engine: &mut Engine) -> Step {
-        let mut room = PIECE_BYTES;
-        while room > 0 {
-            if self.left == 0 {
-                return Step::Done(Ok(()));
-            }
-            let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(room);
-            match engine.send_file(self.descriptor.as_fd(), self.offset, most) {
-                Ok(FileSent::Part(count)) => {
-                    room = room.saturating_sub(count);
-                    self.offset += count as u64;
-                    self.left = self.left.saturating_sub(count as u64);
-                    self.sent += count as u64;
-                }
-                Ok(FileSent::End) => return Step::Done(Ok(())),
-                Ok(FileSent::Blocked) => return Step::Full,
-                Err(failure) => return Step::Done(Err(failure)),
-            }
-        }
-        Step::More
+    fn advance(&mut self, count: u64) {
+        self.offset += count;
+        self.left = self.left.saturating_sub(count);
+        self.sent += count;
     }
 }
 
-/// How far a piece got.
-enum Step {
-    Done(Result<(), FileFailure>),
-    /// The kernel, or the outbox, takes no more now.
-    Full,
-    More,
-}
-
-/// Of a file between two looks at what others want: a tenth of a millisecond on the fastest line.
+/// Of a file in one attempt; a turn's budget ends it sooner.
 const PIECE_BYTES: usize = 1 << 20;
 /// Less than this is sooner sent than handed over.
 const HAND_OVER_BYTES: u64 = 1 << 20;
