@@ -18,7 +18,7 @@ from tests.browser import until
 from tests.uses.mail.inbox.served import Served, mail, picture, served
 
 if TYPE_CHECKING:
-    from playwright.async_api import Page
+    from playwright.async_api import Page, Route
 
     from tests.browser import Browser
 
@@ -65,6 +65,24 @@ def test_a_mail_appears_without_loading_the_page_again(browser: Browser) -> None
         assert await subjects(page) == ["second", "first"]
         await until(page, "document.querySelector('#held').textContent.startsWith('2 mails')")
         assert await page.evaluate("window.same")
+
+    in_browser(play, browser)
+
+
+def test_a_mail_that_comes_while_the_list_is_on_its_way_is_not_lost(browser: Browser) -> None:
+    async def play(page: Page, inbox: Served) -> None:
+        async def held_up(route: Route) -> None:
+            answer = await route.fetch()  # as it is before the mail
+            await inbox.send(mail("meanwhile"))
+            await until(page, "document.querySelector('#held').textContent.startsWith('1 mail')")
+            await route.fulfill(response=answer)
+
+        await page.route("**/api/mails?*", held_up, times=1)
+        await page.keyboard.press("/")
+        await page.keyboard.type(" ")  # asks for the list again, and searches for nothing
+        await page.locator("#mails a", has_text="meanwhile").wait_for()
+        await until(page, "document.querySelector('#held').textContent.startsWith('1 mail')")
+        assert await subjects(page) == ["meanwhile"]
 
     in_browser(play, browser)
 

@@ -31,10 +31,10 @@ function failed(failure) {
   notice(failure instanceof TypeError ? "the command does not answer" : failure.message);
 }
 
-let asked = 0;
+let asked = 0, heard = 0;
 
 async function load() {
-  const mine = ++asked;
+  const mine = ++asked, before = heard;
   try {
     const told = await page();
     if (mine !== asked) return; // other words have been typed meanwhile
@@ -42,6 +42,7 @@ async function load() {
     order = [];
     take(told);
     problem("");
+    if (heard !== before) loadSoon(); // the list may be older than what was told meanwhile
   } catch (failure) {
     if (mine === asked) problem(failure.message);
   }
@@ -100,6 +101,7 @@ function connect() {
 }
 
 function changed(news) {
+  heard += 1;
   held(news);
   if (news.kind === "hello") {
     addresses = news.addresses;
