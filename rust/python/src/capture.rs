@@ -20,7 +20,7 @@ use socketkit_system::filter;
 use socketkit_wire::dissect::{self, dissect};
 
 use crate::failure::os_error;
-use crate::relay::without_signals;
+use crate::threads::without_signals;
 
 /// One packet, as it was on the wire.
 #[pyclass(frozen, module = "socketkit._core")]

@@ -16,7 +16,7 @@ use socketkit_engine::Errno;
 use socketkit_wire::uses::{tls::Facts, Encrypted, Transport, Verdict};
 
 use crate::failure::os_error;
-use crate::relay::without_signals;
+use crate::threads::without_signals;
 
 type Address = (String, u16);
 

@@ -21,7 +21,8 @@ use crate::failure::os_error;
 use crate::listener::{Listener, ListenerShared};
 use crate::operation::{self, OperationRef};
 use crate::reactor::{Reactor, Remote};
-use crate::relay::{thread, HALT_LONGEST};
+use crate::relay::HALT_LONGEST;
+use crate::threads;
 
 /// Accepts in place of the listener's owner, from its making until it is stopped.
 #[pyclass(frozen, module = "socketkit._core")]
@@ -62,7 +63,7 @@ impl Forward {
             house: None,
         };
         let grace = seconds(grace_seconds)?;
-        let thread = thread(py)?;
+        let thread = threads::for_relays(py)?;
         let shared = Arc::clone(listener.get().shared());
         let reactor = shared.reactor(py).map(|reactor| reactor.clone().unbind());
         let notify = match &reactor {

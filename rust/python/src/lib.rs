@@ -16,7 +16,6 @@ mod capture;
 mod direct;
 mod entering;
 mod failure;
-mod files;
 mod first_bytes;
 mod forward;
 mod http;
@@ -32,6 +31,7 @@ mod scan;
 mod slots;
 mod stream;
 mod table;
+mod threads;
 mod tls;
 mod waiters;
 

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyRuntimeError, PyTimeoutError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use socketkit_engine::relay::{run_pair, Job, Operation, Progress, Report, Side, Thread, Which};
 use socketkit_engine::Errno;
@@ -21,6 +20,7 @@ use crate::operation::{self, OperationRef};
 use crate::reactor::{Reactor, Remote};
 use crate::stream::lending::{Lendable, Lent, Returned};
 use crate::stream::{Stream, StreamShared};
+use crate::threads;
 
 mod moving;
 
@@ -130,7 +130,7 @@ impl Relay {
         if a.sealed || b.sealed {
             return self.shared.start_moving(py, finished_a, finished_b);
         }
-        let thread = if self.shared.a.reactor(py).is_some() { Some(thread(py)?) } else { None };
+        let thread = if self.shared.a.reactor(py).is_some() { Some(threads::for_relays(py)?) } else { None };
         // What came from one is kept for its owner if nothing can be sent to the other.
         let lent_a = self.shared.a.lend(Arc::downgrade(&self.shared), !finished_b);
         let lent_b = self.shared.b.lend(Arc::downgrade(&self.shared), !finished_a);
@@ -469,33 +469,6 @@ fn side(lent: Lent) -> (Side, Handed) {
     let handed = Handed { received: lent.received.len(), unsent: lent.unsent.len(), finished: lent.finished };
     let Lent { fd, received, unsent, ended, finished } = lent;
     (Side { fd, received, unsent, ended, finished }, handed)
-}
-
-/// The process's one relay thread, started when it is first needed.
-pub fn thread(py: Python<'_>) -> PyResult<Arc<Thread>> {
-    static THREAD: Mutex<Option<(u32, Arc<Thread>)>> = Mutex::new(None);
-    let mut kept = THREAD.lock().unwrap_or_else(PoisonError::into_inner);
-    let process = std::process::id();
-    if let Some((_, thread)) = kept.as_ref().filter(|(owner, _)| *owner == process) {
-        return Ok(Arc::clone(thread));
-    }
-    let thread = Arc::new(without_signals(py, Thread::start)?);
-    if let Some((_, gone)) = kept.replace((process, Arc::clone(&thread))) {
-        // It stayed in the parent when this process was forked: there is nobody to be joined.
-        std::mem::forget(gone);
-    }
-    Ok(thread)
-}
-
-/// Starts a thread that is sent no signal: one delivered there would leave the interpreter's main thread asleep.
-pub fn without_signals<T>(py: Python<'_>, start: impl FnOnce() -> std::io::Result<T>) -> PyResult<T> {
-    let signal = py.import(intern!(py, "signal"))?;
-    let all = signal.call_method0(intern!(py, "valid_signals"))?;
-    let mask = intern!(py, "pthread_sigmask");
-    let before = signal.call_method1(mask, (signal.getattr(intern!(py, "SIG_BLOCK"))?, all))?;
-    let started = start();
-    signal.call_method1(mask, (signal.getattr(intern!(py, "SIG_SETMASK"))?, before))?;
-    Ok(started?)
 }
 
 /// A stopped job reports within a turn of the relay thread; longer than this, and the thread is stuck.

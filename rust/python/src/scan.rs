@@ -11,7 +11,7 @@ use pyo3::types::PyBytes;
 use socketkit_engine::scan::{Job, Method, Order, State, Target, MOST_PROBES};
 
 use crate::failure::os_error;
-use crate::relay::without_signals;
+use crate::threads::without_signals;
 
 /// One method, one set of ports, many addresses.
 #[pyclass(frozen, module = "socketkit._core")]

@@ -14,9 +14,9 @@ use super::{Data, State, StreamShared};
 use crate::action::{Attempt, Wait};
 use crate::budget::Budget;
 use crate::failure::{os_error, Failure};
-use crate::files;
 use crate::operation::OperationRef;
 use crate::reactor::Remote;
+use crate::threads;
 
 impl StreamShared {
     pub(super) fn send(self: &Arc<Self>, py: Python<'_>, data: &Data, me: &OperationRef) -> Result<Attempt, Failure> {
@@ -116,7 +116,8 @@ impl StreamShared {
         file: &mut Piece,
         me: &OperationRef,
     ) -> Result<Attempt, Failure> {
-        let thread = if file.left >= HAND_OVER_BYTES && self.reactor.is_some() { files::thread(py).ok() } else { None };
+        let thread =
+            if file.left >= HAND_OVER_BYTES && self.reactor.is_some() { threads::for_files(py).ok() } else { None };
         let (outcome, others_wait) = {
             let mut state = self.state();
             let state = &mut *state;
