@@ -194,8 +194,10 @@ def test_nobody_reads_the_output(closed_pipe: int, words: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_nobody_reads_the_errors(closed_pipe: int) -> None:
-    done = subprocess.run([*SOCKETKIT, "zzz"], stdout=subprocess.PIPE, stderr=closed_pipe, timeout=20)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_nobody_reads_the_errors(closed_pipe: int, unbuffered: str) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run([*SOCKETKIT, "zzz"], stdout=subprocess.PIPE, stderr=closed_pipe, timeout=20, env=environment)
     assert (done.returncode, done.stdout) == (2, b"")
 
 

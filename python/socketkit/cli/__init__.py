@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import suppress
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
@@ -28,7 +27,7 @@ from ..errors import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
-    from typing import NoReturn
+    from typing import NoReturn, TextIO
 
 FAILED = 1
 WRONG_COMMAND_LINE = 2
@@ -120,8 +119,10 @@ def _say_notes(ending: BaseException) -> None:
 
 
 def _say(text: str) -> None:
-    with suppress(OSError):  # nobody reads stderr either
+    try:
         print(text, file=sys.stderr, flush=True)
+    except OSError:  # nobody reads stderr either
+        _silence(sys.stderr)
 
 
 def _flushed(status: int) -> int:
@@ -129,9 +130,14 @@ def _flushed(status: int) -> int:
     try:
         sys.stdout.flush()
     except OSError as failure:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence(sys.stdout)
         return status or _status(failure)
     return status
+
+
+def _silence(stream: TextIO) -> None:
+    """What it still holds goes nowhere: the interpreter would try it once more at its end, and fail for that (120)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _hold_standard_descriptors() -> None:
