@@ -178,6 +178,27 @@ def test_details(browser: Browser, served: Served, pair: Pair) -> None:
     in_browser(play, browser)
 
 
+def test_a_row_is_left_and_opened_again_at_once(browser: Browser, served: Served, pair: Pair) -> None:
+    _, url = served(f"port={pair.port}", "established")
+    # As if the command had heard of both before it could say anything: then it has nothing new to say.
+    unheard = """() => {
+        const real = window.fetch;
+        window.fetch = () => { window.fetch = real; return Promise.resolve(new Response(null, { status: 204 })); };
+        for (const key of ["Escape", "Enter"])
+            document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    }"""
+
+    async def play(page: Page) -> None:
+        await page.goto(url)
+        await row(page, pair.name).click()
+        detail = page.locator("#detail")
+        await detail.wait_for()
+        await page.evaluate(unheard)
+        await detail.wait_for()
+
+    in_browser(play, browser)
+
+
 def test_findings_are_shown(browser: Browser, served: Served) -> None:
     with socket.create_server(("0.0.0.0", 0)) as exposed:
         _, url = served(f"port={exposed.getsockname()[1]}")

@@ -20,7 +20,7 @@ const scroll = byId("scroll"), space = byId("space"), detail = byId("detail");
 
 // What the page looks at, as the command is told it, and what the command has said.
 const look = { view: "all", filter: "", column: "", downwards: false, first: 0, size: 60, chosen: 0, hold: false };
-const said = { total: 0, first: 0, lines: [], bar: null, notes: [], problem: "", detail: null, findings: null };
+const said = { total: 0, first: 0, lines: [], bar: null, notes: [], problem: "", chosen: 0, detail: null, findings: null };
 const rows = new Map();
 const drawn = new Map(); // the elements of the lines, by row or title
 let page = "", key = "", mayClose = false, cursor = 0, source = null, lostTimes = 0;
@@ -280,6 +280,7 @@ function choose(number) {
   cursor = number;
   look.chosen = number;
   drawLines();
+  if (said.chosen === number) drawDetail(); // what is known there is not told again
   ask();
 }
 
