@@ -67,7 +67,8 @@ def uvicorn() -> Peer:
     port = free_port()
     words = ("--port", str(port), "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "error")
     application = ("--app-dir", str(BENCH / "peers"), "http_hello:app")
-    return Peer("uvicorn", (sys.executable, "-m", "uvicorn", *application, *words), port)
+    # -P: this folder, if it is the one where the bench was started, has an `http.py` that is not Python's.
+    return Peer("uvicorn", (sys.executable, "-P", "-m", "uvicorn", *application, *words), port)
 
 
 def identity(folder: Path) -> Path:
