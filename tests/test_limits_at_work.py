@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from socketkit import BrokenConnection, Limits, PeerViolation, Stream, connect, listen, serve, sync
+from socketkit import BrokenConnection, Limits, Messages, PeerViolation, Stream, connect, listen, serve, sync
 from socketkit.errors import EndOfStream
 from tests.conftest import Run
 
@@ -27,10 +27,11 @@ async def lines(stream: Stream) -> None:
 
 
 @contextmanager
-def callers(port: int | None, count: int) -> Iterator[list[socket.socket]]:
+def callers(port: int | None, count: int, source: str = "127.0.0.1") -> Iterator[list[socket.socket]]:
     """Plain sockets, as an attacker has them."""
     with ExitStack() as stack:
-        yield [stack.enter_context(socket.create_connection(("127.0.0.1", port or 0), 5)) for _ in range(count)]
+        there, here = ("127.0.0.1", port or 0), (source, 0)
+        yield [stack.enter_context(socket.create_connection(there, 5, here)) for _ in range(count)]
 
 
 async def until(condition: Callable[[], object], seconds: float = 5) -> None:
@@ -334,6 +335,66 @@ def test_who_was_cut_twice_stays_out_for_a_while(run: Run) -> None:
             with callers(server.local.port, 1) as (again,):
                 await until(lambda: ended(again))
             assert only(server.stats, first_message=2, refused_penalty=1)
+
+    run(main())
+
+
+def test_whom_the_application_accuses_twice_stays_out_for_a_while(run: Run) -> None:
+    async def strict(stream: Stream) -> None:
+        await stream.receive_until(b"\n")
+        stream.penalise()
+        await lines(stream)
+
+    async def guess(caller: socket.socket) -> None:
+        caller.sendall(b"guess\nit stays open\n")
+        caller.setblocking(False)
+        assert await asyncio.get_running_loop().sock_recv(caller, 64) == b"it stays open\n"
+
+    async def main() -> None:
+        async with serve("tcp4://127.0.0.1:0", strict, limits=Limits(trusted=NOBODY_TRUSTED)) as server:
+            with (
+                callers(server.local.port, 2) as guessers,
+                callers(server.local.port, 1, source="127.0.0.2") as (other,),
+            ):
+                for caller in (*guessers, other):
+                    await guess(caller)
+                with callers(server.local.port, 1) as (again,):
+                    await until(lambda: ended(again))
+                with callers(server.local.port, 1, source="127.0.0.2") as (again,):
+                    await guess(again)
+            assert only(server.stats, abuse=4, refused_penalty=1)
+            assert server.stats["sources"]["127.0.0.1"] == {"abuse": 2, "refused_penalty": 1}
+
+    run(main())
+
+
+@pytest.mark.parametrize("address", ["seqpacket+tcp://127.0.0.1:0", "seqpacket+unix://@accused"])
+def test_peers_of_messages_can_be_accused(run: Run, address: str) -> None:
+    async def strict(messages: Messages) -> None:
+        messages.penalise()
+        await messages.send(b"no")
+
+    async def main() -> None:
+        async with serve(address, strict, Messages) as server, connect(server.local, Messages) as peer:
+            assert await peer.receive() == b"no"
+            assert only(server.stats, abuse=1)
+
+    run(main())
+
+
+def test_a_thread_can_accuse() -> None:
+    with sync.listen("tcp4://127.0.0.1:0") as listener, sync.connect(listener.local), listener.accept() as stream:
+        stream.penalise()
+        assert only(listener.stats, abuse=1)
+
+
+def test_who_connects_can_accuse_nobody(run: Run) -> None:
+    async def main() -> None:
+        async with serve("tcp4://127.0.0.1:0", lines) as server, connect(server.local) as stream:
+            stream.penalise()
+            stream.abort()
+            stream.penalise()
+            assert only(server.stats)
 
     run(main())
 

@@ -163,6 +163,8 @@ class Stream(Connection):
       cancelling it: the closing goes on.
     - `abort()`: resets now; the peer sees that the stream was cut, not ended. (A Unix socket knows no reset: there it
       sees an end.)
+    - `penalise()`, where the peer called us: says that it did what no honest peer does, such as guessing passwords. Its
+      address gets a penalty (`Limits.penalty_seconds`; `abuse` in the listener's `stats`); the stream stays open.
     - `async for chunk in stream`, `async with stream`.
 
     Under TLS (`tls://`, or after `start_tls`) an end that the peer did not announce is BrokenConnection: somebody on

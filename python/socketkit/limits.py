@@ -44,7 +44,7 @@ class Limits:
     - `source_rate_per_second` (50) and `source_burst` (100): new ones; about 1 % of a core in handshakes.
     - `penalty_seconds` (10): for each timeout or abuse, adding up to `penalty_most_seconds` (600); while
       `penalty_active_seconds` (15) or more are left, its callers are refused.
-    - `penalty_sources` (65,536): sources remembered when nothing of theirs is open; about 12 MB at most.
+    - `penalty_sources` (65,536): sources remembered when nothing of theirs is open; about 13 MB at most.
 
     How long, for accepted connections and while the application waits to receive:
 

@@ -63,8 +63,8 @@ class Listening(_core.Listener):
 
         `connections` open now, `unproven` ones among them, `accepted` in all, `exhausted`: how often it paused for want
         of descriptors. How often a limit has acted: `refused_rate`, `refused_source`, `refused_penalty`,
-        `refused_handshake`, `evicted`, `first_message`, `idle`, `slow`, `write_stalled`, `memory`; and `sources`: the
-        same of the 16 addresses that met limits most, {address: {what: times}}.
+        `refused_handshake`, `evicted`, `first_message`, `idle`, `slow`, `write_stalled`, `memory`, `abuse`; and
+        `sources`: the same of the 16 addresses that met limits most, {address: {what: times}}.
         """
         return self._counters
 
@@ -221,4 +221,5 @@ _ACTS = {
     "slow": ("message", "came too slowly"),
     "write_stalled": ("peer", "took nothing of what was sent"),
     "memory": ("connection", "kept too much memory"),
+    "abuse": ("peer", "did what no honest one does"),
 }

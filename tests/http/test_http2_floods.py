@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from socketkit import Limits
+from socketkit import Limits, SocketError
 from socketkit.http import multiplexed, serve
 from tests.conftest import Run
 
@@ -121,12 +121,29 @@ def test_cheap_frames_are_bounded(run: Run, name: str) -> None:
 
     async def main() -> tuple[str, int]:
         async with serve("tls://127.0.0.1:0", slow) as service, wire_to(service) as wire:
-            return await ending_of(wire, FLOODS[name])
+            ending = await ending_of(wire, FLOODS[name])
+            assert service.stats["abuse"] == 1
+            return ending
 
     how, code = run(main())
     assert how == "connection"
     assert code == ENHANCE_YOUR_CALM
     assert most <= multiplexed.MOST_STREAMS
+
+
+def test_a_second_flood_keeps_its_source_out(run: Run) -> None:
+    async def main() -> None:
+        limits = Limits(trusted=())
+        async with serve("tls://127.0.0.1:0", hello, limits=limits) as service:
+            for _ in range(2):
+                async with wire_to(service) as wire:
+                    await ending_of(wire, FLOODS["pings"])
+            with pytest.raises(SocketError):
+                async with wire_to(service):
+                    pass
+            assert (service.stats["abuse"], service.stats["refused_penalty"]) == (2, 1)
+
+    run(main())
 
 
 def test_a_block_without_an_end_is_bounded(run: Run) -> None:

@@ -209,7 +209,9 @@ def test_cheap_frames_are_bounded(run: Run, name: str) -> None:
         async with service_of() as service, connect(str(service.local)) as stream:
             await open_to(stream)
             await stream.send(first + cheap * 200)
-            return (await frames_of(stream))[-1]
+            ending = (await frames_of(stream))[-1]
+            assert service.stats["abuse"] == 1
+            return ending
 
     kind, payload = run(main())
     assert (kind, int.from_bytes(payload[:2], "big")) == (FIN | CLOSE, 1008)

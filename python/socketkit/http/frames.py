@@ -26,6 +26,7 @@ class Frames:
         self.close_code = 1006
         self.close_reason = ""
         self.fault = ""
+        self.flooded = False
         self._most_bytes = most_bytes
         self._deflate: BoundedDeflate | None = None
         self._made: Connection | None = None
@@ -71,6 +72,7 @@ class Frames:
         self._connection.receive_data(data)
         for event in self._connection.events():
             if self._floods.passed(kind_of(event), now):
+                self.flooded = True
                 self._refuse(CloseReason.POLICY_VIOLATION, self._floods.told)
             elif isinstance(event, (TextMessage, BytesMessage)):
                 message = self._collected(event)

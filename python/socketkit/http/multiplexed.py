@@ -290,6 +290,8 @@ class Multiplexed:
 
     async def _leave(self, code: h2.errors.ErrorCodes, words: str) -> None:
         _logger.info("%s: the connection is ended: %s", self.stream.peer.endpoint, words)
+        if code == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM:
+            self.stream.penalise()
         self.h2.close_connection(code, words.encode())
         await self.flush()
         await part(self.stream)

@@ -225,6 +225,8 @@ class WebSocket:
                 for event in frames.received(data, asyncio.get_running_loop().time()):
                     await self._wait_for_room()  # one read may bring ten thousand of them
                     self._put(event)
+                if frames.flooded:
+                    stream.penalise()
                 if answer := frames.answers():
                     await self._send_now(answer)
             code = frames.close_code

@@ -90,6 +90,8 @@ pub enum Offence {
     Slow,
     WriteStalled,
     Memory,
+    /// What the application says: it did what no honest peer does.
+    Abuse,
 }
 
 pub struct Admission {
@@ -267,6 +269,7 @@ impl Offence {
             Offence::Slow => Event::Slow,
             Offence::WriteStalled => Event::WriteStalled,
             Offence::Memory => Event::Memory,
+            Offence::Abuse => Event::Abuse,
         }
     }
 

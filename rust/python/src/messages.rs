@@ -311,6 +311,10 @@ impl MessageSocket {
         slf.get().shared.abort(slf.py());
     }
 
+    fn penalise(&self) {
+        self.shared.accuse();
+    }
+
     fn fileno(slf: &Bound<'_, Self>) -> PyResult<i32> {
         let fd = slf.get().shared.state().socket.as_ref().map(|socket| socket.as_raw_fd());
         fd.ok_or_else(|| Failure::Closed.into_exception(slf.as_any(), "fileno"))

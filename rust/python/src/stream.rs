@@ -387,6 +387,10 @@ impl Stream {
         slf.get().shared.abort(slf.py());
     }
 
+    fn penalise(&self) {
+        self.shared.accuse();
+    }
+
     fn fileno(slf: &Bound<'_, Self>) -> PyResult<i32> {
         let fd = slf.get().shared.state().engine.as_ref().map(|engine| engine.fd().as_raw_fd());
         fd.ok_or_else(|| Failure::Closed.into_exception(slf.as_any(), "fileno"))

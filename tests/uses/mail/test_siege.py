@@ -147,6 +147,7 @@ def test_commands_passed_by_one(run: Run, command: bytes, bounds: Bounds, usual:
                 assert set(codes) == {usual}
                 assert await said(stream, command) == last
                 assert await ended(stream) == b""
+            assert catcher.stats["smtp"]["abuse"] == (bounds.mistakes == 20)
             assert await is_served(catcher, store)
 
     run(main())

@@ -96,6 +96,8 @@ class _Conversation:
                 else:
                     await self._decide(event)
             self.client.hello = session.hello
+            if session.closed and session.faults & ABUSES:
+                stream.penalise()
             out = session.output()
             if out:
                 await stream.send(out)
@@ -184,4 +186,5 @@ class _Conversation:
 
 
 HELD_BYTES = 65_536
+ABUSES = {"idle_commands", "logins"}
 STAGES = {Hello: "helo", Login: "auth", Mail: "mail", Recipient: "rcpt", Message: "data"}

@@ -13,6 +13,7 @@ pub enum Event {
     Slow,
     WriteStalled,
     Memory,
+    Abuse,
 }
 
 impl Event {
@@ -29,6 +30,7 @@ impl Event {
             Event::Slow => "slow",
             Event::WriteStalled => "write_stalled",
             Event::Memory => "memory",
+            Event::Abuse => "abuse",
         }
     }
 }
@@ -77,7 +79,7 @@ impl From<Tally> for Counters {
     }
 }
 
-const EVENTS: [Event; 10] = [
+const EVENTS: [Event; 11] = [
     Event::RefusedRate,
     Event::RefusedSource,
     Event::RefusedPenalty,
@@ -88,6 +90,7 @@ const EVENTS: [Event; 10] = [
     Event::Slow,
     Event::WriteStalled,
     Event::Memory,
+    Event::Abuse,
 ];
 
 #[cfg(test)]

@@ -268,7 +268,7 @@ fn idleness_and_memory_are_counted_without_penalty() {
     }
     door.settle(address(1));
     assert_eq!((door.count(Event::Idle), door.count(Event::Memory)), (10, 10));
-    for why in [Offence::Handshake, Offence::FirstMessage, Offence::Slow, Offence::WriteStalled] {
+    for why in [Offence::Handshake, Offence::FirstMessage, Offence::Slow, Offence::WriteStalled, Offence::Abuse] {
         door.wait(3_600_000);
         door.offend(address(2), why);
         door.offend(address(2), why);

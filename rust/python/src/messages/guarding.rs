@@ -40,6 +40,14 @@ impl MessagesShared {
         self.end_by(py, Ending::Evicted);
     }
 
+    /// Its peer did what no honest one does, says who serves it. It stays open.
+    pub fn accuse(&self) {
+        let counted_by = self.state().counter();
+        if let Some((listener, place)) = counted_by {
+            listener.offended(place, Offence::Abuse);
+        }
+    }
+
     /// Whether its peer has sent something, received or not.
     pub fn has_arrived(&self) -> bool {
         let state = self.state();

@@ -105,6 +105,14 @@ impl StreamShared {
         self.end_by(py, Ending::Evicted);
     }
 
+    /// Its peer did what no honest one does, says who serves it. It stays open.
+    pub fn accuse(&self) {
+        let counted_by = self.state().counter();
+        if let Some((listener, place)) = counted_by {
+            listener.offended(place, Offence::Abuse);
+        }
+    }
+
     /// Whether its peer has sent something, read or not.
     pub fn has_arrived(self: &Arc<Self>) -> bool {
         if self.heard_by_relay() {
