@@ -145,7 +145,7 @@ def test_what_a_user_may_not_know_is_marked(ran: Ran, program: Callable[[str], s
         words = [program("setpriv"), "--reuid", "65534", "--clear-groups"]
         result = ran_as(socketkit, words, "ls", term)
         assert lines(result)[1].split()[3] == "?"
-        assert "? is what this user may not know: run it with sudo" in result.err
+        assert "? is what cannot be known: run it with sudo" in result.err
         row = json.loads(lines(ran_as(socketkit, words, "ls", "--json", term))[0])
         assert row["processes"] is None
         assert "processes" in row["unknown"]

@@ -16,6 +16,7 @@ from textual.widgets import Input, Static
 from socketkit.cli.watch_rows import Title
 from socketkit.cli.watch_screen import Detail, Question, Rows, WatchApp
 from socketkit.errors import SocketError
+from socketkit.inspect.processes import why_hidden
 from tests.cli.test_watch_rows import Scripted
 
 pytestmark = pytest.mark.slow
@@ -54,7 +55,7 @@ def test_views_by_their_keys() -> None:
         assert shown(app) == [1]
         rates = text(app, "#rates")
         assert "2 opened, 1 closed  listeners" in rates
-        assert "run it with sudo" in rates
+        assert why_hidden() in rates
         assert "needs CAP_NET_RAW" in rates
 
     played(play)

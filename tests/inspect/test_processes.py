@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from socketkit.inspect.processes import Process, container_of, process, start_ticks, unit_of, user_name
+from socketkit.inspect.processes import Process, container_of, process, start_ticks, unit_of, user_name, why_hidden
 
 
 def test_our_own_process() -> None:
@@ -111,3 +111,9 @@ def test_containers(cgroup: str, container: str | None) -> None:
 def test_users() -> None:
     assert user_name(0) == "root"
     assert user_name(3_999_999_999) == "3999999999"
+
+
+@pytest.mark.parametrize(("uid", "words"), [(0, "not even root may look there"), (1000, "run it with sudo")])
+def test_nobody_is_told_to_become_what_he_is(monkeypatch: pytest.MonkeyPatch, uid: int, words: str) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    assert why_hidden() == words

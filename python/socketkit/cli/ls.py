@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
 
+from ..inspect.processes import why_hidden
 from ..inspect.selection import Selection, Subject
 from .units import amount, duration, plural, span
 
@@ -260,7 +261,7 @@ def _tell_what_is_missing(hidden: int, *, complete: bool) -> None:
     if hidden:
         click.echo(f"and {plural(hidden, 'Unix socket')}: --all", err=True)
     if not complete:
-        click.echo("? is what this user may not know: run it with sudo", err=True)
+        click.echo(f"? is what cannot be known: {why_hidden()}", err=True)
 
 
 # --- --kill

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..inspect.processes import why_hidden
 from .columns import columns
 from .units import amount, plural
 
@@ -54,7 +55,7 @@ async def watched(
     """Print until it is cancelled."""
     async with watching:
         if not watching.complete:
-            click.echo("? is what this user may not know: run it with sudo", err=True)
+            click.echo(f"? is what cannot be known: {why_hidden()}", err=True)
         if as_json or not sys.stdout.isatty():
             await _print_changes(watching, cells, shown, as_json)
         else:

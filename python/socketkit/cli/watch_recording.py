@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..inspect.processes import why_hidden
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
@@ -49,7 +51,7 @@ class Recording:
         with self._recorder as recorder:
             async with watching:
                 if not watching.complete:
-                    click.echo("whose some sockets are is not known: run it with sudo", err=True)
+                    click.echo(f"whose some sockets are is not known: {why_hidden()}", err=True)
                 click.echo(f"recording: socketkit history {recorder.path}", err=True)
                 await recorder.record(watching, told=_say)
 

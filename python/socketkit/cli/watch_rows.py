@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..inspect.processes import why_hidden
 from .ls import _peer as peer_of
 from .units import amount, duration, plural, rate
 
@@ -75,7 +76,7 @@ def told(rows: Sequence[Watched], totals: Totals) -> str:
 
 def notes(source: Source) -> list[str]:
     """What cannot be known, and what helps."""
-    said = [] if source.complete else ["? is what this user may not know: run it with sudo"]
+    said = [] if source.complete else [f"? is what cannot be known: {why_hidden()}"]
     return [*said, source.why_no_first_bytes] if source.why_no_first_bytes else said
 
 

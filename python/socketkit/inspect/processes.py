@@ -201,3 +201,8 @@ _known = lru_cache(maxsize=4096)(Process)
 _DELETED = " (deleted)"
 _LONGEST_BYTES = 128 * 1024
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+def why_hidden() -> str:
+    """Why some of who holds what cannot be known, as what helps, if anything does."""
+    return "run it with sudo" if os.geteuid() else "not even root may look there"

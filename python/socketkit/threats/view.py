@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..inspect.processes import why_hidden
 from ..inspect.uses import use_of
 
 if TYPE_CHECKING:
@@ -177,8 +178,7 @@ class View:
             there = (entry for entry in entries if entry.scheme in ("tcp", "udp") and entry.namespace == own)
             found = ((entry, first_bytes.lookup(entry)) for entry in there)
             evidence = {entry: seen for entry, seen in found if seen is not None}
-        remedy = "run it with sudo" if os.geteuid() else "they are held where this program cannot look"
-        unknown = [] if table.complete else [f"whose some sockets are: {remedy}"]
+        unknown = [] if table.complete else [f"whose some sockets are: {why_hidden()}"]
         facts = machine.read(entries, unknown)
         routes = neighbours.read(unknown)
         return cls(

@@ -10,6 +10,7 @@ import pytest
 from socketkit.cli.watch_web.auditing import Audited
 from socketkit.cli.watch_web.rows import Numbers
 from socketkit.cli.watch_web.viewer import Look, Viewer
+from socketkit.inspect.processes import why_hidden
 from tests.cli.test_watch_rows import HIDDEN, LISTENER, WEB, Scripted
 from tests.cli.watch_web.test_rows import FINDING
 
@@ -37,7 +38,7 @@ def test_the_first_message_tells_everything() -> None:
     assert shown(page, message) == ["established", "listening", "established", "closed"]
     assert set(message["rows"]) == set(message["lines"])
     assert (message["total"], message["first"], message["gone"], message["problem"]) == (4, 0, [], "")
-    assert "run it with sudo" in message["notes"][0]
+    assert why_hidden() in message["notes"][0]
     assert message["bar"]["told"] == "3 sockets, 2 opened, 1 closed"
 
 
