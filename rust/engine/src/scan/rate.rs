@@ -125,10 +125,14 @@ impl Rate {
         }
     }
 
-    /// A port answered a probe that was sent in the millisecond of `sent_us`.
+    /// A port answered a probe that was sent in the millisecond of `sent_us`. What comes a second late is said again by a listener whose
+    /// first answer, or our word that it came, was lost: no round trip, and no proof that the way was free.
     pub fn answered(&mut self, control: bool, sent_us: u64, now_us: u64) {
         let took_us = now_us.saturating_sub(sent_us);
         let trip = &mut self.trip;
+        if trip.known && took_us >= trip.least_us + REPEATED_US {
+            return;
+        }
         trip.least_us = if trip.known { trip.least_us.min(took_us) } else { took_us };
         trip.longest_us = trip.longest_us.max(took_us);
         trip.known = true;
@@ -309,6 +313,8 @@ const LEAST_CONTROLS: f64 = 8.0;
 const REMEMBERED_CONTROLS: f64 = 1_000.0;
 const TOLERANCE: f64 = 0.05;
 const UNKNOWN_LOSS: f64 = 0.3;
+/// A listener waits for a second at least before it repeats itself (RFC 6298 §2.1), which timers may cut a little short.
+const REPEATED_US: u64 = 900_000;
 const QUEUED_US: f64 = 25_000.0;
 const LONGEST_WAIT_US: u64 = 1_500_000;
 const SILENT_WAIT_US: u64 = 1_000_000;
