@@ -56,6 +56,27 @@ pub fn network_namespace(socket: impl AsFd) -> io::Result<OwnedFd> {
     }
 }
 
+/// What names its network namespace among those of this boot (`SO_NETNS_COOKIE`, Linux 5.14). Whoever has the socket may ask.
+pub fn network_namespace_cookie(socket: impl AsFd) -> io::Result<u64> {
+    let mut cookie: u64 = 0;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: at most `length` bytes are written to `cookie`, which is as large.
+    let outcome = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &mut length,
+        )
+    };
+    if outcome == 0 {
+        Ok(cookie)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Has a netlink socket hear what is told to a group (linux/netlink.h).
 pub fn join_netlink_group(socket: impl AsFd, group: u32) -> io::Result<()> {
     // SAFETY: the option takes a number, whose address and size are given.
@@ -127,6 +148,7 @@ pub fn same_descriptors(one: u32, other: u32) -> io::Result<bool> {
 }
 
 const SIOCGSKNS: u32 = 0x894c;
+const SO_NETNS_COOKIE: i32 = 71;
 
 #[cfg(test)]
 mod tests {

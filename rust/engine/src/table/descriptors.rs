@@ -4,14 +4,16 @@
 //! A descriptor is borrowed from its process for the length of some questions (`pidfd_getfd`, as a debugger may). Whoever may not
 //! do that does not see these sockets, and is told so.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
 use rustix::io::Errno;
 use rustix::process::{pidfd_getfd, pidfd_open, Pid, PidfdFlags, PidfdGetfdFlags};
-use socketkit_system::sockets::{local_address, network_namespace, option, peer_address};
+use socketkit_system::sockets::{local_address, network_namespace, network_namespace_cookie, option, peer_address};
 
+use super::netlink;
 use super::numbers::{NumberMap, NumberSet};
 use super::owners::{Held, Place};
 use super::row::{Address, Row};
@@ -32,9 +34,10 @@ pub struct Found {
 #[derive(Debug, Default)]
 pub struct Strangers(NumberMap<u64, u64>);
 
-/// Asks sockets that somebody holds; `known`: the namespaces that are looked into, or None for all.
-pub fn ask(outside: &[(Place, Held)], known: &NumberSet<u64>, strangers: &mut Strangers) -> Found {
+/// Asks sockets that somebody holds; `known`: the namespaces that are looked into, `home`: the one of this thread.
+pub fn ask(outside: &[(Place, Held)], known: &NumberSet<u64>, home: u64, strangers: &mut Strangers) -> Found {
     let mut found = Found::default();
+    let home = Home { namespace: home, cookie: OnceCell::new() };
     let mut process: Option<(Place, Option<OwnedFd>)> = None;
     let present: NumberSet<u64> = outside.iter().map(|(_, held)| held.inode).collect();
     strangers.0.retain(|inode, _| present.contains(inode));
@@ -50,7 +53,7 @@ pub fn ask(outside: &[(Place, Held)], known: &NumberSet<u64>, strangers: &mut St
             continue;
         };
         match pidfd_getfd(process, held.descriptor as i32, PidfdGetfdFlags::empty()) {
-            Ok(socket) => look(socket, *place, *held, known, strangers, &mut found),
+            Ok(socket) => look(socket, *place, *held, known, &home, strangers, &mut found),
             Err(Errno::BADF | Errno::SRCH) => found.moved.push(*place),
             Err(_) => found.denied = true,
         }
@@ -71,6 +74,7 @@ fn look(
     place: Place,
     held: Held,
     known: &NumberSet<u64>,
+    home: &Home,
     strangers: &mut Strangers,
     found: &mut Found,
 ) {
@@ -80,20 +84,39 @@ fn look(
         found.moved.push(place);
         return;
     }
-    let namespace = network_namespace(&file).ok().and_then(|opened| {
-        let inode = File::from(opened.try_clone().ok()?).metadata().ok()?.ino();
-        Some((inode, opened))
-    });
-    let Some((namespace, opened)) = namespace else {
+    let Some(namespace) = namespace_of(&file, place, known, home, found) else {
         found.denied = true;
         return;
     };
-    if !known.contains(&namespace) && !found.namespaces.iter().any(|(inode, ..)| *inode == namespace) {
-        found.namespaces.push((namespace, place, opened));
-    }
     match row(&file, held.inode, namespace) {
         Some(row) => found.rows.push(Row { uid: Some(facts.uid()), ..row }),
         None => drop(strangers.0.insert(held.inode, namespace)),
+    }
+}
+
+/// The namespace of a socket; one that is new goes into `found`. Who has no privilege there can tell his own from others.
+fn namespace_of(file: &File, place: Place, known: &NumberSet<u64>, home: &Home, found: &mut Found) -> Option<u64> {
+    let Ok(opened) = network_namespace(file) else {
+        return home.has(file).then_some(home.namespace);
+    };
+    let inode = File::from(opened.try_clone().ok()?).metadata().ok()?.ino();
+    if !known.contains(&inode) && !found.namespaces.iter().any(|(other, ..)| *other == inode) {
+        found.namespaces.push((inode, place, opened));
+    }
+    Some(inode)
+}
+
+/// The network namespace of this thread.
+struct Home {
+    namespace: u64,
+    cookie: OnceCell<Option<u64>>,
+}
+
+impl Home {
+    fn has(&self, socket: &File) -> bool {
+        let asked = || network_namespace_cookie(netlink::open().ok()?).ok();
+        let cookie = *self.cookie.get_or_init(asked);
+        cookie.is_some() && network_namespace_cookie(socket).ok() == cookie
     }
 }
 
@@ -207,6 +230,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_at_home_is_told_without_privilege() {
+        let home = Home { namespace: 7, cookie: OnceCell::new() };
+        let socket = File::from(OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap()));
+        assert_eq!(home.has(&socket), network_namespace_cookie(&socket).is_ok());
+        assert!(!home.has(&File::open("/").unwrap()), "what is no socket");
+        let elsewhere = Home { namespace: 7, cookie: OnceCell::from(Some(u64::MAX)) };
+        assert!(!elsewhere.has(&socket));
+    }
+
+    #[test]
     fn what_leads_elsewhere_by_now_has_moved() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let pid = std::process::id();
@@ -214,7 +247,7 @@ mod tests {
         let inode = File::from(OwnedFd::from(socket.try_clone().unwrap())).metadata().unwrap().ino();
         let ask_for = |inode, descriptor: i32| {
             let held = Held { inode, descriptor: descriptor as u32 };
-            ask(&[(place, held)], &NumberSet::default(), &mut Strangers::default())
+            ask(&[(place, held)], &NumberSet::default(), 7, &mut Strangers::default())
         };
         let found = ask_for(inode, socket.as_raw_fd());
         // Some sandboxes forbid to borrow a descriptor; then it is said.
@@ -225,7 +258,7 @@ mod tests {
         }
         let nobody = Place { pid: u32::MAX, thread: u32::MAX };
         let held = Held { inode, descriptor: 3 };
-        assert!(ask(&[(nobody, held)], &NumberSet::default(), &mut Strangers::default()).denied);
+        assert!(ask(&[(nobody, held)], &NumberSet::default(), 7, &mut Strangers::default()).denied);
     }
 
     #[test]
@@ -234,7 +267,7 @@ mod tests {
         let held = Held { inode: 5, descriptor: 3 };
         let mut strangers = Strangers(NumberMap::from_iter([(5, 7), (6, 7)]));
         let known = NumberSet::from_iter([7]);
-        assert!(!ask(&[(place, held)], &known, &mut strangers).denied, "nobody is asked");
+        assert!(!ask(&[(place, held)], &known, 7, &mut strangers).denied, "nobody is asked");
         assert!(strangers.0.contains_key(&5) && !strangers.0.contains_key(&6));
     }
 }

@@ -79,10 +79,11 @@ impl NetlinkTable {
         places: &mut Vec<Namespace>,
     ) -> io::Result<()> {
         let mut known: NumberSet<u64> = places.iter().map(|place| place.inode).collect();
-        let mut found = descriptors::ask(&self.owners.outside(index), &known, &mut self.strangers);
+        let home = places.first().map_or(0, |place| place.inode);
+        let mut found = descriptors::ask(&self.owners.outside(index), &known, home, &mut self.strangers);
         if !found.moved.is_empty() {
             found.moved.iter().for_each(|place| self.owners.read_again(*place));
-            found = descriptors::ask(&self.owners.outside(index), &known, &mut self.strangers);
+            found = descriptors::ask(&self.owners.outside(index), &known, home, &mut self.strangers);
         }
         sight.denied = found.denied;
         if self.everywhere {
