@@ -80,9 +80,12 @@ def running(*command: object, ready: int | None = None) -> Iterator[subprocess.P
             time.sleep(0.02)
         yield process
     finally:
-        process.kill()
+        process.terminate()  # nginx ends its workers then, and leaves them behind when it is killed
         with process:
-            pass
+            try:
+                process.wait(10)
+            finally:
+                process.kill()
 
 
 def free_port() -> int:

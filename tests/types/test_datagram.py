@@ -360,7 +360,7 @@ def test_a_broadcast_address_must_be_written_out() -> None:
         assert opened.sock.getsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST)
 
 
-@pytest.mark.parametrize("url", ["udp://[fe80::1]:9?plaintext=yes", "udp://[ff02::1]:9?plaintext=yes"])
+@pytest.mark.parametrize("url", ["udp://[fe80::1]:9009?plaintext=yes", "udp://[ff02::1]:9009?plaintext=yes"])
 def test_an_address_of_each_network_needs_an_interface(url: str) -> None:
     for kind in (ListenError, ConnectError):
         error = refused(url, kind)
