@@ -27,13 +27,14 @@ from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser as Chromium
-    from playwright.async_api import BrowserContext, ConsoleMessage, Page
+    from playwright.async_api import BrowserContext, ConsoleMessage, Page, Playwright
 
 T = TypeVar("T")
 
@@ -130,14 +131,12 @@ class Browser:
             await self._end()
         if len(self.losses) > 1:
             raise RuntimeError("Chromium is not started a third time: " + "; ".join(self.losses))
-        from playwright.async_api import async_playwright  # it takes a third of a second, and most tests need none
-
         async with AsyncExitStack() as stack:
-            playwright = await stack.enter_async_context(async_playwright())
+            playwright, temporary = await stack.enter_async_context(driver())
             self._chromium = await playwright.chromium.launch(
                 executable_path=self._path,
                 args=ARGUMENTS,
-                env=environment(self._folder),
+                env=environment(self._folder, temporary),
                 downloads_path=self._folder / "downloads",
             )
             self._playwright = stack.pop_all()
@@ -186,17 +185,37 @@ class Browser:
 @asynccontextmanager
 async def opened(chromium: str, folder: Path, *, page_errors: bool = True, **look: Any) -> AsyncIterator[Page]:
     """A page of a browser of its own, whose files and home are in `folder`."""
-    from playwright.async_api import async_playwright
-
-    async with async_playwright() as playwright:
+    async with driver() as (playwright, temporary):
         context = await playwright.chromium.launch_persistent_context(
-            folder / "profile", executable_path=chromium, args=ARGUMENTS, env=environment(folder), **manner(**look)
+            folder / "profile",
+            executable_path=chromium,
+            args=ARGUMENTS,
+            env=environment(folder, temporary),
+            **manner(**look),
         )
         try:
             async with watched(context.pages[0], page_errors):
                 yield context.pages[0]
         finally:
             await _close(context)
+
+
+@asynccontextmanager
+async def driver() -> AsyncIterator[tuple[Playwright, str]]:
+    """Playwright, and a folder for temporary files: it and its browsers leave some there that nobody removes.
+
+    The folder's name is short, because a browser puts a socket into it, and a socket's path has 107 bytes at most.
+    """
+    from playwright.async_api import async_playwright  # it takes a third of a second, and most tests need none
+
+    with TemporaryDirectory(prefix="browser-", ignore_cleanup_errors=True) as temporary:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TMPDIR", temporary)
+            playwright = await async_playwright().start()
+        try:
+            yield playwright, temporary
+        finally:
+            await playwright.stop()
 
 
 def trust(certutil: str, folder: Path, name: str, certificate: str) -> None:
@@ -246,9 +265,9 @@ async def until(page: Page, expression: str) -> None:
             await asyncio.sleep(0.05)
 
 
-def environment(folder: Path) -> dict[str, str | float | bool]:
+def environment(folder: Path, temporary: str) -> dict[str, str | float | bool]:
     homes = {"HOME": str(folder), "XDG_CONFIG_HOME": f"{folder}/config", "XDG_CACHE_HOME": f"{folder}/cache"}
-    return {**os.environ, **homes}
+    return {**os.environ, **homes, "TMPDIR": temporary}
 
 
 async def _close(context: BrowserContext) -> None:
