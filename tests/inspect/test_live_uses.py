@@ -78,8 +78,11 @@ class Place:
 
     def close(self) -> None:
         for server in self._servers:
-            server.kill()
-            server.communicate()
+            server.terminate()  # git ends the daemon that it started then, and leaves it behind when it is killed
+            try:
+                server.communicate(timeout=10)
+            finally:
+                server.kill()
 
 
 @pytest.fixture
