@@ -96,10 +96,23 @@ def called(network: MakeNetwork) -> Iterator[tuple[Network, list[socket.socket],
         yield net, callers, served
 
 
+@pytest.fixture
+def bystander(network: MakeNetwork) -> Iterator[socket.socket]:
+    """A connection in another network with the same addresses, as two containers may have: at the server's end."""
+    net = network("server", "caller")
+    with listening(net["server"], backlog=1) as listener:
+        with net["caller"].entered():
+            calling = socket.create_connection((net["server"].ip4, PORT))
+        with calling, listener.accept()[0] as served:
+            yield served
+
+
 Called = tuple[Network, list[socket.socket], list[socket.socket]]
 
 
-def test_drips_until_they_are_closed(called: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drips_until_they_are_closed(
+    called: Called, bystander: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(flooding, "DRIP_SECONDS", 1.0)
     net, callers, served = called
     server = net["server"]
@@ -123,6 +136,10 @@ def test_drips_until_they_are_closed(called: Called, tmp_path: Path, monkeypatch
     assert quick.new() == []
     with pytest.raises(ConnectionError):
         served[0].recv(1)
+    assert bystander.getpeername() == callers[0].getsockname()[:1] + bystander.getpeername()[1:]
+    bystander.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        bystander.recv(1)
 
 
 def test_peer_that_never_reads_until_it_is_closed(

@@ -8,6 +8,7 @@ it (datagrams.py, `Limits.answer_ratio`). For other programs it is found here.
 from __future__ import annotations
 
 from collections import Counter
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from ..inspect.use_tables import PORTS
@@ -124,7 +125,7 @@ def _one_source(listener: SocketEntry, callers: list[SocketEntry]) -> Iterator[F
         f"{subject_of(listener)} {source}",
         f"{source} has {number:,} of {len(callers):,} connections",
         "bound what one source may take (Limits.connections_per_source), or close them",
-        (f"socketkit ls --kill peer={source} local-port={plain_port(listener)[1]}",),
+        (_closing(listener, source),),
         socket=name_of(listener),
         process=owner_of(listener),
         # Behind a reverse proxy all come from one.
@@ -143,10 +144,17 @@ def _drip(listener: SocketEntry, callers: list[SocketEntry]) -> Iterator[Finding
         subject_of(listener),
         f"{len(slow):,} connections are alive and sent less than {DRIP_BYTES_PER_SECOND} B/s, most from {source}",
         "bound the time to the first message and the slowest rate (Limits.first_message_seconds), or close them",
-        (f"socketkit ls --kill peer={source} local-port={plain_port(listener)[1]}",),
+        (_closing(listener, source),),
         socket=name_of(listener),
         process=owner_of(listener),
     )
+
+
+def _closing(listener: SocketEntry, source: str) -> str:
+    """What closes the connections of one source; a source of the same address in another namespace is another one."""
+    name = listener.namespace_name
+    where = "--own" if not name else quote(f'namespace="{name}"')
+    return f"socketkit ls --kill {where} peer={source} local-port={plain_port(listener)[1]}"
 
 
 def _drips(caller: SocketEntry) -> bool:
