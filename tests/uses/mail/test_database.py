@@ -136,6 +136,7 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
     other.chmod(0o600)
     with pytest.raises(OSError, match="something else"):
         Database(str(other))
+    assert str(other) not in [os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
     text = tmp_path / "text"
     text.write_text("not a database, but long enough to be read as one" * 30)
     text.chmod(0o600)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -41,12 +42,11 @@ def test_length_is_bounded() -> None:
 
 @given(st.text(max_size=30))
 def test_no_text_is_a_fault_of_fts5(text: str) -> None:
-    sql = sqlite3.connect(":memory:")
-    sql.execute("CREATE VIRTUAL TABLE words USING fts5 (subject, author, receiver, body)")
     try:
         wanted = parse(text)
     except SearchError:
         return
-    if wanted.match:
-        sql.execute("SELECT 1 FROM words WHERE words MATCH ?", (wanted.match,)).fetchall()
-    sql.close()
+    with closing(sqlite3.connect(":memory:")) as sql:
+        sql.execute("CREATE VIRTUAL TABLE words USING fts5 (subject, author, receiver, body)")
+        if wanted.match:
+            sql.execute("SELECT 1 FROM words WHERE words MATCH ?", (wanted.match,)).fetchall()

@@ -73,7 +73,11 @@ class Database:
         try:
             # Commits are ours: many mails stand in one.
             self._sql = sqlite3.connect(path or ":memory:", isolation_level=None)
-            self._open()
+            try:
+                self._open()
+            except BaseException:
+                self._sql.close()
+                raise
         except sqlite3.Error as failure:
             raise OSError(f"{path or 'memory'}: mail cannot be kept there: {failure}") from failure
 
