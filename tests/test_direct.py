@@ -195,7 +195,8 @@ def test_an_exception_is_logged_once_and_a_cancellation_is_the_tasks(
         assert tasks[0].cancelled()
 
     run(served(handler, failing))
-    assert caplog.text.count("handler's own") == 1
+    (record,) = caplog.records
+    assert record.exc_info is not None and str(record.exc_info[1]) == "handler's own"
     tasks.clear()
     caplog.clear()
     run(served(handler, cancelled))

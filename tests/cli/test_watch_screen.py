@@ -61,6 +61,18 @@ def test_views_by_their_keys() -> None:
     played(play)
 
 
+def test_a_look_that_comes_after_the_screen_is_gone_shows_nothing() -> None:
+    ended: list[WatchApp] = []
+
+    async def play(app: WatchApp, pilot: Pilot[None]) -> None:
+        ended.append(app)
+
+    played(play)
+    (app,) = ended
+    app._screen_stacks = {name: [] for name in app._screen_stacks}  # as it is while the timer is stopped
+    app.update()
+
+
 def test_only_lines_that_changed_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     async def play(app: WatchApp, pilot: Pilot[None]) -> None:
         table = app.query_one(Rows)

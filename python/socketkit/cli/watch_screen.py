@@ -212,9 +212,9 @@ class WatchApp(App[None]):
         """What is known by now. What went wrong with watching is raised here, and ends the screen."""
         self._source.take()
         rows = [row for row in self._source.rows if self._selection.holds(row)]
-        table = next(iter(self.screen_stack[0].query(Rows)), None)
+        table = next((rows for screen in self.screen_stack[:1] for rows in screen.query(Rows)), None)
         if table is None:
-            return  # the timer runs once more while the screen is taken down
+            return  # the timer runs once more while the screen is taken down, or when it is
         table.show_lines(arranged(rows, self._view), self._source.now)
         self._write("header", header(table.size.width))
         self._write("rates", self._rates(rows))
