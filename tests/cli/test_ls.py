@@ -6,12 +6,15 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from socketkit.cli.ls import COLUMNS
 from tests.cli.programs import Result, Start
 from tests.cli.terminals import Terminal
+from tests.threats.namespaces import Network
 
 Ran = Callable[..., Result]
 
@@ -136,6 +139,41 @@ def test_kill(ran: Ran, socketkit: Start, pair: tuple[socket.socket, socket.sock
     with pytest.raises(ConnectionResetError):
         while callee.recv(100):
             pass
+
+
+@pytest.mark.privileged
+def test_kill_goes_on_after_what_has_ended_and_what_cannot_be_closed(
+    socketkit: Start, pair: tuple[socket.socket, socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    _, caller, callee = pair
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unix, socket.socket(type=socket.SOCK_DGRAM) as ends:
+        unix.bind(str(tmp_path / "unix"))
+        ends.bind(("127.0.0.1", 0))
+        inodes = ",".join(str(os.fstat(each.fileno()).st_ino) for each in (unix, ends, caller))
+        with closing(Terminal()) as terminal:
+            program = socketkit("ls", "--kill", f"inode={inodes}", **terminal.options())
+            terminal.asked("Close 3 sockets? [yes / no] ")
+            ends.close()
+            terminal.answer("yes")
+            done = program.finish()
+    assert done.status == 1
+    assert done.err.startswith("closed 1 socket; 1 had ended already\n")
+    assert "only TCP and UDP sockets can be ended" in done.err
+    with pytest.raises(ConnectionResetError):
+        while callee.recv(100):
+            pass
+
+
+@pytest.mark.privileged
+def test_kill_shows_the_namespaces_of_what_it_closes(ran: Ran, program: Callable[[str], str]) -> None:
+    program("ip")
+    with Network("server") as network:
+        with network["server"].entered():
+            listener = socket.create_server(("0.0.0.0", 0))
+        with listener:
+            term = f"inode={os.fstat(listener.fileno()).st_ino}"
+            asked = ran("ls", "--kill", term, start_new_session=True)
+        assert network["server"].namespace in asked.out.decode()
 
 
 @pytest.mark.privileged

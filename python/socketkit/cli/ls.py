@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
 
+from ..errors import SocketError
 from ..inspect.processes import why_hidden
 from ..inspect.selection import Selection, Subject
 from .units import amount, duration, plural, span
@@ -96,6 +98,8 @@ def command(
         found, before = [entry for entry in found if "unix" not in entry.scheme], len(found)
         hidden = before - len(found)
     rows = _sorted([Row(entry) for entry in found], sort)
+    if not names:
+        shown = _with_namespaces(shown, rows)
     if as_json:
         _print_json(rows)
     elif kill:
@@ -103,7 +107,7 @@ def command(
     elif tree:
         _print_tree(rows)
     else:
-        _print_table(rows, shown if names else _with_namespaces(shown, rows))
+        _print_table(rows, shown)
     _tell_what_is_missing(hidden, complete=whole.complete)
 
 
@@ -282,9 +286,21 @@ def _kill(rows: Sequence[Row], shown: Sequence[Column], *, asked: bool) -> None:
             raise click.UsageError("--kill asks before it closes, and there is no terminal: add --yes")
         if not answer:
             return
+    closed, ended, refused = 0, 0, list[SocketError]()
     for row in rows:
-        destroy(row.entry)
-    click.echo(f"closed {plural(len(rows), 'socket')}", err=True)
+        try:
+            destroy(row.entry)
+            closed += 1
+        except SocketError as failure:
+            if failure.errno == errno.ENOENT:
+                ended += 1  # while somebody thought about it
+            else:
+                refused.append(failure)
+    if closed or not refused:
+        gone = f"; {ended:,} had ended already" if ended else ""
+        click.echo(f"closed {plural(closed, 'socket')}{gone}", err=True)
+    if refused:
+        raise refused[0]
 
 
 # --- columns
