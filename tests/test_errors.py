@@ -45,6 +45,22 @@ def test_text_names_the_operation_the_endpoint_and_the_reason() -> None:
     assert error.strerror == "refused"
 
 
+@pytest.mark.parametrize(
+    ("operation", "number", "words"),
+    [
+        ("listen", errno.EACCES, "ports below 1024"),
+        ("connect", errno.EACCES, "by the modes of the path"),
+        ("file", errno.EACCES, "its folder's"),
+        ("bind", errno.EADDRNOTAVAIL, "write a local one"),
+        ("connect", errno.EADDRNOTAVAIL, "no address to call from, or no free port"),
+        ("connect", errno.ECONNREFUSED, "nothing listens there"),
+        ("connect", errno.EDOM, "numerical argument out of domain"),
+    ],
+)
+def test_reason_is_that_of_the_operation(operation: str, number: int, words: str) -> None:
+    assert words in from_errno(SocketError, operation, WHERE, number).reason
+
+
 def test_text_without_endpoint() -> None:
     assert str(SocketError("receive", None, "reset by the peer")) == "receive: reset by the peer"
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from socketkit import IdentityError, home
+from socketkit import Endpoint, Identity, IdentityError, home
+from socketkit.securing import client_identity
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,20 @@ def test_folder_where_everyone_keeps_what_is_his(tmp_path: Path) -> None:
 
 def test_missing_folder_is_as_good_as_an_empty_one(tmp_path: Path) -> None:
     home.check(str(tmp_path / "none" / "file"))
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(home.UnwritableHome, match=r"file/socketkit cannot be written \(.*SOCKETKIT_HOME=/path"):
+        home.prepare(str(tmp_path / "file" / "socketkit" / "known_peers"))
+
+
+def test_client_does_without_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOCKETKIT_HOME", "/proc/none/socketkit")  # not even root makes it
+    endpoint = Endpoint.parse("tls://localhost:1")
+    assert client_identity(endpoint, None) is None
+    with pytest.raises(IdentityError, match="SOCKETKIT_HOME=/path"):
+        Identity.of_user()
 
 
 @pytest.mark.privileged

@@ -119,7 +119,7 @@ def test_crash_before_the_rename_leaves_the_old_file(
 
     with monkeypatch.context() as patched:
         patched.setattr(os, call, crash)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(IdentityError, match="no space"):
             kept_file.replace(path, b"new")
     assert kept_file.read(path) == b"old"
     assert os.listdir(tmp_path) == ["kept"]

@@ -190,13 +190,16 @@ class BusyConnection(RuntimeError):
     """Another task is already receiving from this connection, or the engine is relaying it."""
 
 
-def explain(number: int) -> str:
-    """A kernel error number in the words of a user, with the remedy where there is one."""
-    return _REASONS.get(number) or os.strerror(number).lower()
+def explain(number: int, operation: str = "") -> str:
+    """A kernel error number in the words of a user, with the remedy where there is one.
+
+    `operation`: the verb that failed, or `file` for a file that could not be read or written.
+    """
+    return _REASONS_OF.get((operation, number)) or _REASONS.get(number) or os.strerror(number).lower()
 
 
 def from_errno(kind: type[SocketError], operation: str, endpoint: Endpoint | None, number: int) -> SocketError:
-    return raisable(kind)(operation, endpoint, explain(number), number)
+    return raisable(kind)(operation, endpoint, explain(number, operation), number)
 
 
 def explained(error: _E, threat: str) -> _E:
@@ -275,4 +278,13 @@ _REASONS = {
     _errno.ENAMETOOLONG: "the path is too long: a Unix socket's takes 107 bytes at most",
     _errno.EPROTOTYPE: "another kind of socket is there: compare the schemes of both sides",
     _errno.EAFNOSUPPORT: "this machine has no such address family",
+}
+
+_REASONS_OF = {
+    ("connect", _errno.EACCES): "not permitted: by the modes of the path, or by a rule of this machine",
+    ("connect", _errno.EADDRNOTAVAIL): (
+        "this machine has no address to call from, or no free port:"
+        " see `ip address` and `sysctl net.ipv4.ip_local_port_range`"
+    ),
+    ("file", _errno.EACCES): "not permitted to this user, by its modes or its folder's",
 }

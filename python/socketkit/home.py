@@ -7,8 +7,17 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from .errors import IdentityError
+from .errors import IdentityError, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class UnwritableHome(IdentityError, OSError):
+    """Nothing can be kept there. Who can do without (a client without a key of its own) catches OSError."""
 
 
 def folder() -> str:
@@ -33,9 +42,25 @@ def prepare(path: str) -> None:
     """Make the folder of `path` if it is missing, for this user alone; else check it."""
     there = os.path.dirname(path)
     if not os.path.exists(there):
-        os.makedirs(os.path.dirname(there), 0o700, exist_ok=True)
-        os.makedirs(there, 0o700, exist_ok=True)
+        with writing(there):
+            os.makedirs(os.path.dirname(there), 0o700, exist_ok=True)
+            os.makedirs(there, 0o700, exist_ok=True)
     check(path)
+
+
+@contextmanager
+def writing(path: str) -> Iterator[None]:
+    """Turn what the kernel refuses while `path` is made or written into an UnwritableHome.
+
+    Services that run as users of their own often have no folder that they may write to, or a file system of no writes.
+    """
+    try:
+        yield
+    except OSError as failure:
+        reason = explain(failure.errno, "file") if failure.errno else str(failure)
+        raise UnwritableHome(
+            f"{path} cannot be written ({reason}): name a folder of your own with SOCKETKIT_HOME=/path"
+        ) from failure
 
 
 def check(path: str) -> None:

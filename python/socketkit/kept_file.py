@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from contextlib import contextmanager, suppress
@@ -34,8 +33,7 @@ def read(path: str, *, private: bool = False, own: bool = True) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as failure:
-        reason = "not permitted" if failure.errno in (errno.EACCES, errno.EPERM) else explain(failure.errno or 0)
-        raise IdentityError(f"{path}: {reason}") from failure
+        raise IdentityError(f"{path}: {explain(failure.errno or 0, 'file')}") from failure
     try:
         _check(path, os.fstat(fd), private=private, own=own)
         with open(fd, "rb", closefd=False) as file:
@@ -66,17 +64,18 @@ def replace(path: str, data: bytes) -> None:
         raise IdentityError(f"{path} would be larger than {MOST_BYTES:,} bytes: take out what is not needed")
     path = os.path.realpath(path)
     beside = f"{path}.{os.getpid()}.{os.urandom(4).hex()}.new"
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(fd)
-        os.rename(beside, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(beside)
-        raise
+    with home.writing(path):
+        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(fd)
+            os.rename(beside, path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(beside)
+            raise
     folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)  # the new name, too, is to survive a power cut
@@ -111,7 +110,8 @@ def locked(path: str) -> Iterator[None]:
     lock = f"{os.path.realpath(path)}.lock"
     # Not the file itself: it is replaced, and the next writer would lock another one. Not removed afterwards: somebody
     # may wait for it.
-    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with home.writing(path):
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         given_up_at = time.monotonic() + LOCK_SECONDS
         while True:

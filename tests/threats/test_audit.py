@@ -76,6 +76,12 @@ def test_file_that_others_may_write_is_no_past(home: Path) -> None:
     assert any("chmod" in line for line in report.unknown)
 
 
+def test_audit_of_a_user_who_can_keep_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOCKETKIT_HOME", "/proc/none/socketkit")  # not even root makes it
+    unknown = look(namespaces="own").unknown
+    assert any("at the next audit" in line and "SOCKETKIT_HOME=/path" in line for line in unknown)
+
+
 def test_declared_ports_are_those_of_this_machine(tmp_path: Path) -> None:
     file = tmp_path / "ports.toml"
     file.write_text('localhost = ["22/tcp"]\n"192.0.2.7" = ["80/tcp"]\n')

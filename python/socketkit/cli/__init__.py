@@ -81,7 +81,7 @@ def _status(ending: BaseException) -> int:
             return _complain(str(ending), WRONG_COMMAND_LINE)
         case OSError() if type(ending).__module__ == "builtins":
             where = f"{ending.filename}: " if ending.filename else ""
-            return _complain(where + (explain(ending.errno) if ending.errno else str(ending)), FAILED)
+            return _complain(where + (explain(ending.errno, "file") if ending.errno else str(ending)), FAILED)
         case OSError() | EOFError() | BusyConnection() | ClosedConnection() | IdentityError():
             return _complain(str(ending), FAILED)
         case HistoryError() | MessageTooLarge() | PeerViolation():

@@ -115,7 +115,10 @@ def look(
     )
     found = [replace(one, first_seen=first_seen.get(one.key, view.now)) for one in findings(view)]
     if remember:
-        state.save(view, found, boot, accept=accept)
+        try:
+            state.save(view, found, boot, accept=accept)
+        except IdentityError as failure:
+            unknown.append(f"what has changed, at the next audit: {failure}")
     unknown += view.unknown
     if first_bytes is None:
         unknown.append("what connections say: no bytes were looked at (--seconds)")

@@ -33,7 +33,7 @@ def load(boot: str) -> tuple[Remembered, dict[str, float]]:
 
 
 def save(view: View, findings: Iterable[Finding], boot: str, *, accept: bool) -> None:
-    """Remember this look; `accept`: gateways and authorities are as they should be. OSError, IdentityError."""
+    """Remember this look; `accept`: gateways and authorities are as they should be. IdentityError."""
     found = list(findings)
 
     def edit(text: str) -> str:
