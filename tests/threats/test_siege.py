@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,12 @@ Lay = Callable[..., tuple[list[Outcome], list[list[str]]]]
 
 @pytest.fixture
 def lay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Lay:
-    """`lay([LATE, {}], [{}])`: for each target, what goes wrong in each siege. Outcomes, and who was besieged."""
+    """`lay([LATE, {}], [{}])`: for each target, what goes wrong in each siege. Outcomes, and who was besieged.
 
-    def lay(*scripts: list[dict[str, Any]]) -> tuple[list[Outcome], list[list[str]]]:
+    `taken`: ticks of the host in each siege, beside ten of ours.
+    """
+
+    def lay(*scripts: list[dict[str, Any]], taken: Sequence[int] = ()) -> tuple[list[Outcome], list[list[str]]]:
         ahead = {f"target {n}": iter(script) for n, script in enumerate(scripts)}
         besieged = []
 
@@ -33,7 +37,12 @@ def lay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Lay:
             return [outcome(target, **next(ahead[target.name])) for target in targets]
 
         monkeypatch.setattr(siege, "_besiege", lay_one)
-        return besiege(None, [Target(name, {}) for name in ahead], tmp_path), besieged  # type: ignore[arg-type]
+        monkeypatch.setattr(siege, "SPOILED_PAUSE_SECONDS", 0.0)
+        times = chain.from_iterable(([0] * 8, [10, 0, 0, 80, 0, 0, 0, stolen]) for stolen in chain(taken, repeat(0)))
+        monkeypatch.setattr(siege, "processor_times", lambda: next(times))
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        return besiege(None, [Target(name, {}) for name in ahead], folder), besieged  # type: ignore[arg-type]
 
     return lay
 
@@ -74,6 +83,20 @@ def test_late_each_time_is_a_failure(lay: Lay) -> None:
     assert len(besieged) == siege.SIEGES
     with pytest.raises(AssertionError, match=r"p99 101.0 ms, allowed 100 ms"):
         late.check()
+
+
+def test_what_the_host_spoils_is_laid_again_three_times(lay: Lay) -> None:
+    (late, good), besieged = lay([REFUSING, GROWN, LATE, LATE, {}], [{}], taken=[10, 5, 2, 0, 9])
+    assert [len(each) for each in besieged] == [2, 1, 1, 1, 1]
+    assert (late.faults(), good.faults()) == ([], [])
+    host = "the host took {} % of the processors' time".format
+    assert late.figures.endswith(f"(before: {host(50)}; {host(33)}; {host(17)}; p99 101.0 ms, allowed 100 ms)")
+    (broken,), besieged = lay([GROWN, GROWN, GROWN, GROWN], taken=[9] * 4)
+    assert len(besieged) == siege.SPOILED_SIEGES + 1
+    with pytest.raises(AssertionError, match="memory grew"):
+        broken.check()
+    (broken,), besieged = lay([REFUSING], taken=[1])
+    assert len(besieged) == 1
 
 
 @pytest.mark.parametrize("before", [[], [LATE]], ids=["at first", "laid again"])
