@@ -32,6 +32,7 @@ from socketkit.testing import stream_pair
 from socketkit.testing.claims import all_of, numbered, started, until
 from tests.conformance.transports import adopted_pair, make_pair, url
 from tests.conftest import Run
+from tests.in_threads import named_threads
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -560,7 +561,7 @@ def test_its_text(run: Run) -> None:
 
 def test_the_relay_thread_takes_no_signals() -> None:
     """One that was delivered there would leave the main thread asleep in its epoll."""
-    threads = [folder for folder in Path("/proc/self/task").iterdir() if "relay" in (folder / "comm").read_text()]
+    threads = named_threads("relay")
     assert threads
     for folder in threads:
         blocked = int((folder / "status").read_text().partition("SigBlk:")[2].split()[0], 16)

@@ -16,6 +16,7 @@ import pytest
 from socketkit.errors import BusyConnection, ClosedConnection, EndpointError, SocketError
 from socketkit.inspect.capture import Filter, Packet, capture, capture_to
 from tests.conftest import Run
+from tests.in_threads import named_threads
 
 pytestmark = [pytest.mark.privileged, pytest.mark.slow]
 
@@ -75,8 +76,7 @@ def captured(data: bytes) -> list[bytes]:
 
 
 def threads() -> int:
-    names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
-    return sum(name == "socketkit-captu" for name in names)
+    return len(named_threads("socketkit-captu"))
 
 
 # --- lists
