@@ -6,8 +6,8 @@ has stopped to open connections, none of his is left.
 
 A machine that did something else for a moment looks like a server that is late. So a siege that breaks a rule of time
 only is laid again, twice at most, and its figures say so: what the server causes is there each time. Every other rule
-holds in every siege, but for those in which the host of a virtual machine took its processors away: these measure the
-host, and three of them at most are laid again, too.
+holds in every siege, but one: while the host of a virtual machine takes its processors away, nobody is served. Three
+such sieges at most are laid again, too. Memory, CPU, log and a dead server are never excused.
 """
 
 from __future__ import annotations
@@ -92,16 +92,21 @@ class Outcome:
 
     def faults(self) -> list[str]:
         """What of the rule is broken; empty if nothing is."""
-        return self.broken() + self.late()
+        return self.broken() + self.unserved() + self.late()
 
-    def broken(self) -> list[str]:
-        """What no busy machine excuses."""
+    def unserved(self) -> list[str]:
+        """What a busy machine does not excuse, one without processors does."""
         found = []
         asked = self.during["served"] + self.during["failed"]
         if not asked or self.during["served"] < SERVED_SHARE * asked:
             found.append(f"served {self.during['served']} of {asked} during the attack: {self.during['failures']}")
         if self.after["failed"] or not self.after["served"]:
             found.append(f"{self.after['failed']} failed after the attack: {self.after['failures']}")
+        return found
+
+    def broken(self) -> list[str]:
+        """What no machine excuses."""
+        found = []
         if self.grown_bytes > self.target.memory_bytes:
             found.append(f"memory grew by {self.grown_bytes} bytes, allowed {self.target.memory_bytes}")
         if self.target.cpu_share is not None and self.cpu_share > self.target.cpu_share:
@@ -223,7 +228,7 @@ def besiege(
         outcomes |= zip(again, laid, strict=True)
         for n in again:
             outcomes[n].missed = list(missed[n])
-        again = [n for n in again if outcomes[n].faults()]
+        again = [n for n in again if outcomes[n].faults() and not outcomes[n].broken()]
         if again and stolen > STOLEN_SHARE and spoiled < SPOILED_SIEGES:
             spoiled += 1
             for n in again:
@@ -231,7 +236,7 @@ def besiege(
             time.sleep(SPOILED_PAUSE_SECONDS)
             continue
         measured += 1
-        again = [n for n in again if not outcomes[n].broken()]
+        again = [n for n in again if not outcomes[n].unserved()]
         for n in again:
             missed[n] += outcomes[n].late()
     return [outcomes[n] for n in range(len(targets))]

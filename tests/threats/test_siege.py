@@ -86,17 +86,22 @@ def test_late_each_time_is_a_failure(lay: Lay) -> None:
 
 
 def test_what_the_host_spoils_is_laid_again_three_times(lay: Lay) -> None:
-    (late, good), besieged = lay([REFUSING, GROWN, LATE, LATE, {}], [{}], taken=[10, 5, 2, 0, 9])
+    (late, good), besieged = lay([REFUSING, LEFT, LATE, LATE, {}], [{}], taken=[10, 5, 2, 0, 9])
     assert [len(each) for each in besieged] == [2, 1, 1, 1, 1]
     assert (late.faults(), good.faults()) == ([], [])
     host = "the host took {} % of the processors' time".format
     assert late.figures.endswith(f"(before: {host(50)}; {host(33)}; {host(17)}; p99 101.0 ms, allowed 100 ms)")
-    (broken,), besieged = lay([GROWN, GROWN, GROWN, GROWN], taken=[9] * 4)
+    (refusing,), besieged = lay([REFUSING] * 4, taken=[9] * 4)
     assert len(besieged) == siege.SPOILED_SIEGES + 1
-    with pytest.raises(AssertionError, match="memory grew"):
-        broken.check()
-    (broken,), besieged = lay([REFUSING], taken=[1])
+    with pytest.raises(AssertionError, match="served 90 of 100"):
+        refusing.check()
+
+
+@pytest.mark.parametrize(("fault", "taken"), [(REFUSING, 1), (GROWN, 9), (GROWN | LATE, 9), ({"stats": None}, 9)])
+def test_what_no_host_excuses(lay: Lay, fault: dict[str, Any], taken: int) -> None:
+    (broken,), besieged = lay([fault], taken=[taken])
     assert len(besieged) == 1
+    assert broken.faults()
 
 
 @pytest.mark.parametrize("before", [[], [LATE]], ids=["at first", "laid again"])
