@@ -387,7 +387,7 @@ class _Source:
         if operation == "write":
             if number == errno.EPIPE:
                 return BrokenPipeError(number, "nobody reads the output")
-            return raisable(SocketError)("capture", None, f"{path or 'the output'}: {explain(number)}", number)
+            return raisable(SocketError)("capture", None, f"{path or 'the output'}: {explain(number, 'file')}", number)
         reason = {errno.ENETDOWN: "the interface went down"}.get(number) or explain(number)
         return raisable(SocketError)("capture", None, f"{self.interface}: {reason}", number)
 

@@ -51,7 +51,7 @@ def read(path: str | os.PathLike[str]) -> Declared:
         with open(path, "rb") as file:
             found = tomllib.load(file)
     except OSError as failure:
-        raise TargetError(f"{path}: {explain(failure.errno or 0)}") from failure
+        raise TargetError(f"{path}: {explain(failure.errno or 0, 'file')}") from failure
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
         raise TargetError(f"{path}: {failure}") from None
     return {host: _ports(host, listed, path) for host, listed in found.items()}

@@ -144,7 +144,9 @@ def hold(path: str) -> int:
         # Not removed afterwards: somebody may have opened it, and a second file would be a second lock.
         fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except OSError as failure:
-        raise HistoryError(f"{lock}: {explain(failure.errno or 0)}: name a file in a folder of your own") from failure
+        raise HistoryError(
+            f"{lock}: {explain(failure.errno or 0, 'file')}: name a file in a folder of your own"
+        ) from failure
     try:
         fcntl.fcntl(fd, F_OFD_SETLK, _whole(fcntl.F_WRLCK))
     except OSError:
