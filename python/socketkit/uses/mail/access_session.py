@@ -6,6 +6,7 @@ A protocol says where a line ends (`_line`) and what one means (`_take`). Its ha
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
 from .access import StartTls
@@ -27,7 +28,7 @@ class Received(Protocol):
     def __len__(self) -> int: ...
 
 
-class AccessSession:
+class AccessSession(ABC):
     """One connection: `receive`, `next_event`, `answer`, `output`. `tls`: whether it can begin TLS."""
 
     def __init__(self, received: Received, *, tls: bool, encrypted: bool) -> None:
@@ -46,13 +47,13 @@ class AccessSession:
 
     # ---- for the driver ----
 
+    @abstractmethod
     def greet(self) -> None:
         """The first line that a client sees."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self, text: str) -> None:
         """End the session with a word to the client."""
-        raise NotImplementedError
 
     def receive(self, data: bytes) -> None:
         if self._injecting:
@@ -98,13 +99,13 @@ class AccessSession:
 
     # ---- for the protocol ----
 
+    @abstractmethod
     def _line(self) -> bytes | None:
         """The next whole line; None when there is none, or when it was refused."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _take(self, line: bytes) -> Question | None:
         """Do what the line says, up to its first question."""
-        raise NotImplementedError
 
     def _go(self, asking: Asking, answer: object = None) -> Question | None:
         """Let a handler go on, up to its next question."""
