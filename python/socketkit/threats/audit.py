@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .._core import SocketTable
     from ..inspect.expected_ports import Expected
     from ..inspect.first_bytes import FirstBytes
-    from .view import Presented
+    from .view import Presented, Recorded
 
 __all__ = ["Finding", "Report", "audit", "checks", "look"]
 
@@ -88,14 +88,7 @@ def look(
     selection = Selection(select)
     boot = state.boot()
     unknown: list[str] = []
-    past = None if history is None else recorded.read(history, unused_seconds=unused_seconds)
-    if history is not None and past is None:
-        unknown.append("which ports are never used: the history has no time in which all TCP sockets were recorded")
-    elif past is not None and past.seconds < unused_seconds:
-        unknown.append(
-            f"which ports are never used: {past.seconds / 3_600:,.1f} hours are recorded of the"
-            f" {unused_seconds / 3_600:,.1f} that it takes"
-        )
+    past = None if history is None else _recorded(history, unused_seconds, unknown)
     try:
         before, first_seen = state.load(boot)
     except IdentityError as failure:
@@ -128,6 +121,18 @@ def look(
         names = {name_of(entry) for entry in view.entries if selection.matches(entry, view.use(entry))}
         found = [one for one in found if one.socket in names]
     return Report(found, unknown, view)
+
+
+def _recorded(history: str | os.PathLike[str], unused_seconds: float, unknown: list[str]) -> Recorded | None:
+    past = recorded.read(history, unused_seconds=unused_seconds)
+    if past is None:
+        unknown.append("which ports are never used: the history has no time in which all TCP sockets were recorded")
+    elif past.seconds < unused_seconds:
+        unknown.append(
+            f"which ports are never used: {past.seconds / 3_600:,.1f} hours are recorded of the"
+            f" {unused_seconds / 3_600:,.1f} that it takes"
+        )
+    return past
 
 
 def findings(view: View) -> list[Finding]:
