@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from socket import AF_INET, SOCK_DGRAM, create_connection, create_server, socket
 
 import pytest
 
+from socketkit.inspect.selection import Selection
 from socketkit.threats.flooding import find
 from socketkit.threats.view import Remembered
 from tests.threats.findings.looking import about, seen
@@ -42,6 +44,20 @@ def test_one_source() -> None:
     crowd = [row for last in range(200) for row in callers(1, f"198.51.100.{last}")]
     assert ids(find(view(Row(LISTENER), *callers(40), *crowd))) == []
     assert ids(find(view(Row(LISTENER), *callers(10)))) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "where"), [("", "--own"), ("blue", """'namespace="blue"'"""), ("pid 12", """'namespace="pid 12"'""")]
+)
+def test_what_closes_them_means_their_namespace_only(name: str, where: str) -> None:
+    rows = [Row(LISTENER, namespace_name=name), *callers(40, namespace_name=name)]
+    (found,) = find(view(*rows))
+    (command,) = found.commands
+    assert command == f"socketkit ls --kill {where} peer=198.51.100.7 local-port=7171"
+    selection = Selection(" ".join(word for word in shlex.split(command)[3:] if word != "--own"))
+    assert [selection.matches(row) for row in rows] == [False] + [True] * 40  # type: ignore[arg-type]
+    (stranger,) = callers(1, namespace_name="pid 1")
+    assert selection.matches(stranger) == (not name)  # type: ignore[arg-type]
 
 
 def test_slow_drip() -> None:

@@ -148,7 +148,6 @@ def test_pieces_are_small(tree: Tree, root: Path) -> None:
 
 @pytest.mark.usefixtures("no_leaks")
 def test_it_ends_with_its_client(tree: Tree) -> None:
-
     async def gone(event: Any) -> None:
         if event["type"] == "http.response.body":
             raise ConnectionResetError
